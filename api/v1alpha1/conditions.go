@@ -1,0 +1,82 @@
+package v1alpha1
+
+// Condition types of a StormImage.
+const (
+	// ImageAllowed: the cluster's allowlist permits the tag.
+	ImageAllowed = "Allowed"
+	// ImageResolved: the store has the image, whole as far as names and
+	// digests of documents tell.
+	ImageResolved = "Resolved"
+	// ImageReady: workers can use the image.
+	ImageReady = "Ready"
+)
+
+// Reasons of a StormImage's conditions.
+const (
+	ReasonAllowed         = "Allowed"
+	ReasonNotAllowed      = "NotAllowed"
+	ReasonMalformedName   = "MalformedName"
+	ReasonNoImagesAllowed = "NoImagesAllowed"
+
+	ReasonResolved         = "Resolved"
+	ReasonTagNotFound      = "TagNotFound"
+	ReasonManifestMissing  = "ManifestMissing"
+	ReasonManifestInvalid  = "ManifestInvalid"
+	ReasonConfigMissing    = "ConfigMissing"
+	ReasonLayerMissing     = "LayerMissing"
+	ReasonLayerInvalid     = "LayerInvalid"
+	ReasonStoreUnavailable = "StoreUnavailable"
+	ReasonStoreUnreadable  = "StoreUnreadable"
+)
+
+// Condition types of a StormWorker. The manager writes the first two, the
+// node-agent the next three. Ready is the manager's until the worker is bound
+// to a node and its agent has spoken, and again when the node is lost.
+const (
+	WorkerAdmitted  = "Admitted"
+	WorkerScheduled = "Scheduled"
+	WorkerLocalized = "Localized"
+	WorkerMounted   = "Mounted"
+	WorkerRunning   = "Running"
+	WorkerReady     = "Ready"
+)
+
+// Reasons of a StormWorker's conditions; the reason of Ready is what
+// "kubectl get sw" shows as STATUS.
+const (
+	ReasonAdmitted           = "Admitted"
+	ReasonImageNotAllowed    = "ImageNotAllowed"
+	ReasonNoImage            = "NoImage"
+	ReasonImageNotResolved   = "ImageNotResolved"
+	ReasonImagePending       = "ImagePending"
+	ReasonRuntimeUnsupported = "RuntimeUnsupported"
+
+	ReasonScheduled    = "Scheduled"
+	ReasonNodeNotFound = "NodeNotFound"
+	ReasonNoNodeFits   = "NoNodeFits"
+	ReasonPortInUse    = "PortInUse"
+	ReasonNodeLost     = "NodeLost"
+	ReasonNotAdmitted  = "NotAdmitted"
+
+	ReasonLocalizing        = "Localizing"
+	ReasonLocalized         = "Localized"
+	ReasonLocalizeFailed    = "LocalizeFailed"
+	ReasonLayerCorrupt      = "LayerCorrupt"
+	ReasonDiskFull          = "DiskFull"
+	ReasonMounted           = "Mounted"
+	ReasonMountFailed       = "MountFailed"
+	ReasonUserRefused       = "UserRefused"
+	ReasonBindSourceMissing = "BindSourceMissing"
+	ReasonStarting          = "Starting"
+	ReasonStartFailed       = "StartFailed"
+	ReasonCommandNotFound   = "CommandNotFound"
+	ReasonRunning           = "Running"
+	ReasonCompleted         = "Completed"
+	ReasonFailed            = "Failed"
+	ReasonOOMKilled         = "OOMKilled"
+	ReasonCrashLoopBackOff  = "CrashLoopBackOff"
+	ReasonStopping          = "Stopping"
+	// ReasonRemoved says that nothing of the worker is left on its node; the
+	// manager then lets the object go.
+	ReasonRemoved = "Removed"
+)

@@ -1,0 +1,111 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// StormImageSpec names an image and where to have it ahead of time.
+type StormImageSpec struct {
+	// tag is the image's name in the store's tag file, such as
+	// "storm/rhel7:dev_current". Grammar: an optional registry with an optional
+	// port, a repository in lower case, an optional tag. It cannot be changed.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9_./-]+(?::[A-Za-z0-9_.-]+)?$')",message="must be an image name: [registry[:port]/]repository[:tag], repository in lower case, no digest"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed; make another StormImage for another tag"
+	// +required
+	Tag string `json:"tag"`
+
+	// prefetch brings the image's layers to nodes before a worker needs them.
+	// +optional
+	Prefetch *StormImagePrefetch `json:"prefetch,omitempty"`
+}
+
+// StormImagePrefetch chooses the nodes that get an image ahead of time.
+type StormImagePrefetch struct {
+	// nodeSelector chooses nodes by their labels; empty chooses every node.
+	// +optional
+	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
+}
+
+// ImageBlob is a document of the image store.
+type ImageBlob struct {
+	// digest names the content, as sha256:<64 hex digits>.
+	Digest string `json:"digest"`
+	// size is the length in bytes.
+	Size int64 `json:"size"`
+}
+
+// ImageLayer is one layer of a resolved image.
+type ImageLayer struct {
+	// digest is the digest of the layer's compressed archive in the manifest.
+	Digest string `json:"digest"`
+	// size is that archive's length in bytes.
+	Size int64 `json:"size"`
+	// file is the squashfs file, relative to the root of the store.
+	File string `json:"file"`
+	// squashfsDigest is the digest of the squashfs file; absent where the store
+	// does not know it, so that the layer cannot be verified.
+	// +optional
+	SquashfsDigest string `json:"squashfsDigest,omitempty"`
+	// squashfsSize is the length of the squashfs file in bytes.
+	SquashfsSize int64 `json:"squashfsSize"`
+}
+
+// StormImageStatus is what the manager found out about the image.
+type StormImageStatus struct {
+	// manifestDigest is the manifest that the tag names in the store.
+	// +optional
+	ManifestDigest string `json:"manifestDigest,omitempty"`
+	// config is the image's config document.
+	// +optional
+	Config *ImageBlob `json:"config,omitempty"`
+	// layers are the image's layers, base first.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=500
+	// +optional
+	Layers []ImageLayer `json:"layers,omitempty"`
+	// resolvedAt is when manifestDigest last changed.
+	// +optional
+	ResolvedAt *metav1.Time `json:"resolvedAt,omitempty"`
+	// conditions are Allowed, Resolved and, from both, Ready.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// StormImage is an image tag that workers may use. The manager makes one for
+// every allowed tag that a worker names; admins may make them ahead.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=stormimg
+// +kubebuilder:selectablefield:JSONPath=`.spec.tag`
+// +kubebuilder:printcolumn:name="Tag",type=string,JSONPath=`.spec.tag`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Manifest",type=string,priority=1,JSONPath=`.status.manifestDigest`
+// +kubebuilder:printcolumn:name="Resolved",type=date,priority=1,JSONPath=`.status.resolvedAt`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+type StormImage struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// spec names the image.
+	// +required
+	Spec StormImageSpec `json:"spec"`
+	// status is written by the manager.
+	// +optional
+	Status StormImageStatus `json:"status,omitempty"`
+}
+
+// StormImageList is a list of StormImages.
+//
+// +kubebuilder:object:root=true
+type StormImageList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []StormImage `json:"items"`
+}

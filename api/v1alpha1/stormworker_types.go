@@ -1,0 +1,267 @@
+package v1alpha1
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Runtime is what runs a worker's container.
+// +kubebuilder:validation:Enum=Runc;Docker
+type Runtime string
+
+// The runtimes.
+const (
+	RuntimeRunc   Runtime = "Runc"
+	RuntimeDocker Runtime = "Docker"
+)
+
+// RestartPolicy says when a worker that has ended is started again.
+// +kubebuilder:validation:Enum=Always;OnFailure;Never
+type RestartPolicy string
+
+// The restart policies.
+const (
+	RestartAlways    RestartPolicy = "Always"
+	RestartOnFailure RestartPolicy = "OnFailure"
+	RestartNever     RestartPolicy = "Never"
+)
+
+// EnvVar is one variable of a worker's environment.
+type EnvVar struct {
+	// name is the variable's name: letters, digits and '_', no digit first.
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z_][A-Za-z0-9_]*$')",message="must be a shell variable name: letters, digits and '_', not beginning with a digit"
+	// +required
+	Name string `json:"name"`
+	// value is the variable's value, taken as it is.
+	// +kubebuilder:validation:MaxLength=32768
+	// +kubebuilder:validation:Pattern=`^[^\x00]*$`
+	// +optional
+	Value string `json:"value,omitempty"`
+}
+
+// WorkerLimits bound what a worker may use.
+type WorkerLimits struct {
+	// cpu is the CPU limit, such as "1500m" or "2". At least 10m: the kernel
+	// has no smaller quota. Absent means no limit.
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('10m')) >= 0",message="must be at least 10m; leave it out for no limit"
+	// +optional
+	CPU *resource.Quantity `json:"cpu,omitempty"`
+	// memory is the memory limit, such as "2Gi". The kernel enforces it where
+	// storm.cgroup.memory.enforcement.enable is true. Absent means no limit.
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('4Mi')) >= 0",message="must be at least 4Mi; leave it out for no limit"
+	// +optional
+	Memory *resource.Quantity `json:"memory,omitempty"`
+}
+
+// WorkerResources are the compute resources of a worker.
+type WorkerResources struct {
+	// limits bound what the worker may use.
+	// +optional
+	Limits WorkerLimits `json:"limits,omitempty"`
+}
+
+// StormWorkerSpec describes one worker. All of it but restartPolicy and
+// terminationGracePeriodSeconds is fixed at creation.
+//
+// +kubebuilder:validation:XValidation:rule="self.topologyID == oldSelf.topologyID",fieldPath=".topologyID",message="cannot be changed; delete the worker and make another"
+// +kubebuilder:validation:XValidation:rule="self.port == oldSelf.port",fieldPath=".port",message="cannot be changed; delete the worker and make another"
+// +kubebuilder:validation:XValidation:rule="has(self.workerID) == has(oldSelf.workerID) && (!has(self.workerID) || self.workerID == oldSelf.workerID)",fieldPath=".workerID",message="cannot be changed; delete the worker and make another"
+// +kubebuilder:validation:XValidation:rule="has(self.nodeName) == has(oldSelf.nodeName) && (!has(self.nodeName) || self.nodeName == oldSelf.nodeName)",fieldPath=".nodeName",message="cannot be changed; delete the worker and make another"
+// +kubebuilder:validation:XValidation:rule="self.user == oldSelf.user",fieldPath=".user",message="cannot be changed; delete the worker and make another"
+// +kubebuilder:validation:XValidation:rule="has(self.image) == has(oldSelf.image) && (!has(self.image) || self.image == oldSelf.image)",fieldPath=".image",message="cannot be changed; delete the worker and make another"
+// +kubebuilder:validation:XValidation:rule="self.runtime == oldSelf.runtime",fieldPath=".runtime",message="cannot be changed; delete the worker and make another"
+// +kubebuilder:validation:XValidation:rule="self.command == oldSelf.command",fieldPath=".command",message="cannot be changed; delete the worker and make another"
+// +kubebuilder:validation:XValidation:rule="has(self.env) == has(oldSelf.env) && (!has(self.env) || self.env == oldSelf.env)",fieldPath=".env",message="cannot be changed; delete the worker and make another"
+// +kubebuilder:validation:XValidation:rule="has(self.resources) == has(oldSelf.resources) && (!has(self.resources) || self.resources == oldSelf.resources)",fieldPath=".resources",message="cannot be changed; delete the worker and make another"
+// +kubebuilder:validation:XValidation:rule="has(self.numaZone) == has(oldSelf.numaZone) && (!has(self.numaZone) || self.numaZone == oldSelf.numaZone)",fieldPath=".numaZone",message="cannot be changed; delete the worker and make another"
+type StormWorkerSpec struct {
+	// topologyID is Storm's id of the topology, such as "wc1-2-1608581491".
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_-][A-Za-z0-9._-]*$')",message="must be a topology id: letters, digits, '.', '_' and '-', not beginning with '.'"
+	// +required
+	TopologyID string `json:"topologyID"`
+
+	// port is the worker's slot on its node; no two workers of a node share one.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +required
+	Port int32 `json:"port"`
+
+	// workerID is Storm's id of the worker, a UUID in lower case. The default is
+	// the object's own UID.
+	// +kubebuilder:validation:MaxLength=36
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')",message="must be a UUID in lower case, such as 1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb"
+	// +optional
+	WorkerID string `json:"workerID,omitempty"`
+
+	// nodeName binds the worker to one node. Without it the manager chooses.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="must be a node name: a DNS name in lower case"
+	// +optional
+	NodeName string `json:"nodeName,omitempty"`
+
+	// user is the host user that the worker runs as; never root.
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z_][A-Za-z0-9_.-]*$')",message="must be a user name: letters, digits, '_', '.' and '-', beginning with a letter or '_'"
+	// +kubebuilder:validation:XValidation:rule="self != 'root'",message="must not be root"
+	// +required
+	User string `json:"user"`
+
+	// image is the tag of the image; the cluster's default image where absent.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9_./-]+(?::[A-Za-z0-9_.-]+)?$')",message="must be an image name: [registry[:port]/]repository[:tag], repository in lower case, no digest"
+	// +optional
+	Image string `json:"image,omitempty"`
+
+	// runtime is what runs the container.
+	// +kubebuilder:default=Runc
+	// +optional
+	Runtime Runtime `json:"runtime,omitempty"`
+
+	// command is the worker's command line: the program, looked up in the
+	// image's PATH, and its arguments, each taken as it is.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=512
+	// +kubebuilder:validation:items:MaxLength=32768
+	// +kubebuilder:validation:items:Pattern=`^[^\x00]*$`
+	// +listType=atomic
+	// +required
+	Command []string `json:"command"`
+
+	// env is the worker's environment, on top of the image's.
+	// +kubebuilder:validation:MaxItems=512
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Env []EnvVar `json:"env,omitempty"`
+
+	// resources bound the worker.
+	// +optional
+	Resources WorkerResources `json:"resources,omitempty"`
+
+	// numaZone pins the worker to a zone of supervisor.numa.meta.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1023
+	// +optional
+	NUMAZone *int32 `json:"numaZone,omitempty"`
+
+	// restartPolicy says when the worker is started again after it ended.
+	// +kubebuilder:default=Always
+	// +optional
+	RestartPolicy RestartPolicy `json:"restartPolicy,omitempty"`
+
+	// terminationGracePeriodSeconds is the time between SIGTERM and SIGKILL.
+	// +kubebuilder:default=3
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3600
+	// +optional
+	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty"`
+}
+
+// WorkerImage is the image that a worker is pinned to.
+type WorkerImage struct {
+	// tag is the image's name.
+	Tag string `json:"tag"`
+	// manifestDigest is what the tag named when the worker was admitted.
+	ManifestDigest string `json:"manifestDigest"`
+}
+
+// WorkerExit tells how a container ended.
+type WorkerExit struct {
+	// exitCode is the exit code; 128 plus the number of a signal that ended it.
+	ExitCode int32 `json:"exitCode"`
+	// signal is the number of the signal that ended it, if one did.
+	// +optional
+	Signal int32 `json:"signal,omitempty"`
+	// oomKilled is true if the kernel killed it for its memory limit.
+	// +optional
+	OOMKilled bool `json:"oomKilled,omitempty"`
+	// finishedAt is when it ended.
+	FinishedAt metav1.Time `json:"finishedAt"`
+}
+
+// WorkerLocalization tells how far the fetching of the image is.
+type WorkerLocalization struct {
+	// bytes is how much of the image is on the node.
+	Bytes int64 `json:"bytes"`
+	// totalBytes is the size of the image's layers.
+	TotalBytes int64 `json:"totalBytes"`
+}
+
+// StormWorkerStatus is what is so. The manager writes nodeName, image and the
+// conditions Admitted and Scheduled; the worker's node-agent all the rest.
+type StormWorkerStatus struct {
+	// nodeName is the node that the worker is bound to, whoever chose it.
+	// +optional
+	NodeName string `json:"nodeName,omitempty"`
+	// image is what the worker is pinned to.
+	// +optional
+	Image *WorkerImage `json:"image,omitempty"`
+
+	// containerID is "<port>-<workerID>".
+	// +optional
+	ContainerID string `json:"containerID,omitempty"`
+	// pid is the worker's process id on its node, while it runs.
+	// +optional
+	PID int64 `json:"pid,omitempty"`
+	// startedAt is when the running process was started.
+	// +optional
+	StartedAt *metav1.Time `json:"startedAt,omitempty"`
+	// restartCount is how often the worker was started again.
+	// +optional
+	RestartCount int32 `json:"restartCount,omitempty"`
+	// lastExit tells how the container last ended.
+	// +optional
+	LastExit *WorkerExit `json:"lastExit,omitempty"`
+	// localization tells how far the fetching of the image is.
+	// +optional
+	Localization *WorkerLocalization `json:"localization,omitempty"`
+
+	// conditions are Admitted and Scheduled by the manager, Localized, Mounted
+	// and Running by the node-agent, and Ready, whose reason is the short story.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// StormWorker is one Storm worker process in one container on one node.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Namespaced,shortName=sw
+// +kubebuilder:selectablefield:JSONPath=`.status.nodeName`
+// +kubebuilder:selectablefield:JSONPath=`.spec.topologyID`
+// +kubebuilder:printcolumn:name="Topology",type=string,JSONPath=`.spec.topologyID`
+// +kubebuilder:printcolumn:name="Port",type=integer,JSONPath=`.spec.port`
+// +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.status.nodeName`
+// +kubebuilder:printcolumn:name="Image",type=string,JSONPath=`.status.image.tag`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Restarts",type=integer,JSONPath=`.status.restartCount`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Container",type=string,priority=1,JSONPath=`.status.containerID`
+// +kubebuilder:printcolumn:name="PID",type=integer,priority=1,JSONPath=`.status.pid`
+// +kubebuilder:printcolumn:name="User",type=string,priority=1,JSONPath=`.spec.user`
+// +kubebuilder:printcolumn:name="Digest",type=string,priority=1,JSONPath=`.status.image.manifestDigest`
+type StormWorker struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// spec is what the worker shall be.
+	// +required
+	Spec StormWorkerSpec `json:"spec"`
+	// status is what is so.
+	// +optional
+	Status StormWorkerStatus `json:"status,omitempty"`
+}
+
+// StormWorkerList is a list of StormWorkers.
+//
+// +kubebuilder:object:root=true
+type StormWorkerList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []StormWorker `json:"items"`
+}

@@ -1,0 +1,89 @@
+// Package allowlist decides which image names are well formed and which of
+// them a cluster's configuration permits, by the rules of Storm's OciUtils.
+package allowlist
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+)
+
+// Any is the entry that permits every well-formed image.
+const Any = "*"
+
+// Pattern is the grammar of image names, the same language as Storm's: an
+// optional registry with an optional port, a repository, an optional tag.
+// Digest references (name@sha256:…) are outside of it.
+const Pattern = `^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9_./-]+(?::[A-Za-z0-9_.-]+)?$`
+
+var grammar = regexp.MustCompile(Pattern)
+
+// The reasons for which Check refuses an image.
+var (
+	ErrNoImages   = errors.New("no images are allowed: storm.oci.allowed.images is empty")
+	ErrNoDefault  = errors.New("no image is named and storm.oci.image gives no default")
+	ErrNotAllowed = errors.New("image is not in storm.oci.allowed.images")
+	ErrMalformed  = errors.New("malformed image name")
+)
+
+// Rules are the image rules of a cluster.
+type Rules struct {
+	// Allowed is storm.oci.allowed.images: exact names, or Any.
+	Allowed []string
+	// Default is storm.oci.image: what a worker gets that names no image.
+	Default string
+}
+
+// WellFormed tells whether name follows the grammar.
+func WellFormed(name string) bool { return grammar.MatchString(name) }
+
+// Validate checks the rules themselves, as Nimbus does at its start: with a
+// list, every entry is Any or well formed, and the default passes the list.
+func (r Rules) Validate() error {
+	if len(r.Allowed) == 0 {
+		return nil
+	}
+	for _, a := range r.Allowed {
+		if a != Any && !WellFormed(a) {
+			return fmt.Errorf("storm.oci.allowed.images: %w: %q", ErrMalformed, a)
+		}
+	}
+	if r.Default == "" {
+		return errors.New("storm.oci.image must be set when storm.oci.allowed.images is")
+	}
+	if err := r.Check(r.Default); err != nil {
+		return fmt.Errorf("storm.oci.image: %w", err)
+	}
+	return nil
+}
+
+// Select returns the image of a worker that names image ("" for none), or why
+// it may not run: the error wraps one of this package's.
+func (r Rules) Select(image string) (string, error) {
+	if len(r.Allowed) == 0 {
+		return "", ErrNoImages
+	}
+	if image == "" {
+		if r.Default == "" {
+			return "", ErrNoDefault
+		}
+		return r.Default, nil
+	}
+	return image, r.Check(image)
+}
+
+// Check tells why image may not be used, or nil: it must stand in the list
+// letter by letter (or the list have Any), and be well formed.
+func (r Rules) Check(image string) error {
+	if len(r.Allowed) == 0 {
+		return ErrNoImages
+	}
+	if !slices.Contains(r.Allowed, Any) && !slices.Contains(r.Allowed, image) {
+		return fmt.Errorf("%w: %q", ErrNotAllowed, image)
+	}
+	if !WellFormed(image) {
+		return fmt.Errorf("%w: %q", ErrMalformed, image)
+	}
+	return nil
+}

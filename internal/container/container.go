@@ -1,0 +1,47 @@
+// Package container has the words that every container runtime of a node uses:
+// what state a container is in and how it ended.
+package container
+
+import (
+	"errors"
+	"time"
+)
+
+// ErrNotFound is a container that the runtime does not know (any more).
+var ErrNotFound = errors.New("no such container")
+
+// Status is where a container is in its life.
+type Status string
+
+// The statuses, as the OCI runtime specification names them.
+const (
+	Created Status = "created"
+	Running Status = "running"
+	Stopped Status = "stopped"
+)
+
+// State is a container as its runtime sees it.
+type State struct {
+	ID     string
+	Status Status
+	// PID is the container's first process in the host's namespace; 0 when
+	// it is stopped.
+	PID int
+}
+
+// Exit tells how a container ended.
+type Exit struct {
+	// Code is the exit code: 128 plus Signal where a signal ended it, and
+	// UnknownCode where nobody was there to see it.
+	Code int `json:"code"`
+	// Signal is the number of the signal that ended it, or 0.
+	Signal int `json:"signal,omitempty"`
+	// OOMKilled is true if the kernel killed a process of it for its memory limit.
+	OOMKilled bool `json:"oomKilled,omitempty"`
+	// At is when it ended.
+	At time.Time `json:"at"`
+}
+
+// UnknownCode is the exit code of a container whose end nobody saw: its
+// monitor was killed, or the machine was rebooted.
+const UnknownCode = 255

@@ -1,0 +1,70 @@
+package engine
+
+import (
+	"context"
+	"syscall"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/worker"
+)
+
+// Images brings images to the node and keeps them there while they are held.
+type Images interface {
+	// Localize fetches what is missing of image, verified, and holds it for
+	// owner until Release. Calls for the same layer share one fetch. progress
+	// may be called from other goroutines, with bytes present and bytes in all.
+	Localize(ctx context.Context, owner string, image manifest.Image, progress func(done, total int64)) (*manifest.LocalImage, error)
+	// Release ends owner's hold; none is no error.
+	Release(owner string)
+}
+
+// Rootfs makes root file systems out of layers. Mounts of layers are shared.
+type Rootfs interface {
+	// Mount returns the directory of owner's root file system, made of layers
+	// (base first) below a writable top. A second call returns the same.
+	// Mount leaves nothing behind when it fails.
+	Mount(ctx context.Context, owner string, layers []manifest.LocalLayer) (rootfs string, err error)
+	// Unmount removes owner's root file system and lets go of its layers.
+	// What is not there is no error.
+	Unmount(ctx context.Context, owner string) error
+	// Recover makes the mounts agree with the owners that live: it keeps
+	// theirs, with their layers (squashfs digests, base first), and undoes all others.
+	Recover(ctx context.Context, live map[string][]digest.Digest) error
+}
+
+// Bundles writes what a runtime and a worker read: config.json, the worker
+// script, the directories of the worker.
+type Bundles interface {
+	// Prepare makes everything that the worker needs outside of its rootfs and
+	// returns the bundle directory. It can be repeated.
+	Prepare(ctx context.Context, w worker.Spec, image *manifest.LocalImage, rootfs string) (bundle string, err error)
+	// Remove deletes what Prepare made, but the artifacts. What is not there
+	// is no error.
+	Remove(ctx context.Context, w worker.Spec) error
+}
+
+// Runtime runs containers that outlive this process.
+type Runtime interface {
+	// Create makes a container that waits for Start. attempt counts the
+	// containers of this id from 0, for the name of its log file.
+	Create(ctx context.Context, id, bundle string, attempt int) (container.State, error)
+	// Start lets the container's process run.
+	Start(ctx context.Context, id string) error
+	// Wait blocks until the container's first process has ended, and tells
+	// how. It also works for a container that an earlier process created and
+	// for one that has already ended. ErrNotFound if nothing is known of it.
+	Wait(ctx context.Context, id string) (container.Exit, error)
+	// Signal sends a signal to the first process, or to all processes of the
+	// container. A container that has ended is no error.
+	Signal(ctx context.Context, id string, sig syscall.Signal, all bool) error
+	// Delete removes the container, killing what still runs of it, and every
+	// record of it but its logs. What is not there is no error.
+	Delete(ctx context.Context, id string) error
+	// RemoveLogs deletes the container's logs.
+	RemoveLogs(id string) error
+	// List returns every container of this runtime.
+	List(ctx context.Context) ([]container.State, error)
+}

@@ -1,0 +1,113 @@
+package imagestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/stormcell/stormcell/internal/manifest"
+)
+
+// Errors of Resolve that name what a store lacks.
+var (
+	// ErrManifestMissing is a tag or digest whose manifest is not in the store.
+	ErrManifestMissing = errors.New("manifest is not in the store")
+	// ErrLayerMissing is a manifest one of whose layer files is not there.
+	ErrLayerMissing = errors.New("layer file is not in the store")
+	// ErrConfigMissing is a manifest whose image config is not there.
+	ErrConfigMissing = errors.New("image config is not in the store")
+	// ErrIdentityMismatch is a layer whose identity document contradicts it.
+	ErrIdentityMismatch = errors.New("layer identity does not match")
+	// ErrUnverifiable is a layer without an identity where one is required.
+	ErrUnverifiable = errors.New("layer has no identity to verify it by")
+)
+
+// VerifyPolicy says what to make of a layer that has no identity document.
+type VerifyPolicy string
+
+// The values of stormcell.image.verify.
+const (
+	VerifyRequired  VerifyPolicy = "required"
+	VerifyIfPresent VerifyPolicy = "if-present"
+)
+
+// Resolve reads the manifest d and what the store knows of its config and
+// layers. It fetches documents and sizes only, no layer. tag goes into the
+// result for messages.
+func Resolve(ctx context.Context, store Reader, tag string, d digest.Digest, policy VerifyPolicy) (*manifest.Image, error) {
+	content, err := readDocument(ctx, store, manifest.ManifestFile(d), manifest.MaxManifestSize, ErrManifestMissing)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest %s: %w", d, err)
+	}
+	m, err := manifest.Parse(content, d)
+	if err != nil {
+		return nil, err
+	}
+	image := &manifest.Image{
+		Tag:            tag,
+		ManifestDigest: d,
+		Config:         manifest.Blob{Digest: m.Config.Digest, Size: m.Config.Size},
+	}
+	if err := checkConfig(ctx, store, image.Config.Digest); err != nil {
+		return nil, err
+	}
+	for _, l := range m.Layers {
+		layer, err := resolveLayer(ctx, store, l, policy)
+		if err != nil {
+			return nil, err
+		}
+		image.Layers = append(image.Layers, layer)
+	}
+	return image, nil
+}
+
+func checkConfig(ctx context.Context, store Reader, d digest.Digest) error {
+	content, err := readDocument(ctx, store, manifest.ConfigFile(d), manifest.MaxConfigSize, ErrConfigMissing)
+	if err != nil {
+		return fmt.Errorf("read image config %s: %w", d, err)
+	}
+	_, err = manifest.ParseConfig(content, d)
+	return err
+}
+
+func resolveLayer(ctx context.Context, store Reader, l manifest.Descriptor, policy VerifyPolicy) (manifest.Layer, error) {
+	layer := manifest.Layer{Digest: l.Digest, Size: l.Size, File: manifest.LayerFile(l.Digest)}
+	info, err := store.Stat(ctx, layer.File)
+	if errors.Is(err, fs.ErrNotExist) {
+		return layer, fmt.Errorf("layer %s: %w: %s", l.Digest, ErrLayerMissing, layer.File)
+	}
+	if err != nil {
+		return layer, fmt.Errorf("stat layer %s: %w", l.Digest, err)
+	}
+	layer.Squashfs.Size = info.Size
+	content, err := store.ReadFile(ctx, manifest.IdentityFile(l.Digest), manifest.MaxIdentitySize)
+	if errors.Is(err, fs.ErrNotExist) {
+		if policy == VerifyRequired {
+			return layer, fmt.Errorf("layer %s: %w: %s is missing", l.Digest, ErrUnverifiable, manifest.IdentityFile(l.Digest))
+		}
+		return layer, nil
+	}
+	if err != nil {
+		return layer, fmt.Errorf("read identity of layer %s: %w", l.Digest, err)
+	}
+	id, err := manifest.ParseIdentity(content)
+	if err != nil {
+		return layer, fmt.Errorf("layer %s: %w", l.Digest, err)
+	}
+	if id.Size != info.Size {
+		return layer, fmt.Errorf("layer %s: %w: its identity says %d bytes, the file has %d", l.Digest, ErrIdentityMismatch, id.Size, info.Size)
+	}
+	layer.Squashfs = manifest.Blob{Digest: id.Digest, Size: id.Size}
+	return layer, nil
+}
+
+func readDocument(ctx context.Context, store Reader, name string, limit int64, missing error) ([]byte, error) {
+	content, err := store.ReadFile(ctx, name, limit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", missing, name)
+	}
+	return content, err
+}

@@ -1,0 +1,105 @@
+// Package stormconf reads the configuration that a Storm operator already has:
+// storm.yaml and worker-launcher.cfg, with stormcell's own keys (stormcell.…)
+// beside Storm's.
+package stormconf
+
+import (
+	"time"
+
+	"github.com/stormcell/stormcell/internal/allowlist"
+	"github.com/stormcell/stormcell/internal/imagestore"
+)
+
+// Config is what stormcell uses of a storm.yaml, with defaults filled in.
+type Config struct {
+	// Images are the allowlist and the default image.
+	Images allowlist.Rules
+	Store  Store
+	Cgroup Cgroup
+	Node   Node
+	// NUMA is supervisor.numa.meta by zone id.
+	NUMA map[int]NUMAZone
+}
+
+// Store says where images are and how their tags are looked up.
+type Store struct {
+	// URL is storm.oci.image.hdfs.toplevel.dir.
+	URL string
+	// HDFSTagFile and LocalTagFile are the two tag files; the local one wins
+	// per tag. At least one is set; HDFSTagFile defaults to the store's own.
+	HDFSTagFile, LocalTagFile string
+	// RefreshInterval is how long an answer of the tag files is good for.
+	RefreshInterval time.Duration
+	// ManifestsToCache is the number of manifests kept in memory.
+	ManifestsToCache int
+	// Verify is stormcell.image.verify.
+	Verify imagestore.VerifyPolicy
+	// Principal and Keytab log in to a secure HDFS; both or neither are set.
+	Principal, Keytab string
+}
+
+// Cgroup says where workers' cgroups are and what they enforce.
+type Cgroup struct {
+	// Root is storm.oci.cgroup.root, the host's cgroup mount root.
+	Root string
+	// Parent is storm.oci.cgroup.parent, absolute below Root.
+	Parent string
+	// EnforceMemory is storm.cgroup.memory.enforcement.enable.
+	EnforceMemory bool
+	// CPUPercent is storm.worker.cgroup.cpu.limit (100 is one core), 0 unset.
+	CPUPercent float64
+	// MemoryMB is storm.worker.cgroup.memory.mb.limit in MiB, 0 unset.
+	MemoryMB float64
+}
+
+// Node says what a worker finds on its node and where it is kept.
+type Node struct {
+	// LocalDir is storm.local.dir, absolute.
+	LocalDir string
+	// ArtifactsDir is storm.workers.artifacts.dir, absolute.
+	ArtifactsDir string
+	// ResourcesDir is storm.oci.resources.local.dir: the cache of layers.
+	ResourcesDir string
+	// CacheBytes is stormcell.cache.max.bytes: the limit of that cache; 0 is none.
+	CacheBytes int64
+	// LayerMountsToKeep is storm.oci.layer.mounts.to.keep.
+	LayerMountsToKeep int
+	// ReadonlyBinds and ReadwriteBinds are host paths mounted at themselves.
+	ReadonlyBinds, ReadwriteBinds []string
+	// NSCDDir is storm.oci.nscd.dir.
+	NSCDDir string
+	// SeccompProfile is the path of a profile, or empty for none.
+	SeccompProfile string
+	// StormHome is stormcell.storm.home, mounted read-only into workers; empty for none.
+	StormHome string
+	// LogDir is stormcell.log.dir: what workers write to stdout and stderr.
+	LogDir string
+	// LogBytes is stormcell.log.max.bytes per worker.
+	LogBytes int64
+	// RunRoot is stormcell.run.root unless worker-launcher.cfg names one.
+	RunRoot string
+}
+
+// NUMAZone is one zone of supervisor.numa.meta.
+type NUMAZone struct {
+	Cores []int
+	Ports []int
+}
+
+// Launcher is what stormcell uses of a worker-launcher.cfg.
+type Launcher struct {
+	// Group is storm.worker-launcher.group: the group of workers' files.
+	Group string
+	// MinUserID is min.user.id: the least uid that may run a worker.
+	MinUserID int
+	// BannedUsers is banned.users; root is always refused besides.
+	BannedUsers []string
+	// Runc is worker.launcher.oci.runc.
+	Runc string
+	// RunRoot is worker.launcher.oci.run-root; empty when it is not set.
+	RunRoot string
+	// ProfilerScript is worker.profiler.script.path.
+	ProfilerScript string
+	// Docker and Nsenter are the paths of those programs.
+	Docker, Nsenter string
+}
