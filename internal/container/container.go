@@ -44,4 +44,4 @@ type Exit struct {
 
 // UnknownCode is the exit code of a container whose end nobody saw: its
 // monitor was killed, or the machine was rebooted.
-const UnknownCode = 255
+const UnknownCode = -1

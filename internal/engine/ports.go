@@ -17,6 +17,9 @@ type Images interface {
 	// owner until Release. Calls for the same layer share one fetch. progress
 	// may be called from other goroutines, with bytes present and bytes in all.
 	Localize(ctx context.Context, owner string, image manifest.Image, progress func(done, total int64)) (*manifest.LocalImage, error)
+	// Hold keeps layers (squashfs digests) for an owner that an earlier
+	// process localized.
+	Hold(owner string, layers []digest.Digest)
 	// Release ends owner's hold; none is no error.
 	Release(owner string)
 }

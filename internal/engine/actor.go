@@ -1,0 +1,204 @@
+package engine
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/worker"
+)
+
+// actor carries one worker through its life. Only its goroutine acts and
+// touches rec; others change what is desired and read the state.
+type actor struct {
+	engine *Engine
+	rec    *record
+
+	// started and gone are guarded by the engine's lock.
+	started, gone bool
+
+	// dirty is true if an undoing failed, so that remains may be in the way.
+	dirty bool
+
+	confirmOnce, stopOnce sync.Once
+	// confirmed is closed once this process was told that the worker shall
+	// run; a record alone starts nothing. stopped: that it shall go.
+	confirmed, stopped chan struct{}
+
+	mu    sync.Mutex
+	spec  worker.Spec
+	state State
+}
+
+func newActor(e *Engine, rec *record) *actor {
+	w := rec.Spec
+	a := &actor{
+		engine: e, rec: rec, spec: w, confirmed: make(chan struct{}), stopped: make(chan struct{}),
+		state: State{
+			Namespace: w.Namespace, Name: w.Name, UID: w.UID, ContainerID: w.ContainerID(),
+			Phase: Localizing, TotalBytes: w.Image.SquashfsBytes(),
+			Restarts: rec.restarts(), LastExit: rec.LastExit,
+		},
+	}
+	if rec.Running {
+		s := &a.state
+		s.Phase, s.PID, s.StartedAt = Running, rec.PID, rec.StartedAt
+		s.Localized, s.Mounted, s.LocalizedBytes = true, true, s.TotalBytes
+	}
+	return a
+}
+
+// begin lets the actor run; the engine's lock is held.
+func (a *actor) begin(ctx context.Context) {
+	a.started = true
+	a.publish(func(*State) {})
+	a.engine.group.Go(func() { a.run(ctx) })
+}
+
+// run goes on until the worker is gone, or ctx ends: then it leaves all as it
+// is for the next agent.
+func (a *actor) run(ctx context.Context) {
+	for ctx.Err() == nil && !a.stopping() {
+		a.live(ctx)
+	}
+	for ctx.Err() == nil {
+		err := a.remove(ctx)
+		if err == nil {
+			a.publish(func(s *State) {
+				*s = State{
+					Namespace: s.Namespace, Name: s.Name, UID: s.UID, ContainerID: s.ContainerID,
+					Phase: Removed, Restarts: s.Restarts, LastExit: s.LastExit,
+				}
+			})
+			a.engine.finished(a)
+			return
+		}
+		a.rec.Failures++
+		a.pause(ctx, launchBackOff(a.rec.Failures), nil, func(s *State) { s.Phase, s.Err = Stopping, err })
+	}
+}
+
+// live is one round of a worker's life: from where its record stands to the
+// end of a process, or of the pause after one.
+func (a *actor) live(ctx context.Context) {
+	switch rec := a.rec; {
+	case rec.Ended:
+		a.publish(func(s *State) { s.Phase = Ended })
+		a.pause(ctx, never, a.stopped, nil)
+	case rec.Running:
+		a.watch(ctx)
+	case !a.confirmedBy(ctx):
+	case time.Until(rec.RetryAt) > 0:
+		a.pause(ctx, time.Until(rec.RetryAt), a.stopped, func(s *State) { s.Phase, s.RetryAt = BackOff, rec.RetryAt })
+	default:
+		a.launch(ctx)
+	}
+}
+
+// confirmedBy waits until the worker is confirmed; false if it shall go or the
+// agent ends.
+func (a *actor) confirmedBy(ctx context.Context) bool {
+	select {
+	case <-a.confirmed:
+		return true
+	case <-a.stopped:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// never is longer than any pause.
+const never = time.Duration(1<<63 - 1)
+
+// pause publishes a change and waits for the time to pass, ctx or wake.
+func (a *actor) pause(ctx context.Context, d time.Duration, wake <-chan struct{}, change func(*State)) {
+	if change != nil {
+		a.publish(change)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-wake:
+	case <-ctx.Done():
+	}
+}
+
+// untilStopped returns a context that also ends when the worker shall go.
+func (a *actor) untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-a.stopped:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+func (a *actor) stop() { a.stopOnce.Do(func() { close(a.stopped) }) }
+
+func (a *actor) stopping() bool {
+	select {
+	case <-a.stopped:
+		return true
+	default:
+		return false
+	}
+}
+
+// confirm says that the worker shall run, and takes over what may change of
+// its spec.
+func (a *actor) confirm(w worker.Spec) {
+	a.mu.Lock()
+	a.spec.RestartPolicy, a.spec.GracePeriod = w.RestartPolicy, w.GracePeriod
+	a.mu.Unlock()
+	a.confirmOnce.Do(func() { close(a.confirmed) })
+}
+
+func (a *actor) desired() worker.Spec {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.spec
+}
+
+func (a *actor) name() string {
+	w := a.desired()
+	return w.Namespace + "/" + w.Name
+}
+
+func (a *actor) id() string { return a.rec.Spec.ContainerID() }
+
+// publish changes the state and tells the engine's owner.
+func (a *actor) publish(change func(*State)) {
+	a.mu.Lock()
+	change(&a.state)
+	state := a.state
+	a.mu.Unlock()
+	a.engine.Changed(state)
+}
+
+func (a *actor) snapshot() State {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.state
+}
+
+// ended publishes and records the end of a process, and decides what comes next.
+func (a *actor) ended(exit container.Exit) error {
+	rec := a.rec
+	rec.Running, rec.PID, rec.LastExit = false, 0, &exit
+	rec.Failures = failuresAfter(rec.Failures, rec.StartedAt, exit.At)
+	rec.Ended = !startsAgain(a.desired().RestartPolicy, exit)
+	rec.RetryAt = exit.At.Add(backOff(rec.Failures))
+	a.publish(func(s *State) {
+		s.Phase, s.PID, s.StartedAt, s.LastExit, s.Err = BackOff, 0, time.Time{}, &exit, nil
+		s.RetryAt, s.Mounted = rec.RetryAt, false
+		if rec.Ended {
+			s.Phase = Ended
+		}
+	})
+	return a.engine.records.save(rec)
+}

@@ -1,0 +1,184 @@
+// Package engine makes the workers of one node true: it takes what shall run
+// as plain values, carries each worker through localize, mount, prepare,
+// create, start and watch, and tells what is so. Every worker has a goroutine
+// of its own, so that one that hangs holds up no other.
+//
+//	Ensure → localize → mount → prepare → create → start → watch → (back-off → …)
+//	Remove → SIGTERM → grace → SIGKILL → delete → unmount → remove → Removed
+//
+// The truth is the kernel and the disk: what an earlier agent left is taken
+// over by Recover, from the records in the run root and the runtime's list.
+package engine
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/worker"
+)
+
+// Options are the parts of an Engine.
+type Options struct {
+	Images  Images
+	Rootfs  Rootfs
+	Bundles Bundles
+	Runtime Runtime
+	// RunRoot is root's own directory on a tmpfs, such as /run/stormcell.
+	RunRoot string
+	// Changed is told of every worker whose State has changed. It must not block.
+	Changed func(State)
+	Log     *slog.Logger
+}
+
+// Past is what the cluster remembers of a worker that this node may have no
+// record of, as after a reboot. The zero value is a worker that never ran.
+type Past struct {
+	// Launched is the number of processes that were started.
+	Launched int
+	// RunningSince is when the last of them was started, if the last that was
+	// reported of it is that it runs.
+	RunningSince time.Time
+	LastExit     *container.Exit
+}
+
+// record returns what a record would say of a worker with this past.
+func (p Past) record(w worker.Spec) *record {
+	rec := &record{Spec: w, Launched: p.Launched, LastExit: p.LastExit}
+	switch {
+	case !p.RunningSince.IsZero():
+		rec.Running, rec.StartedAt = true, p.RunningSince
+	case p.LastExit != nil:
+		rec.Ended = !startsAgain(w.RestartPolicy, *p.LastExit)
+	}
+	return rec
+}
+
+// Engine runs the workers of one node. Call Recover once, then Run; Ensure,
+// Remove and State may be called at any time after Recover.
+type Engine struct {
+	Options
+	records records
+
+	mu     sync.Mutex
+	ctx    context.Context   //nolint:containedctx // the life of all actors, set by Recover
+	actors map[string]*actor // by UID
+	group  sync.WaitGroup
+}
+
+// New returns an engine that has not begun.
+func New(o Options) *Engine {
+	return &Engine{Options: o, records: records{dir: filepath.Join(o.RunRoot, "workers")}, actors: map[string]*actor{}}
+}
+
+// Wait returns when ctx, the one given to Recover, has ended and every actor
+// has let go of its worker. Containers go on running.
+func (e *Engine) Wait() { e.group.Wait() }
+
+// Ensure says that a worker shall run. A second call for the same UID updates
+// its restart policy and grace period; all else of a worker is fixed.
+func (e *Engine) Ensure(w worker.Spec, past Past) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if a, ok := e.actors[w.UID]; ok {
+		a.confirm(w)
+		return
+	}
+	e.begin(past.record(w)).confirm(w)
+}
+
+// begin adds an actor and lets it run, unless another worker is in its way:
+// then it runs when that one is gone. The lock is held.
+func (e *Engine) begin(rec *record) *actor {
+	a := newActor(e, rec)
+	e.actors[rec.Spec.UID] = a
+	if blocker := e.blocker(rec.Spec); blocker != nil {
+		a.publish(func(s *State) { s.Phase, s.Blocker = Waiting, blocker.name() })
+		return a
+	}
+	a.begin(e.ctx)
+	return a
+}
+
+// blocker is the worker that holds w's port or id, if one does.
+func (e *Engine) blocker(w worker.Spec) *actor {
+	for _, a := range e.actors {
+		if !a.started || a.gone {
+			continue
+		}
+		if other := a.desired(); other.UID != w.UID && (other.Port == w.Port || other.ID == w.ID) {
+			return a
+		}
+	}
+	return nil
+}
+
+// Remove says that a worker shall be gone from this node. It is safe to repeat.
+func (e *Engine) Remove(uid string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a, ok := e.actors[uid]
+	if !ok {
+		return
+	}
+	a.stop()
+	if !a.started {
+		a.gone = true
+		a.publish(func(s *State) { s.Phase, s.Blocker = Removed, "" })
+	}
+}
+
+// Forget drops what is remembered of a worker that is Removed.
+func (e *Engine) Forget(uid string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if a, ok := e.actors[uid]; ok && a.gone {
+		delete(e.actors, uid)
+	}
+}
+
+// State returns what is so of a worker; false if it is not known here.
+func (e *Engine) State(uid string) (State, bool) {
+	e.mu.Lock()
+	a, ok := e.actors[uid]
+	e.mu.Unlock()
+	if !ok {
+		return State{}, false
+	}
+	return a.snapshot(), true
+}
+
+// States returns what is so of every worker known here, by UID.
+func (e *Engine) States() []State {
+	e.mu.Lock()
+	actors := make([]*actor, 0, len(e.actors))
+	for _, a := range e.actors {
+		actors = append(actors, a)
+	}
+	e.mu.Unlock()
+	states := make([]State, 0, len(actors))
+	for _, a := range actors {
+		states = append(states, a.snapshot())
+	}
+	slices.SortFunc(states, func(a, b State) int { return cmp.Compare(a.UID, b.UID) })
+	return states
+}
+
+// finished notes that an actor's worker is gone, and lets those begin that
+// waited for it.
+func (e *Engine) finished(done *actor) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	done.gone = true
+	for _, a := range e.actors {
+		if a.started || a.gone || e.blocker(a.desired()) != nil {
+			continue
+		}
+		a.begin(e.ctx)
+	}
+}

@@ -1,0 +1,610 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/worker"
+)
+
+// node is a node whose parts do as they are told: it stands for faults and
+// for hours of waiting. What the real parts do is tested with them.
+type node struct {
+	t       *testing.T
+	runRoot string
+
+	mu         sync.Mutex
+	calls      []string
+	fail       map[string]error // by call, until cleared
+	containers map[string]*fakeContainer
+	exits      map[string]container.Exit
+	// ignoresTerm makes containers outlive SIGTERM.
+	ignoresTerm bool
+	nextPID     int
+	held        map[string]bool
+}
+
+type fakeContainer struct {
+	state container.State
+	ended chan struct{}
+}
+
+func newNode(t *testing.T) *node {
+	return &node{
+		t: t, runRoot: t.TempDir(), fail: map[string]error{}, containers: map[string]*fakeContainer{},
+		exits: map[string]container.Exit{}, nextPID: 100, held: map[string]bool{},
+	}
+}
+
+// call notes a call and returns the failure that is set for it.
+func (n *node) call(name string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.calls = append(n.calls, name)
+	return n.fail[name]
+}
+
+func (n *node) setFailure(name string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.fail[name] = err
+}
+
+// taken returns the calls since the last time.
+func (n *node) taken() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	calls := n.calls
+	n.calls = nil
+	return calls
+}
+
+// exit ends the process of a container.
+func (n *node) exit(id string, code int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c := n.containers[id]
+	if c == nil || c.state.Status == container.Stopped {
+		return
+	}
+	c.state.Status, c.state.PID = container.Stopped, 0
+	exit := container.Exit{Code: code, At: time.Now()}
+	if code > 128 {
+		exit.Signal = code - 128
+	}
+	n.exits[id] = exit
+	close(c.ended)
+}
+
+func (n *node) Localize(ctx context.Context, owner string, _ manifest.Image, progress func(done, total int64)) (*manifest.LocalImage, error) {
+	progress(10, 10)
+	if err := n.call("localize"); err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	n.held[owner] = true
+	n.mu.Unlock()
+	return &manifest.LocalImage{Layers: []manifest.LocalLayer{{Digest: digest.FromString("layer")}}}, ctx.Err()
+}
+
+func (n *node) Hold(owner string, _ []digest.Digest) { n.held[owner] = true }
+func (n *node) Release(owner string)                 { n.mu.Lock(); delete(n.held, owner); n.mu.Unlock() }
+
+func (n *node) Mount(context.Context, string, []manifest.LocalLayer) (string, error) {
+	return "/rootfs", n.call("mount")
+}
+func (n *node) Unmount(context.Context, string) error { return n.call("unmount") }
+func (n *node) Recover(_ context.Context, live map[string][]digest.Digest) error {
+	for id := range live {
+		if err := n.call("keep mounts of " + id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *node) Prepare(context.Context, worker.Spec, *manifest.LocalImage, string) (string, error) {
+	return "/bundle", n.call("prepare")
+}
+func (n *node) Remove(context.Context, worker.Spec) error { return n.call("remove bundle") }
+
+func (n *node) Create(_ context.Context, id, _ string, _ int) (container.State, error) {
+	if err := n.call("create"); err != nil {
+		return container.State{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, ok := n.containers[id]; ok {
+		n.t.Errorf("container %s is created twice", id)
+	}
+	delete(n.exits, id)
+	n.nextPID++
+	c := &fakeContainer{state: container.State{ID: id, Status: container.Created, PID: n.nextPID}, ended: make(chan struct{})}
+	n.containers[id] = c
+	return c.state, nil
+}
+
+func (n *node) Start(_ context.Context, id string) error {
+	if err := n.call("start"); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.containers[id].state.Status = container.Running
+	return nil
+}
+
+func (n *node) Wait(ctx context.Context, id string) (container.Exit, error) {
+	n.mu.Lock()
+	c, exit, known := n.containers[id], n.exits[id], false
+	_, known = n.exits[id]
+	n.mu.Unlock()
+	switch {
+	case known:
+		return exit, nil
+	case c == nil:
+		return container.Exit{}, container.ErrNotFound
+	}
+	select {
+	case <-c.ended:
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.exits[id], nil
+	case <-ctx.Done():
+		return container.Exit{}, ctx.Err()
+	}
+}
+
+func (n *node) Signal(ctx context.Context, id string, sig syscall.Signal, _ bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := n.call(sig.String()); err != nil {
+		return err
+	}
+	if sig == syscall.SIGKILL || !n.ignoresTerm {
+		n.exit(id, 128+int(sig))
+	}
+	return nil
+}
+
+func (n *node) Delete(_ context.Context, id string) error {
+	if err := n.call("delete"); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.containers, id)
+	delete(n.exits, id)
+	return nil
+}
+func (n *node) RemoveLogs(string) error { return n.call("remove logs") }
+
+func (n *node) List(context.Context) ([]container.State, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var list []container.State
+	for _, c := range n.containers {
+		list = append(list, c.state)
+	}
+	return list, n.fail["list"]
+}
+
+// agent is one life of the agent on a node.
+type agent struct {
+	*Engine
+	kill context.CancelFunc
+}
+
+// begin starts an agent on the node, as after a crash of the last.
+func (n *node) begin() *agent {
+	ctx, cancel := context.WithCancel(context.Background())
+	e := New(Options{
+		Images: n, Rootfs: n, Bundles: n, Runtime: n, RunRoot: n.runRoot,
+		Changed: func(State) {}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err := e.Recover(ctx); err != nil {
+		n.t.Fatal(err)
+	}
+	return &agent{e, cancel}
+}
+
+// end ends an agent without a word to its workers.
+func (a *agent) end() {
+	a.kill()
+	a.Wait()
+}
+
+func aWorker(uid string, change ...func(*worker.Spec)) worker.Spec {
+	w := worker.Spec{
+		Namespace: "storm", Name: "w-" + uid, UID: uid,
+		ID: "1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb", Port: 6703, TopologyID: "wc1-2-1608581491",
+		User: "alice", Command: []string{"java"}, RestartPolicy: worker.RestartAlways, GracePeriod: 3 * time.Second,
+	}
+	for _, c := range change {
+		c(&w)
+	}
+	return w
+}
+
+func policy(p worker.RestartPolicy) func(*worker.Spec) {
+	return func(w *worker.Spec) { w.RestartPolicy = p }
+}
+
+func (a *agent) phase(t *testing.T, uid string, want Phase) State {
+	t.Helper()
+	synctest.Wait()
+	s, ok := a.State(uid)
+	if !ok || s.Phase != want {
+		t.Fatalf("worker %s is in phase %q (%v), want %q", uid, s.Phase, s.Err, want)
+	}
+	return s
+}
+
+func wantCalls(t *testing.T, n *node, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, n.taken()); diff != "" {
+		t.Fatalf("calls (-want +got):\n%s", diff)
+	}
+}
+
+var (
+	launchCalls   = []string{"localize", "mount", "prepare", "create", "start"}
+	teardownCalls = []string{"delete", "unmount"}
+	removeCalls   = []string{"delete", "unmount", "remove bundle", "remove logs"}
+)
+
+func TestLaunchAndRemove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		a := n.begin()
+		defer a.end()
+		w := aWorker("a")
+		a.Ensure(w, Past{})
+		if s := a.phase(t, "a", Running); s.PID != 101 || !s.Localized || !s.Mounted || s.StartedAt.IsZero() {
+			t.Errorf("state of a running worker: %+v", s)
+		}
+		wantCalls(t, n, launchCalls...)
+		a.Remove("a")
+		s := a.phase(t, "a", Removed)
+		wantCalls(t, n, append([]string{"terminated"}, removeCalls...)...)
+		if s.LastExit == nil || s.LastExit.Signal != int(syscall.SIGTERM) {
+			t.Errorf("last exit %+v, want by SIGTERM", s.LastExit)
+		}
+		if ids, err := a.records.list(); err != nil || len(ids) > 0 || len(n.held) > 0 {
+			t.Errorf("left behind: records %v (%v), holds %v", ids, err, n.held)
+		}
+		a.Forget("a")
+		if _, known := a.State("a"); known {
+			t.Error("a forgotten worker is known")
+		}
+	})
+}
+
+func TestGracePeriodThenKill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		n.ignoresTerm = true
+		a := n.begin()
+		defer a.end()
+		a.Ensure(aWorker("a"), Past{})
+		a.phase(t, "a", Running)
+		n.taken()
+		begin := time.Now()
+		a.Remove("a")
+		time.Sleep(2999 * time.Millisecond)
+		a.phase(t, "a", Stopping)
+		wantCalls(t, n, "terminated")
+		time.Sleep(time.Millisecond)
+		a.phase(t, "a", Removed)
+		if took := time.Since(begin); took != 3*time.Second {
+			t.Errorf("took %v, want the grace period", took)
+		}
+		wantCalls(t, n, append([]string{"killed"}, removeCalls...)...)
+	})
+}
+
+func TestRestartPolicies(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		policy worker.RestartPolicy
+		code   int
+		again  bool
+	}{
+		{"Always after success", worker.RestartAlways, 0, true},
+		{"Always after failure", worker.RestartAlways, 1, true},
+		{"OnFailure after success", worker.RestartOnFailure, 0, false},
+		{"OnFailure after failure", worker.RestartOnFailure, 1, true},
+		{"OnFailure after an unseen end", worker.RestartOnFailure, container.UnknownCode, true},
+		{"Never after success", worker.RestartNever, 0, false},
+		{"Never after failure", worker.RestartNever, 1, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t)
+				a := n.begin()
+				defer a.end()
+				w := aWorker("a", policy(tc.policy))
+				a.Ensure(w, Past{})
+				a.phase(t, "a", Running)
+				n.exit(w.ContainerID(), tc.code)
+				if tc.again {
+					if s := a.phase(t, "a", Running); s.Restarts != 1 || s.LastExit.Code != tc.code {
+						t.Errorf("after the restart: %+v", s)
+					}
+					return
+				}
+				a.phase(t, "a", Ended)
+				a.end()
+				b := n.begin()
+				defer b.end()
+				b.Ensure(w, Past{})
+				b.phase(t, "a", Ended) // nor after the agent's restart
+				time.Sleep(time.Hour)
+				b.phase(t, "a", Ended)
+			})
+		})
+	}
+}
+
+func TestBackOffGrowsAndHeals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		a := n.begin()
+		defer a.end()
+		w := aWorker("a")
+		a.Ensure(w, Past{})
+		for i, want := range []time.Duration{0, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second, 300 * time.Second, 300 * time.Second} {
+			a.phase(t, "a", Running)
+			n.exit(w.ContainerID(), 1)
+			begin := time.Now()
+			if want > 0 {
+				a.phase(t, "a", BackOff)
+				time.Sleep(want - 1)
+				a.phase(t, "a", BackOff)
+				time.Sleep(1)
+			}
+			a.phase(t, "a", Running)
+			if took := time.Since(begin); took != want {
+				t.Errorf("restart %d after %v, want %v", i+1, took, want)
+			}
+		}
+		time.Sleep(healthyRunTime)
+		n.exit(w.ContainerID(), 1)
+		if s := a.phase(t, "a", Running); s.Restarts != 9 {
+			t.Errorf("%d restarts, want 9: the last at once, after a healthy run", s.Restarts)
+		}
+	})
+}
+
+// TestFailedStep fails each step of a launch once: what was made is undone,
+// the reason is told, and the launch succeeds after the pause.
+func TestFailedStep(t *testing.T) {
+	for i, step := range []Step{StepLocalize, StepMount, StepPrepare, StepCreate, StepStart} {
+		t.Run(string(step), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t)
+				a := n.begin()
+				defer a.end()
+				trouble := errors.New("trouble")
+				n.setFailure(string(step), trouble)
+				a.Ensure(aWorker("a"), Past{})
+				s := a.phase(t, "a", BackOff)
+				var failed *StepError
+				if !errors.As(s.Err, &failed) || failed.Step != step || !errors.Is(s.Err, trouble) {
+					t.Errorf("error %v, want step %s", s.Err, step)
+				}
+				wantCalls(t, n, append(append([]string{}, launchCalls[:i+1]...), teardownCalls...)...)
+				n.setFailure(string(step), nil)
+				time.Sleep(10 * time.Second)
+				if s := a.phase(t, "a", Running); s.Restarts != 0 || s.Err != nil {
+					t.Errorf("after recovery: %+v", s)
+				}
+			})
+		})
+	}
+}
+
+func TestFailedRemovalIsTriedAgain(t *testing.T) {
+	for _, call := range []string{"terminated", "delete", "unmount", "remove bundle", "remove logs"} {
+		t.Run(call, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t)
+				a := n.begin()
+				defer a.end()
+				a.Ensure(aWorker("a"), Past{})
+				a.phase(t, "a", Running)
+				n.setFailure(call, errors.New("trouble"))
+				a.Remove("a")
+				if s := a.phase(t, "a", Stopping); s.Err == nil {
+					t.Error("the failure is not told")
+				}
+				n.setFailure(call, nil)
+				time.Sleep(10 * time.Second)
+				a.phase(t, "a", Removed)
+			})
+		})
+	}
+}
+
+// TestFailedTeardownIsRepeatedBeforeTheNextStart: remains of one run must not
+// meet the next.
+func TestFailedTeardownIsRepeatedBeforeTheNextStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		a := n.begin()
+		defer a.end()
+		w := aWorker("a")
+		a.Ensure(w, Past{})
+		a.phase(t, "a", Running)
+		n.setFailure("unmount", errors.New("busy"))
+		n.exit(w.ContainerID(), 1)
+		synctest.Wait()
+		n.setFailure("unmount", nil)
+		n.taken()
+		time.Sleep(30 * time.Second)
+		a.phase(t, "a", Running)
+		wantCalls(t, n, append(append([]string{}, teardownCalls...), launchCalls...)...)
+	})
+}
+
+func TestSamePortWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		a := n.begin()
+		defer a.end()
+		first := aWorker("a")
+		second := aWorker("b", func(w *worker.Spec) { w.ID = "2b23ca4b-6062-4d08-8ac3-b09e7d35e7cb" })
+		third := aWorker("c", func(w *worker.Spec) { w.Port = 6704 }) // the id of the first
+		a.Ensure(first, Past{})
+		a.Ensure(second, Past{})
+		a.Ensure(third, Past{})
+		a.phase(t, "a", Running)
+		for _, uid := range []string{"b", "c"} {
+			if s := a.phase(t, uid, Waiting); s.Blocker != "storm/w-a" {
+				t.Errorf("worker %s waits for %q", uid, s.Blocker)
+			}
+		}
+		a.Remove("c")
+		a.phase(t, "c", Removed)
+		a.Remove("a")
+		a.phase(t, "a", Removed)
+		a.phase(t, "b", Running)
+		if len(n.containers) != 1 {
+			t.Errorf("%d containers, want 1", len(n.containers))
+		}
+	})
+}
+
+func TestRemoveWhileLaunching(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		a := n.begin()
+		defer a.end()
+		n.setFailure("mount", errors.New("trouble"))
+		a.Ensure(aWorker("a"), Past{})
+		a.phase(t, "a", BackOff)
+		a.Remove("a")
+		a.Remove("a")
+		a.phase(t, "a", Removed)
+	})
+}
+
+func TestAdoption(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		w := aWorker("a")
+		id := w.ContainerID()
+		first := n.begin()
+		first.Ensure(w, Past{})
+		pid := first.phase(t, "a", Running).PID
+		first.end()
+		n.taken()
+
+		second := n.begin()
+		if s := second.phase(t, "a", Running); s.PID != pid {
+			t.Errorf("pid %d after the agent's restart, want %d", s.PID, pid)
+		}
+		second.Ensure(w, Past{})
+		second.phase(t, "a", Running)
+		wantCalls(t, n, "keep mounts of "+id)
+		if !n.held[id] {
+			t.Error("the layers of an adopted worker are not held")
+		}
+		second.end()
+
+		n.exit(id, 7) // while no agent is there
+		third := n.begin()
+		defer third.end()
+		s := third.phase(t, "a", BackOff) // nobody has said yet that it shall run
+		if s.LastExit == nil || s.LastExit.Code != 7 {
+			t.Errorf("last exit %+v, want code 7", s.LastExit)
+		}
+		third.Ensure(w, Past{})
+		if s := third.phase(t, "a", Running); s.Restarts != 1 {
+			t.Errorf("%d restarts, want 1", s.Restarts)
+		}
+	})
+}
+
+// TestCrashAtEveryCall ends the agent at each call of a launch, and wants the
+// next one to have exactly one running container.
+func TestCrashAtEveryCall(t *testing.T) {
+	for _, call := range launchCalls {
+		t.Run(call, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t)
+				first := n.begin()
+				n.setFailure(call, context.Canceled)
+				// The engine's end and the failure of the call are one moment.
+				first.kill()
+				first.Ensure(aWorker("a"), Past{})
+				first.Wait()
+				n.setFailure(call, nil)
+
+				second := n.begin()
+				defer second.end()
+				second.Ensure(aWorker("a"), Past{})
+				second.phase(t, "a", Running)
+				if len(n.containers) != 1 {
+					t.Errorf("%d containers, want 1", len(n.containers))
+				}
+			})
+		})
+	}
+}
+
+func TestPastWithoutRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := time.Now()
+		exit := &container.Exit{Code: 3, At: at.Add(-time.Minute)}
+		for _, tc := range []struct {
+			name   string
+			policy worker.RestartPolicy
+			past   Past
+			phase  Phase
+			code   int
+		}{
+			{"ran when the node was rebooted", worker.RestartNever, Past{Launched: 1, RunningSince: at}, Ended, container.UnknownCode},
+			{"had ended before", worker.RestartNever, Past{Launched: 2, LastExit: exit}, Ended, 3},
+			{"ran again when the node was rebooted", worker.RestartNever, Past{Launched: 2, RunningSince: at, LastExit: exit}, Ended, container.UnknownCode},
+			{"starts again", worker.RestartAlways, Past{Launched: 2, RunningSince: at}, Running, container.UnknownCode},
+		} {
+			n := newNode(t)
+			a := n.begin()
+			a.Ensure(aWorker("a", policy(tc.policy)), tc.past)
+			s := a.phase(t, "a", tc.phase)
+			if s.LastExit == nil || s.LastExit.Code != tc.code {
+				t.Errorf("%s: last exit %+v, want code %d", tc.name, s.LastExit, tc.code)
+			}
+			if tc.phase == Running && s.Restarts != tc.past.Launched {
+				t.Errorf("%s: %d restarts, want %d", tc.name, s.Restarts, tc.past.Launched)
+			}
+			a.end()
+		}
+	})
+}
+
+func TestRecoverDeletesStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		n.containers["stray"] = &fakeContainer{state: container.State{ID: "stray", Status: container.Running}, ended: make(chan struct{})}
+		a := n.begin()
+		defer a.end()
+		if len(n.containers) != 0 {
+			t.Error("a container that no record names is left")
+		}
+	})
+}

@@ -1,0 +1,190 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/manifest"
+)
+
+// Limits of steps that would otherwise wait for a program or the kernel.
+const (
+	teardownLimit = 2 * time.Minute
+	createLimit   = time.Minute
+)
+
+// launch brings the worker from its image to a running process. If a step
+// fails, what the earlier ones made is undone and the launch is tried again
+// after a pause.
+func (a *actor) launch(ctx context.Context) {
+	launchCtx, cancel := a.untilStopped(ctx)
+	defer cancel()
+	var err error
+	if a.dirty {
+		err = a.teardown(ctx)
+	}
+	if err == nil {
+		err = a.steps(launchCtx)
+	}
+	if err == nil || ctx.Err() != nil {
+		return // it runs, or the next agent goes on
+	}
+	err = errors.Join(err, a.teardown(ctx))
+	if a.stopping() {
+		return
+	}
+	rec := a.rec
+	rec.Failures++
+	rec.RetryAt = time.Now().Add(launchBackOff(rec.Failures))
+	err = errors.Join(err, a.engine.records.save(rec))
+	a.engine.Log.Warn("launch failed", "worker", a.name(), "container", a.id(), "retryAt", rec.RetryAt, "error", err)
+	a.publish(func(s *State) { s.Phase, s.Err, s.RetryAt, s.Mounted = BackOff, err, rec.RetryAt, false })
+}
+
+// steps is the launch, one step after the other.
+func (a *actor) steps(ctx context.Context) error {
+	e, rec := a.engine, a.rec
+	if err := rec.Spec.Validate(); err != nil {
+		return &StepError{StepValidate, err}
+	}
+	// The record comes first: what it does not name, nobody would clean up.
+	if err := e.records.save(rec); err != nil {
+		return &StepError{StepRecord, err}
+	}
+	image, err := a.localize(ctx)
+	if err != nil {
+		return &StepError{StepLocalize, err}
+	}
+	rootfs, err := a.mount(ctx, image)
+	if err != nil {
+		return &StepError{StepMount, err}
+	}
+	bundle, err := e.Bundles.Prepare(ctx, rec.Spec, image, rootfs)
+	if err != nil {
+		return &StepError{StepPrepare, err}
+	}
+	return a.start(ctx, bundle)
+}
+
+func (a *actor) localize(ctx context.Context) (*manifest.LocalImage, error) {
+	a.publish(func(s *State) { s.Phase = Localizing })
+	image, err := a.engine.Images.Localize(ctx, a.id(), a.rec.Spec.Image, a.progress())
+	if err != nil {
+		a.publish(func(s *State) { s.Localized = false })
+		return nil, err
+	}
+	a.publish(func(s *State) { s.Phase, s.Localized, s.LocalizedBytes = Mounting, true, s.TotalBytes })
+	return image, nil
+}
+
+// progress returns a function that publishes the bytes that are here, once a
+// second at most.
+func (a *actor) progress() func(done, total int64) {
+	sometimes := rate.Sometimes{Interval: time.Second}
+	return func(done, total int64) {
+		sometimes.Do(func() {
+			a.publish(func(s *State) { s.LocalizedBytes, s.TotalBytes = done, total })
+		})
+	}
+}
+
+func (a *actor) mount(ctx context.Context, image *manifest.LocalImage) (string, error) {
+	a.rec.Layers = nil
+	for _, l := range image.Layers {
+		a.rec.Layers = append(a.rec.Layers, l.Digest)
+	}
+	if err := a.engine.records.save(a.rec); err != nil {
+		return "", err
+	}
+	rootfs, err := a.engine.Rootfs.Mount(ctx, a.id(), image.Layers)
+	if err != nil {
+		return "", err
+	}
+	a.publish(func(s *State) { s.Phase, s.Mounted = Starting, true })
+	return rootfs, nil
+}
+
+// start makes the container and lets its process run.
+func (a *actor) start(ctx context.Context, bundle string) error {
+	ctx, cancel := context.WithTimeout(ctx, createLimit)
+	defer cancel()
+	e, rec := a.engine, a.rec
+	created, err := e.Runtime.Create(ctx, a.id(), bundle, rec.Launched)
+	if err != nil {
+		return &StepError{StepCreate, err}
+	}
+	// Recorded before it is so: after a crash between the two, the runtime
+	// tells whether the process was started.
+	rec.Launched++
+	rec.Running, rec.PID, rec.StartedAt, rec.RetryAt = true, created.PID, time.Now(), time.Time{}
+	if err := e.records.save(rec); err != nil {
+		return a.notStarted(StepRecord, err)
+	}
+	if err := e.Runtime.Start(ctx, a.id()); err != nil {
+		return a.notStarted(StepStart, err)
+	}
+	e.Log.Info("worker runs", "worker", a.name(), "container", a.id(), "pid", rec.PID)
+	a.publish(func(s *State) {
+		s.Phase, s.PID, s.StartedAt, s.Restarts = Running, rec.PID, rec.StartedAt, rec.restarts()
+		s.Err, s.RetryAt = nil, time.Time{}
+	})
+	return nil
+}
+
+// notStarted takes back what the record says of a process that did not start.
+func (a *actor) notStarted(step Step, err error) error {
+	a.rec.Launched--
+	a.rec.Running, a.rec.PID, a.rec.StartedAt = false, 0, time.Time{}
+	return &StepError{step, err}
+}
+
+// watch waits for the end of the worker's process and handles it.
+func (a *actor) watch(ctx context.Context) {
+	watchCtx, cancel := a.untilStopped(ctx)
+	defer cancel()
+	exit, err := a.engine.Runtime.Wait(watchCtx, a.id())
+	if watchCtx.Err() != nil {
+		return // it goes on running: it shall be stopped, or the agent ends
+	}
+	if errors.Is(err, container.ErrNotFound) {
+		exit, err = a.unseen(), nil
+	}
+	if err == nil {
+		a.engine.Log.Info("worker ended", "worker", a.name(), "container", a.id(), "code", exit.Code, "signal", exit.Signal, "oomKilled", exit.OOMKilled)
+		err = errors.Join(a.ended(exit), a.teardown(ctx))
+	}
+	if err != nil && ctx.Err() == nil {
+		a.rec.Failures++
+		a.pause(ctx, launchBackOff(a.rec.Failures), a.stopped, func(s *State) { s.Err = &StepError{StepWatch, err} })
+	}
+}
+
+// unseen is the end of a process that nobody saw: the machine was rebooted, or
+// what was known of the container was destroyed.
+func (a *actor) unseen() container.Exit {
+	if last := a.rec.LastExit; last != nil && last.At.After(a.rec.StartedAt) {
+		return *last
+	}
+	return container.Exit{Code: container.UnknownCode, At: time.Now()}
+}
+
+// teardown undoes a launch, in reverse order. It goes on after a failure of
+// one part where the next does not depend on it, and can be repeated.
+func (a *actor) teardown(ctx context.Context) (err error) {
+	defer func() { a.dirty = err != nil }()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), teardownLimit)
+	defer cancel()
+	e, id := a.engine, a.id()
+	if err := e.Runtime.Delete(ctx, id); err != nil {
+		return &StepError{StepRemove, err} // its mounts are in use
+	}
+	if err := e.Rootfs.Unmount(ctx, id); err != nil {
+		return &StepError{StepRemove, err}
+	}
+	e.Images.Release(id)
+	return nil
+}

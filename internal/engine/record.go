@@ -1,0 +1,136 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/worker"
+)
+
+const (
+	recordVersion = 1
+	recordName    = "record.json"
+	maxRecordSize = 16 << 20
+)
+
+// record is what survives the agent of one worker: enough to go on after a
+// crash at any point. It is written before the step that it announces, and
+// lies in the run root, which is root's and empty after a reboot.
+type record struct {
+	Version int         `json:"version"`
+	Spec    worker.Spec `json:"spec"`
+	// Layers are the squashfs digests that the rootfs is made of, base first.
+	Layers []digest.Digest `json:"layers,omitempty"`
+	// Launched is the number of containers whose process was started.
+	Launched int `json:"launched"`
+	// Running is true from the start of a process until its end was handled.
+	Running   bool            `json:"running"`
+	PID       int             `json:"pid,omitempty"`
+	StartedAt time.Time       `json:"startedAt,omitzero"`
+	LastExit  *container.Exit `json:"lastExit,omitempty"`
+	// Failures counts failures in a row, for the back-off.
+	Failures int `json:"failures,omitempty"`
+	// RetryAt is when the next start is due.
+	RetryAt time.Time `json:"retryAt,omitzero"`
+	// Ended is true once the restart policy has left the worker ended.
+	Ended bool `json:"ended,omitempty"`
+}
+
+// restarts counts the starts after the first.
+func (r *record) restarts() int { return max(0, r.Launched-1) }
+
+// records keeps the records of all workers below the run root.
+type records struct {
+	// dir is <run root>/workers.
+	dir string
+}
+
+func (r records) path(id string) string { return filepath.Join(r.dir, id, recordName) }
+
+// save writes a record so that a crash leaves the old one or the new one. The
+// run root is a tmpfs, so that no sync is needed: a machine that stops loses
+// the containers with the records.
+func (r records) save(rec *record) error {
+	rec.Version = recordVersion
+	content, err := json.Marshal(rec)
+	if err != nil {
+		return fmt.Errorf("record of %s: %w", rec.Spec.ContainerID(), err)
+	}
+	path := r.path(rec.Spec.ContainerID())
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("make directory of worker: %w", err)
+	}
+	temp := path + ".new"
+	if err := os.WriteFile(temp, content, 0o600); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	return nil
+}
+
+// remove deletes a record and the worker's directory, which must hold nothing
+// else any more.
+func (r records) remove(id string) error {
+	path := r.path(id)
+	for _, p := range []string{path + ".new", path, filepath.Dir(path)} {
+		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove record of %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// load reads the record of one container. fs.ErrNotExist if there is none.
+func (r records) load(id string) (*record, error) {
+	path := r.path(id)
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("record of %s: %w", id, err)
+	}
+	if info.Size() > maxRecordSize {
+		return nil, fmt.Errorf("record of %s: larger than %d bytes", id, maxRecordSize)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("record of %s: %w", id, err)
+	}
+	rec := new(record)
+	if err := json.Unmarshal(content, rec); err != nil {
+		return nil, fmt.Errorf("record of %s: %w", id, err)
+	}
+	if err := rec.Spec.Validate(); err != nil {
+		return nil, fmt.Errorf("record of %s: %w", id, err)
+	}
+	if rec.Version != recordVersion || rec.Spec.ContainerID() != id {
+		return nil, fmt.Errorf("record of %s: version %d of %s", id, rec.Version, rec.Spec.ContainerID())
+	}
+	return rec, nil
+}
+
+// list names every container that has a directory in the run root.
+func (r records) list() ([]string, error) {
+	entries, err := os.ReadDir(r.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list workers: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		if e.IsDir() && worker.ValidContainerID(e.Name()) {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
+}

@@ -1,0 +1,31 @@
+package nodeagent
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+)
+
+// apply writes the agent's whole part of w's status. The UID keeps it from
+// another worker of the same name. It takes Ready over from the manager.
+func (r *Reconciler) apply(ctx context.Context, w *api.StormWorker, status *api.StormWorkerStatus) error {
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(status)
+	if err != nil {
+		return fmt.Errorf("status of StormWorker %s/%s: %w", w.Namespace, w.Name, err)
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{"status": fields}}
+	u.SetGroupVersionKind(api.GroupVersion.WithKind("StormWorker"))
+	u.SetNamespace(w.Namespace)
+	u.SetName(w.Name)
+	u.SetUID(w.UID)
+	err = r.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(api.AgentFieldOwner), client.ForceOwnership)
+	if err := client.IgnoreNotFound(err); err != nil {
+		return fmt.Errorf("apply status of StormWorker %s/%s: %w", w.Namespace, w.Name, err)
+	}
+	return nil
+}

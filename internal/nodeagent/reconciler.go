@@ -1,0 +1,143 @@
+// Package nodeagent joins one node's engine with the cluster: it reads the
+// StormWorkers that are bound to its node, tells the engine what shall run, and
+// reports what is so. It is the only package of the node that knows Kubernetes.
+package nodeagent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/engine"
+	"github.com/stormcell/stormcell/internal/worker"
+)
+
+// What an agent may do. Status and events are all that it writes, besides its
+// own Lease.
+//
+// +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers;stormimages,verbs=get;list;watch
+// +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers/status,verbs=patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,verbs=create;patch
+
+// parallelReconciles is how many workers are looked at side by side. None of
+// it waits for the node: the engine's actors do that.
+const parallelReconciles = 4
+
+// Engine is what the reconciler needs of an engine.Engine.
+type Engine interface {
+	Ensure(w worker.Spec, past engine.Past)
+	Remove(uid string)
+	Forget(uid string)
+	State(uid string) (engine.State, bool)
+	States() []engine.State
+}
+
+// Reconciler makes the engine agree with the StormWorkers of one node, and
+// their status with the engine.
+type Reconciler struct {
+	Client client.Client
+	Events events.EventRecorder
+	Engine Engine
+	// Node is the name of this node.
+	Node string
+	// Changes feeds the engine's changes to the controller.
+	Changes *Changes
+}
+
+// SetupWithManager registers the reconciler.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("stormworker").
+		For(&api.StormWorker{}).
+		WatchesRawSource(r.Changes).
+		WithOptions(controller.Options{MaxConcurrentReconciles: parallelReconciles}).
+		Complete(r)
+}
+
+// Reconcile looks at one StormWorker: what shall be, then what is.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	w := new(api.StormWorker)
+	err := r.Client.Get(ctx, req.NamespacedName, w)
+	if err != nil && !errors.IsNotFound(err) {
+		return ctrl.Result{}, fmt.Errorf("get StormWorker %s: %w", req, err)
+	}
+	found := err == nil && w.Status.NodeName == r.Node
+	// An object that is gone, or another of the same name, leaves its worker
+	// behind: nobody will ask for the status of that one.
+	if r.removeOthers(req.NamespacedName, w.UID, found); !found {
+		return ctrl.Result{}, nil
+	}
+	switch {
+	case !w.DeletionTimestamp.IsZero():
+		r.Engine.Remove(string(w.UID))
+	case admitted(w):
+		image, err := r.image(ctx, w)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		r.Engine.Ensure(specOf(w, image), pastOf(w))
+	}
+	return ctrl.Result{}, r.report(ctx, w)
+}
+
+// removeOthers removes workers of this name with another UID than the object's.
+func (r *Reconciler) removeOthers(name types.NamespacedName, uid types.UID, found bool) {
+	for _, s := range r.Engine.States() {
+		if s.Namespace != name.Namespace || s.Name != name.Name || found && s.UID == string(uid) {
+			continue
+		}
+		if s.Phase == engine.Removed {
+			r.Engine.Forget(s.UID)
+		} else {
+			r.Engine.Remove(s.UID)
+		}
+	}
+}
+
+// admitted tells whether the manager has admitted this very generation.
+func admitted(w *api.StormWorker) bool {
+	c := meta.FindStatusCondition(w.Status.Conditions, api.WorkerAdmitted)
+	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == w.Generation && w.Status.Image != nil
+}
+
+// report applies the status of a worker if it is not what the object says, and
+// tells of a new reason in an event.
+func (r *Reconciler) report(ctx context.Context, w *api.StormWorker) error {
+	state, known := r.Engine.State(string(w.UID))
+	if !known {
+		if w.DeletionTimestamp.IsZero() {
+			return nil // not admitted yet: it is the manager's
+		}
+		state = engine.State{Phase: engine.Removed, ContainerID: w.ContainerID()}
+	}
+	status := statusOf(w, state, time.Now())
+	if reported(w, status) {
+		return nil
+	}
+	if err := r.apply(ctx, w, status); err != nil {
+		return err
+	}
+	r.tell(w, status)
+	return nil
+}
+
+// tell emits an event if the reason of Ready is new.
+func (r *Reconciler) tell(w *api.StormWorker, status *api.StormWorkerStatus) {
+	before := meta.FindStatusCondition(w.Status.Conditions, api.WorkerReady)
+	ready := meta.FindStatusCondition(status.Conditions, api.WorkerReady)
+	if before != nil && before.Reason == ready.Reason && w.Status.RestartCount == status.RestartCount {
+		return
+	}
+	r.Events.Eventf(w, nil, eventType(ready.Reason), ready.Reason, "Run", "%s", ready.Message)
+}
