@@ -27,6 +27,9 @@ var (
 	ErrMalformed  = errors.New("malformed image name")
 )
 
+// ErrDefaultUnset is a list of allowed images without a default image.
+var ErrDefaultUnset = errors.New("storm.oci.image must be set when storm.oci.allowed.images is")
+
 // Rules are the image rules of a cluster.
 type Rules struct {
 	// Allowed is storm.oci.allowed.images: exact names, or Any.
@@ -40,22 +43,23 @@ func WellFormed(name string) bool { return grammar.MatchString(name) }
 
 // Validate checks the rules themselves, as Nimbus does at its start: with a
 // list, every entry is Any or well formed, and the default passes the list.
+// The error joins everything that is wrong.
 func (r Rules) Validate() error {
 	if len(r.Allowed) == 0 {
 		return nil
 	}
+	var all []error
 	for _, a := range r.Allowed {
 		if a != Any && !WellFormed(a) {
-			return fmt.Errorf("storm.oci.allowed.images: %w: %q", ErrMalformed, a)
+			all = append(all, fmt.Errorf("storm.oci.allowed.images: %w: %q", ErrMalformed, a))
 		}
 	}
 	if r.Default == "" {
-		return errors.New("storm.oci.image must be set when storm.oci.allowed.images is")
+		all = append(all, ErrDefaultUnset)
+	} else if err := r.Check(r.Default); err != nil {
+		all = append(all, fmt.Errorf("storm.oci.image: %w", err))
 	}
-	if err := r.Check(r.Default); err != nil {
-		return fmt.Errorf("storm.oci.image: %w", err)
-	}
-	return nil
+	return errors.Join(all...)
 }
 
 // Select returns the image of a worker that names image ("" for none), or why

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"unicode"
 )
 
 // Address is a parsed store URL: where the root of a store lies.
@@ -20,12 +21,12 @@ type Address struct {
 // ParseAddress reads a store URL: file:///path, hdfs://host:port/path,
 // hdfs://nameservice/path, or an absolute path, which means file.
 func ParseAddress(s string) (Address, error) {
-	if strings.HasPrefix(s, "/") {
-		return Address{Scheme: "file", Path: path.Clean(s)}, nil
-	}
-	u, err := url.Parse(s)
-	if err != nil {
-		return Address{}, fmt.Errorf("store URL %q: %w", s, err)
+	u := &url.URL{Scheme: "file", Path: s}
+	if !strings.HasPrefix(s, "/") {
+		var err error
+		if u, err = url.Parse(s); err != nil {
+			return Address{}, fmt.Errorf("store URL %q: %w", s, err)
+		}
 	}
 	a := Address{Scheme: u.Scheme, Host: u.Host, Path: path.Clean("/" + u.Path)}
 	switch {
@@ -37,6 +38,8 @@ func ParseAddress(s string) (Address, error) {
 		return Address{}, fmt.Errorf("store URL %q: write hdfs://host:port/path or hdfs://nameservice/path", s)
 	case a.Scheme != "file" && a.Scheme != "hdfs":
 		return Address{}, fmt.Errorf("store URL %q: the scheme must be file or hdfs", s)
+	case strings.ContainsFunc(a.Host+a.Path, unicode.IsControl):
+		return Address{}, fmt.Errorf("store URL %q: control characters are not allowed", s)
 	case a.Path == "/":
 		return Address{}, fmt.Errorf("store URL %q: the root folder of a file system cannot be a store", s)
 	}
@@ -46,5 +49,8 @@ func ParseAddress(s string) (Address, error) {
 	return a, nil
 }
 
-// String writes the address as a URL.
-func (a Address) String() string { return a.Scheme + "://" + a.Host + a.Path }
+// String writes the address as a URL that ParseAddress reads back.
+func (a Address) String() string {
+	u := url.URL{Path: a.Path}
+	return a.Scheme + "://" + a.Host + u.EscapedPath()
+}

@@ -51,11 +51,16 @@ func Resolve(ctx context.Context, store Reader, tag string, d digest.Digest, pol
 		ManifestDigest: d,
 		Config:         manifest.Blob{Digest: m.Config.Digest, Size: m.Config.Size},
 	}
-	if err := checkConfig(ctx, store, image.Config.Digest); err != nil {
+	config, err := readConfig(ctx, store, image.Config)
+	if err != nil {
 		return nil, err
 	}
-	for _, l := range m.Layers {
-		layer, err := resolveLayer(ctx, store, l, policy)
+	for i, l := range m.Layers {
+		var diffID digest.Digest
+		if len(config.DiffIDs) == len(m.Layers) {
+			diffID = config.DiffIDs[i]
+		}
+		layer, err := resolveLayer(ctx, store, l, diffID, policy)
 		if err != nil {
 			return nil, err
 		}
@@ -64,16 +69,20 @@ func Resolve(ctx context.Context, store Reader, tag string, d digest.Digest, pol
 	return image, nil
 }
 
-func checkConfig(ctx context.Context, store Reader, d digest.Digest) error {
-	content, err := readDocument(ctx, store, manifest.ConfigFile(d), manifest.MaxConfigSize, ErrConfigMissing)
+func readConfig(ctx context.Context, store Reader, b manifest.Blob) (*manifest.ImageConfig, error) {
+	content, err := readDocument(ctx, store, manifest.ConfigFile(b.Digest), manifest.MaxConfigSize, ErrConfigMissing)
 	if err != nil {
-		return fmt.Errorf("read image config %s: %w", d, err)
+		return nil, fmt.Errorf("read image config %s: %w", b.Digest, err)
 	}
-	_, err = manifest.ParseConfig(content, d)
-	return err
+	if int64(len(content)) != b.Size {
+		return nil, fmt.Errorf("image config %s: %w: its manifest says %d bytes, it has %d", b.Digest, manifest.ErrMalformed, b.Size, len(content))
+	}
+	return manifest.ParseConfig(content, b.Digest)
 }
 
-func resolveLayer(ctx context.Context, store Reader, l manifest.Descriptor, policy VerifyPolicy) (manifest.Layer, error) {
+// resolveLayer describes the layer l. diffID is what the image config says its
+// archive hashes to, or empty if that is not known.
+func resolveLayer(ctx context.Context, store Reader, l manifest.Descriptor, diffID digest.Digest, policy VerifyPolicy) (manifest.Layer, error) {
 	layer := manifest.Layer{Digest: l.Digest, Size: l.Size, File: manifest.LayerFile(l.Digest)}
 	info, err := store.Stat(ctx, layer.File)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -99,6 +108,9 @@ func resolveLayer(ctx context.Context, store Reader, l manifest.Descriptor, poli
 	}
 	if id.Size != info.Size {
 		return layer, fmt.Errorf("layer %s: %w: its identity says %d bytes, the file has %d", l.Digest, ErrIdentityMismatch, id.Size, info.Size)
+	}
+	if diffID != "" && id.DiffID != diffID {
+		return layer, fmt.Errorf("layer %s: %w: it was made from %s, the image config says %s", l.Digest, ErrIdentityMismatch, id.DiffID, diffID)
 	}
 	layer.Squashfs = manifest.Blob{Digest: id.Digest, Size: id.Size}
 	return layer, nil

@@ -7,6 +7,7 @@ package imagestore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"time"
@@ -20,6 +21,10 @@ var (
 	// ErrUnavailable is a store that cannot be reached or whose root is not
 	// there: nothing can be said about what it holds.
 	ErrUnavailable = errors.New("image store is unavailable")
+	// ErrNoRoot is an ErrUnavailable: the store's root is known not to exist.
+	ErrNoRoot = fmt.Errorf("%w: its root does not exist", ErrUnavailable)
+	// ErrNotFile is a folder, a device or the like where a file is expected.
+	ErrNotFile = errors.New("not a regular file")
 	// ErrChanged is a conditional write that lost against another writer.
 	ErrChanged = errors.New("changed by another writer")
 )
@@ -40,8 +45,9 @@ type File interface {
 }
 
 // Reader reads a store. Names are slash-separated and relative to its root;
-// a name that is not local (fs.ValidPath) is refused. Every method returns
-// soon after ctx ends. Methods may be called side by side.
+// a name that is not local (fs.ValidPath) is refused with fs.ErrInvalid, and
+// anything but a file with ErrNotFile. Every method returns soon after ctx
+// ends. Methods may be called side by side.
 type Reader interface {
 	// URL is the store's address, for messages.
 	URL() string
@@ -67,10 +73,11 @@ type Writer interface {
 	// Replace writes a small file if it still has the content that the caller
 	// read (nil: if it does not exist), else it fails with ErrChanged.
 	Replace(ctx context.Context, name string, old, content []byte, opts CreateOptions) error
-	// Remove deletes a file; one that is not there is no error.
+	// Remove deletes a file; one that is not there is no error. Folders are
+	// never removed.
 	Remove(ctx context.Context, name string) error
 	// List names the files in a folder, sorted, without its sub-folders and
-	// without uploads under way.
+	// without what the backend itself keeps there, such as uploads under way.
 	List(ctx context.Context, dir string) ([]string, error)
 }
 
@@ -83,7 +90,8 @@ type CreateOptions struct {
 	Replication int
 }
 
-// Upload is a file being written. After a failed Write the caller calls Abort.
+// Upload is a file being written. After a failed Write the caller calls Abort;
+// a Commit would fail.
 type Upload interface {
 	io.Writer
 	// Commit syncs the file and gives it its name.

@@ -3,6 +3,8 @@ package manifest
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -40,6 +42,12 @@ func ParseConfig(content []byte, want digest.Digest) (*ImageConfig, error) {
 	}
 	if err := json.Unmarshal(content, &doc); err != nil {
 		return nil, fmt.Errorf("image config %s: %w: %w", want, ErrMalformed, err)
+	}
+	// A NUL ends a word early in the kernel: one word here, another there.
+	for _, word := range slices.Concat(doc.Config.Env, doc.Config.Entrypoint) {
+		if strings.ContainsRune(word, 0) {
+			return nil, fmt.Errorf("image config %s: %w: a NUL byte in Env or Entrypoint", want, ErrMalformed)
+		}
 	}
 	for _, d := range doc.RootFS.DiffIDs {
 		if err := ValidateDigest(d); err != nil {

@@ -5,6 +5,7 @@
 package manifest
 
 import (
+	_ "crypto/sha256" // go-digest knows only the hashes that are linked in
 	"encoding/json"
 	"errors"
 	"fmt"

@@ -26,4 +26,4 @@ func IdentityFile(d digest.Digest) string { return LayersDir + "/" + d.Encoded()
 func ConfigFile(d digest.Digest) string { return ConfigDir + "/" + d.Encoded() }
 
 // ManifestFile names a manifest.
-func ManifestFile(d digest.Digest) string { return ManifestsDir + "/" + d.Encoded() }
+func ManifestFile(d digest.Digest) string { return ManifestsDir + "/" + d.Encoded() } //nolint:revive // beside LayerFile and ConfigFile, File would say nothing

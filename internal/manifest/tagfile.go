@@ -2,12 +2,23 @@ package manifest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
+
+// maxWarnings and maxQuote bound what a hostile tag file can make us say.
+const (
+	maxWarnings = 100
+	maxQuote    = 100
+)
+
+// ErrBadTag is a tag that cannot stand in a tag file.
+var ErrBadTag = errors.New("tag cannot stand in a tag file")
 
 // Tags is a parsed tag file: which manifest each tag names. The grammar is
 // that of Storm's docker-to-squash.py, a line per manifest:
@@ -17,19 +28,28 @@ import (
 // The zero value is an empty tag file.
 type Tags struct {
 	manifests map[string]digest.Digest
-	comments  map[digest.Digest][]string
+	comments  map[digest.Digest]map[string]bool
 }
 
 // ParseTags reads a tag file. Lines that break the grammar are left out and
 // described in warnings (one per line, with its number), so that one bad line
 // does not take the other images away. A tag that stands twice keeps its last
-// meaning, as in Storm.
+// meaning, as in Storm. Warnings beyond the hundredth are only counted.
 func ParseTags(content []byte) (tags *Tags, warnings []string) {
 	tags = new(Tags)
-	for n, line := range strings.Split(string(content), "\n") {
-		if w := tags.parseLine(line); w != "" {
-			warnings = append(warnings, fmt.Sprintf("line %d: %s", n+1, w))
+	var n, more int
+	for line := range strings.Lines(string(content)) {
+		n++
+		switch w := tags.parseLine(line); {
+		case w == "":
+		case len(warnings) < maxWarnings:
+			warnings = append(warnings, fmt.Sprintf("line %d: %s", n, w))
+		default:
+			more++
 		}
+	}
+	if more > 0 {
+		warnings = append(warnings, fmt.Sprintf("and %d more lines", more))
 	}
 	return tags, warnings
 }
@@ -46,24 +66,28 @@ func (t *Tags) parseLine(line string) (warning string) {
 	}
 	d := digest.NewDigestFromEncoded(digest.SHA256, mapping[colon+1:])
 	if ValidateDigest(d) != nil {
-		return fmt.Sprintf("%q is not a sha256 hash of 64 lower-case hex digits", mapping[colon+1:])
+		return quote(mapping[colon+1:]) + " is not a sha256 hash of 64 lower-case hex digits"
 	}
-	var doubled []string
 	for tag := range strings.SplitSeq(mapping[:colon], ",") {
 		tag = strings.TrimSpace(tag)
-		if tag == "" {
-			doubled = append(doubled, "an empty tag was left out")
-			continue
-		}
 		if old, ok := t.manifests[tag]; ok && old != d {
-			doubled = append(doubled, fmt.Sprintf("tag %q stood before with another hash; the last one counts", tag))
+			warning = "tag " + quote(tag) + " stood before with another hash; the last one counts"
 		}
-		t.Set(tag, d)
+		if err := t.Set(tag, d); err != nil {
+			warning = err.Error()
+		}
 	}
 	for c := range strings.SplitSeq(comment, ",") {
-		t.AddComment(d, strings.TrimSpace(c))
+		t.AddComment(d, c)
 	}
-	return strings.Join(doubled, "; ")
+	return warning
+}
+
+func quote(s string) string {
+	if len(s) > maxQuote {
+		s = s[:maxQuote] + "…"
+	}
+	return fmt.Sprintf("%q", s)
 }
 
 // Lookup returns the manifest that tag names.
@@ -73,21 +97,22 @@ func (t *Tags) Lookup(tag string) (digest.Digest, bool) {
 }
 
 // All returns every tag, sorted.
-func (t *Tags) All() []string {
-	all := make([]string, 0, len(t.manifests))
-	for tag := range t.manifests {
-		all = append(all, tag)
-	}
-	slices.Sort(all)
-	return all
-}
+func (t *Tags) All() []string { return slices.Sorted(maps.Keys(t.manifests)) }
 
-// Set makes tag name the manifest d.
-func (t *Tags) Set(tag string, d digest.Digest) {
+// Set makes tag name the manifest d. A tag that the grammar of the file cannot
+// hold gives ErrBadTag and changes nothing.
+func (t *Tags) Set(tag string, d digest.Digest) error {
+	if tag == "" {
+		return fmt.Errorf("%w: it is empty", ErrBadTag)
+	}
+	if strings.ContainsAny(tag, ",#\n\r") || strings.TrimSpace(tag) != tag {
+		return fmt.Errorf("%w: %s has a comma, a '#', a line break or a blank at an end", ErrBadTag, quote(tag))
+	}
 	if t.manifests == nil {
 		t.manifests = map[string]digest.Digest{}
 	}
 	t.manifests[tag] = d
+	return nil
 }
 
 // Remove drops tag.
@@ -96,13 +121,17 @@ func (t *Tags) Remove(tag string) { delete(t.manifests, tag) }
 // AddComment notes a source of the manifest d, once. An empty comment, or one
 // that would break the line, is left out.
 func (t *Tags) AddComment(d digest.Digest, comment string) {
-	if comment == "" || strings.ContainsAny(comment, ",\n\r") || slices.Contains(t.comments[d], comment) {
+	comment = strings.TrimSpace(comment)
+	if comment == "" || strings.ContainsAny(comment, ",\n\r") {
 		return
 	}
 	if t.comments == nil {
-		t.comments = map[digest.Digest][]string{}
+		t.comments = map[digest.Digest]map[string]bool{}
 	}
-	t.comments[d] = append(t.comments[d], comment)
+	if t.comments[d] == nil {
+		t.comments[d] = map[string]bool{}
+	}
+	t.comments[d][comment] = true
 }
 
 // Format writes the tag file as the original does: per manifest its sorted
@@ -116,8 +145,8 @@ func (t *Tags) Format() []byte {
 	lines := make([]string, 0, len(byManifest))
 	for d, tags := range byManifest {
 		line := strings.Join(tags, ",") + ":" + d.Encoded()
-		if c := slices.Sorted(slices.Values(t.comments[d])); len(c) > 0 {
-			line += "#" + strings.Join(c, ", ")
+		if comments := t.comments[d]; len(comments) > 0 {
+			line += "#" + strings.Join(slices.Sorted(maps.Keys(comments)), ", ")
 		}
 		lines = append(lines, line)
 	}

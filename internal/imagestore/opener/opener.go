@@ -4,6 +4,7 @@ package opener
 
 import (
 	"fmt"
+	"path"
 
 	"github.com/stormcell/stormcell/internal/imagestore"
 	"github.com/stormcell/stormcell/internal/imagestore/localdir"
@@ -21,4 +22,17 @@ func Open(url string) (imagestore.Writer, error) {
 	default:
 		return nil, fmt.Errorf("store %s: this build reads file:// stores only", url)
 	}
+}
+
+// OpenFile returns the store that is the folder of the file at url, such as a
+// tag file, and the file's name in it. It does not contact the store.
+func OpenFile(url string) (store imagestore.Writer, name string, err error) {
+	a, err := imagestore.ParseAddress(url)
+	if err != nil {
+		return nil, "", err
+	}
+	dir, name := path.Split(a.Path)
+	a.Path = path.Clean(dir)
+	store, err = Open(a.String())
+	return store, name, err
 }
