@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -35,11 +36,22 @@ func statusOf(w *api.StormWorker, s engine.State, now time.Time) *api.StormWorke
 		status.Localization = &api.WorkerLocalization{Bytes: s.LocalizedBytes, TotalBytes: s.TotalBytes}
 	}
 	for _, c := range conditionsOf(s) {
+		c.Message = clip(c.Message)
 		c.ObservedGeneration = w.Generation
 		c.LastTransitionTime = metav1.NewTime(now)
 		meta.SetStatusCondition(&status.Conditions, c)
 	}
 	return status
+}
+
+// maxMessage bounds what is told of an error: events take 1 KiB.
+const maxMessage = 1000
+
+func clip(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxMessage], "") + " …"
 }
 
 // ownConditions copies the conditions that agents write, so that the time of

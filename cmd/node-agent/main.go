@@ -1,0 +1,155 @@
+// Command node-agent makes the StormWorkers of one node true: it localizes
+// images, mounts their layers, runs containers and reports what is so. It runs
+// as root on every node.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/engine"
+	"github.com/stormcell/stormcell/internal/nodeagent"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "node-agent:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	o := new(options)
+	c := &cobra.Command{
+		Use:   "node-agent",
+		Short: "Run the StormWorkers of this node",
+		Long: `node-agent runs the StormWorkers that are bound to this node: it brings their
+images here from the store, mounts the squashfs layers, starts each worker with
+runc under conmon, and reports to the API server. It needs root. When it ends,
+workers run on; when it starts, it takes over those that run.`,
+		Example: `  # On a node, with Storm's own configuration:
+  node-agent --kubeconfig /etc/stormcell/kubeconfig
+
+  # With files of its own, for a node whose Node object is named n17:
+  node-agent --config /opt/storm.yaml --launcher-config /opt/worker-launcher.cfg \
+    --node-name n17 --kubeconfig /opt/kubeconfig`,
+		Version:       version,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := o.complete(); err != nil {
+				return err
+			}
+			log, err := o.logger()
+			if err != nil {
+				return err
+			}
+			return run(c.Context(), o, log)
+		},
+	}
+	o.register(c.Flags())
+	return c
+}
+
+// run takes over what is on the node, then follows the API server until ctx ends.
+func run(ctx context.Context, o *options, log *slog.Logger) error {
+	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
+	changes := new(nodeagent.Changes)
+	parts, err := assemble(ctx, o, log, changes)
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(o)
+	if err != nil {
+		return err
+	}
+	// Workers are taken over before the API server is asked: they must not
+	// wait for it.
+	ctx, cancel := context.WithCancel(ctx)
+	defer parts.engine.Wait()
+	defer cancel()
+	if err := parts.recover(ctx); err != nil {
+		return fmt.Errorf("take over what is on this node: %w", err)
+	}
+	if err := register(mgr, o, parts, changes); err != nil {
+		return err
+	}
+	log.Info("node-agent is ready", "node", o.nodeName, "version", version, "workers", len(parts.engine.States()))
+	return mgr.Start(ctx)
+}
+
+func newManager(o *options) (ctrl.Manager, error) {
+	conf, err := clientConfig(o)
+	if err != nil {
+		return nil, err
+	}
+	options := nodeagent.ManagerOptions(o.nodeName)
+	options.HealthProbeBindAddress = o.healthAddress
+	options.Metrics = server.Options{BindAddress: o.metricsAddress}
+	mgr, err := ctrl.NewManager(conf, options)
+	if err != nil {
+		return nil, fmt.Errorf("set up the manager: %w", err)
+	}
+	return mgr, nil
+}
+
+func clientConfig(o *options) (*rest.Config, error) {
+	conf, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("reach the API server (--kubeconfig %q): %w", o.kubeconfig, err)
+	}
+	conf.UserAgent = api.AgentFieldOwner + "/" + version
+	conf.QPS, conf.Burst = 50, 100
+	return conf, nil
+}
+
+// register adds the reconciler, the heartbeat and the probes to the manager.
+func register(mgr ctrl.Manager, o *options, p *parts, changes *nodeagent.Changes) error {
+	r := &nodeagent.Reconciler{
+		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner),
+		Engine: p.engine, Node: o.nodeName, Changes: changes,
+	}
+	if err := r.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up the reconciler: %w", err)
+	}
+	if err := mgr.Add(&nodeagent.Heartbeat{Client: mgr.GetClient(), Node: o.nodeName}); err != nil {
+		return fmt.Errorf("set up the heartbeat: %w", err)
+	}
+	if err := mgr.Add(p.watcher); err != nil {
+		return fmt.Errorf("set up the configuration's watcher: %w", err)
+	}
+	if err := mgr.AddHealthzCheck("alive", func(*http.Request) error { return nil }); err != nil {
+		return fmt.Errorf("set up probes: %w", err)
+	}
+	synced := func(req *http.Request) error {
+		if !mgr.GetCache().WaitForCacheSync(req.Context()) {
+			return fmt.Errorf("StormWorkers of node %s are not known yet", o.nodeName)
+		}
+		return nil
+	}
+	if err := mgr.AddReadyzCheck("workers", synced); err != nil {
+		return fmt.Errorf("set up probes: %w", err)
+	}
+	return nil
+}
+
+var _ nodeagent.Engine = (*engine.Engine)(nil)

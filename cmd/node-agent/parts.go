@@ -1,0 +1,108 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/stormcell/stormcell/internal/engine"
+	"github.com/stormcell/stormcell/internal/hostuser"
+	"github.com/stormcell/stormcell/internal/imagestore/opener"
+	"github.com/stormcell/stormcell/internal/localizer"
+	"github.com/stormcell/stormcell/internal/nodeagent"
+	"github.com/stormcell/stormcell/internal/preflight"
+	"github.com/stormcell/stormcell/internal/rootfs"
+	"github.com/stormcell/stormcell/internal/runc"
+	"github.com/stormcell/stormcell/internal/stormconf"
+)
+
+// getent asks the host's own name service; it is part of every libc.
+const getent = "/usr/bin/getent"
+
+// userTTL is how long the answer of the host's name service is good for.
+const userTTL = 30 * time.Second
+
+// parts are what a node-agent is made of.
+type parts struct {
+	engine    *engine.Engine
+	localizer *localizer.Localizer
+	watcher   *watcher
+}
+
+// assemble reads the configuration, checks the machine and joins the parts.
+// Nothing is changed on the node yet.
+func assemble(ctx context.Context, o *options, log *slog.Logger, changes *nodeagent.Changes) (*parts, error) {
+	conf, notes, err := stormconf.Load(o.config)
+	tell(log, notes)
+	launcher, moreNotes, launcherErr := stormconf.LoadLauncher(o.launcherConfig)
+	tell(log, moreNotes)
+	if err := errors.Join(err, launcherErr); err != nil {
+		return nil, err
+	}
+	conf.Node.RunRoot = cmp.Or(launcher.RunRoot, conf.Node.RunRoot)
+	if err := check(ctx, o, conf, launcher, log); err != nil {
+		return nil, err
+	}
+	store, err := opener.Open(conf.Store.URL)
+	if err != nil {
+		return nil, fmt.Errorf("open image store: %w", err)
+	}
+	w := watch(o.config, conf, log)
+	l := localizer.New(localizer.Options{
+		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes,
+	})
+	e := engine.New(engine.Options{
+		Images: &images{Localizer: l, store: store, verify: conf.Store.Verify},
+		Rootfs: rootfs.New(rootfs.Options{
+			RunRoot: conf.Node.RunRoot, LayersDir: filepath.Join(conf.Node.ResourcesDir, "layers"), KeepMounts: conf.Node.LayerMountsToKeep,
+		}),
+		Bundles: &bundles{
+			current: w.Current, group: launcher.Group, runRoot: conf.Node.RunRoot,
+			users: hostuser.New(hostuser.Options{
+				Getent: getent, TTL: userTTL,
+				Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
+			}),
+		},
+		Runtime: runc.New(runc.Options{
+			RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
+			CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
+			LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes,
+		}),
+		RunRoot: conf.Node.RunRoot,
+		Changed: changes.Add,
+		Log:     log,
+	})
+	return &parts{engine: e, localizer: l, watcher: w}, nil
+}
+
+// recover takes over what an earlier agent left, before anything else happens.
+func (p *parts) recover(ctx context.Context) error {
+	if err := p.localizer.Recover(ctx); err != nil {
+		return fmt.Errorf("layer cache: %w", err)
+	}
+	return p.engine.Recover(ctx)
+}
+
+// check tells all at once what this machine lacks.
+func check(ctx context.Context, o *options, conf *stormconf.Config, launcher *stormconf.Launcher, log *slog.Logger) error {
+	warnings, err := preflight.Check(ctx, preflight.Options{
+		Runc: launcher.Runc, Conmon: o.conmon, Getent: getent, CgroupRoot: conf.Cgroup.Root,
+	})
+	for _, w := range warnings {
+		log.Warn("preflight", "problem", w.What, "cure", w.Cure)
+	}
+	if err != nil {
+		return fmt.Errorf("this machine cannot run workers yet:\n%w", err)
+	}
+	return nil
+}
+
+func tell(log *slog.Logger, notes []string) {
+	for _, n := range notes {
+		log.Info("configuration", "note", n)
+	}
+}

@@ -1,0 +1,59 @@
+package nodeagent
+
+import (
+	"errors"
+
+	corev1 "k8s.io/api/core/v1"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/bundle"
+	"github.com/stormcell/stormcell/internal/engine"
+	"github.com/stormcell/stormcell/internal/hostuser"
+	"github.com/stormcell/stormcell/internal/imagestore"
+	"github.com/stormcell/stormcell/internal/localizer"
+)
+
+// reasonsOfErrors name failures that a person can do something about.
+var reasonsOfErrors = []struct {
+	err    error
+	reason string
+}{
+	{localizer.ErrCorrupt, api.ReasonLayerCorrupt},
+	{localizer.ErrDiskFull, api.ReasonDiskFull},
+	{imagestore.ErrUnverifiable, api.ReasonLayerInvalid},
+	{imagestore.ErrUnavailable, api.ReasonStoreUnavailable},
+	{hostuser.ErrRefused, api.ReasonUserRefused},
+	{bundle.ErrBindSourceMissing, api.ReasonBindSourceMissing},
+}
+
+// reasonsOfSteps name the other failures by where they happened.
+var reasonsOfSteps = map[engine.Step]string{
+	engine.StepLocalize: api.ReasonLocalizeFailed,
+	engine.StepMount:    api.ReasonMountFailed,
+}
+
+// failureReason names a failed launch.
+func failureReason(err error) string {
+	for _, r := range reasonsOfErrors {
+		if errors.Is(err, r.err) {
+			return r.reason
+		}
+	}
+	var step *engine.StepError
+	if errors.As(err, &step) {
+		if reason, ok := reasonsOfSteps[step.Step]; ok {
+			return reason
+		}
+	}
+	return api.ReasonStartFailed
+}
+
+// eventType is Warning for reasons that want a person's eye.
+func eventType(reason string) string {
+	switch reason {
+	case api.ReasonLocalizing, api.ReasonStarting, api.ReasonRunning, api.ReasonCompleted, api.ReasonStopping, api.ReasonRemoved:
+		return corev1.EventTypeNormal
+	default:
+		return corev1.EventTypeWarning
+	}
+}

@@ -1,0 +1,132 @@
+// Package image makes a small real image for tests and benchmarks: bash and a
+// few programs of this machine with their libraries, in two layers.
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// The programs of the two layers.
+var (
+	basePrograms  = []string{"bash", "sleep", "date", "cat", "id"}
+	upperPrograms = []string{"ls", "mkdir", "head", "dd"}
+)
+
+// Write writes the image to file as "docker save" does, under tag.
+func Write(file, tag string) error {
+	reference, err := name.NewTag(tag)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", tag, err)
+	}
+	image, err := build()
+	if err != nil {
+		return fmt.Errorf("image %s: %w", tag, err)
+	}
+	if err := tarball.WriteToFile(file, reference, image); err != nil {
+		return fmt.Errorf("image %s: %w", tag, err)
+	}
+	return nil
+}
+
+func build() (v1.Image, error) {
+	var layers []v1.Layer
+	for _, programs := range [][]string{basePrograms, upperPrograms} {
+		layer, err := layerOf(programs)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, layer)
+	}
+	image, err := mutate.AppendLayers(empty.Image, layers...)
+	if err != nil {
+		return nil, fmt.Errorf("stack layers: %w", err)
+	}
+	return mutate.Config(image, v1.Config{Env: []string{"PATH=/bin", "LANG=C.UTF-8"}})
+}
+
+// layerOf packs programs into /bin, with the libraries that they load and the
+// folders that a container mounts on.
+func layerOf(programs []string) (v1.Layer, error) {
+	files := map[string]string{} // place in the image: file on this machine
+	for _, p := range programs {
+		found, err := exec.LookPath(p)
+		if err != nil {
+			return nil, fmt.Errorf("find program: %w", err)
+		}
+		files["bin/"+p] = found
+		for _, library := range libraries(found) {
+			files[library[1:]] = library
+		}
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, dir := range []string{"bin", "dev", "etc", "lib", "lib64", "proc", "sys", "tmp", "var"} {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755}); err != nil {
+			return nil, fmt.Errorf("pack %s: %w", dir, err)
+		}
+	}
+	places := make([]string, 0, len(files))
+	for place := range files {
+		places = append(places, place)
+	}
+	slices.Sort(places)
+	for _, place := range places {
+		if err := add(w, place, files[place]); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("pack layer: %w", err)
+	}
+	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
+}
+
+var libraryPath = regexp.MustCompile(`(?m)\s(/\S+) \(0x`)
+
+// libraries lists what the dynamic linker loads for a program; none for a
+// static one.
+func libraries(program string) []string {
+	out, err := exec.Command("ldd", program).Output() //nolint:noctx,gosec // a program of this machine
+	if err != nil {
+		return nil
+	}
+	var found []string
+	for _, m := range libraryPath.FindAllSubmatch(out, -1) {
+		found = append(found, path.Clean(string(m[1])))
+	}
+	return found
+}
+
+func add(w *tar.Writer, place, file string) error {
+	file, err := filepath.EvalSymlinks(file)
+	if err != nil {
+		return fmt.Errorf("pack %s: %w", place, err)
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("pack %s: %w", place, err)
+	}
+	err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: place, Mode: 0o755, Size: int64(len(content))})
+	if err == nil {
+		_, err = w.Write(content)
+	}
+	if err != nil {
+		return fmt.Errorf("pack %s: %w", place, err)
+	}
+	return nil
+}

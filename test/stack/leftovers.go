@@ -1,0 +1,61 @@
+package stack
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+)
+
+// Leftovers lists what is of workers on this machine: mounts, loop devices,
+// cgroups, processes of containers, directories. Empty when every worker is gone.
+func (s *Stack) Leftovers() []string {
+	var left []string
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(s.Dir))
+	if err != nil {
+		left = append(left, "mounts: "+err.Error())
+	}
+	for _, m := range mounts {
+		left = append(left, "mount "+m.Mountpoint)
+	}
+	backing, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, b := range backing {
+		if file, err := os.ReadFile(b); err == nil && strings.HasPrefix(string(file), s.Dir) {
+			left = append(left, "loop device of "+strings.TrimSpace(string(file)))
+		}
+	}
+	for what, pattern := range map[string]string{
+		"cgroup":    "/sys/fs/cgroup/*" + s.CgroupParent() + "/*-*-*-*-*",
+		"directory": s.Path("run", "workers", "*"),
+		"worker":    s.Path("storm", "workers", "*"),
+		"user file": s.Path("storm", "workers-users", "*"),
+		"exit file": s.Path("run", "exits", "*"),
+		"container": s.Path("run", "runc", "*"),
+		"logs":      s.Path("log", "*"),
+	} {
+		found, _ := filepath.Glob(pattern)
+		for _, f := range found {
+			left = append(left, what+" "+f)
+		}
+	}
+	return append(left, s.processes()...)
+}
+
+// processes lists the processes that name the stack's directory in their
+// command line: conmon, runc, and workers' own shells.
+func (s *Stack) processes() []string {
+	var left []string
+	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, c := range commands {
+		line, err := os.ReadFile(c)
+		if err != nil || !strings.Contains(string(line), s.Dir) || strings.Contains(string(line), s.bin) {
+			continue
+		}
+		if strings.Contains(string(line), "kube-apiserver") || strings.Contains(string(line), "etcd") {
+			continue
+		}
+		left = append(left, "process "+strings.ReplaceAll(string(line), "\x00", " "))
+	}
+	return left
+}

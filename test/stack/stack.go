@@ -1,0 +1,247 @@
+// Package stack runs stormcell whole, for end-to-end tests and benchmarks: a
+// real API server, an image store that docker-to-squash has filled, and the
+// manager and the node-agent as processes of their own, on this machine.
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/test/cluster"
+	"github.com/stormcell/stormcell/test/image"
+)
+
+// Image is the tag of the small image in the stack's store, and NodeName the
+// name of this machine's Node object.
+const (
+	Image    = "storm/test:latest"
+	NodeName = "this-node"
+)
+
+// Stack is a running stormcell. Its files lie below Dir.
+type Stack struct {
+	Dir    string
+	Client client.WithWatch
+
+	cluster        *cluster.Cluster
+	bin            string
+	manager, agent *exec.Cmd
+}
+
+// Start starts everything but the agent; the caller calls Stop. Dir is below
+// /var/lib, since root's configuration must not lie below a folder that
+// others can write.
+func Start(ctx context.Context) (s *Stack, err error) {
+	dir, err := os.MkdirTemp("/var/lib", "stormcell-test-")
+	if err != nil {
+		return nil, fmt.Errorf("make the stack's directory: %w", err)
+	}
+	s = &Stack{Dir: dir, bin: filepath.Join(dir, "bin")}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Stop())
+		}
+	}()
+	// The worker's user passes through to its own files.
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // search only
+		return s, fmt.Errorf("open the stack's directory: %w", err)
+	}
+	for _, step := range []func(context.Context) error{s.build, s.configure, s.fillStore, s.startCluster, s.startManager} {
+		if err := step(ctx); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// build builds the three binaries as a user would.
+func (s *Stack) build(ctx context.Context) error {
+	return s.command(ctx, "go", "build", "-o", s.bin+"/", "./cmd/manager", "./cmd/node-agent", "./cmd/docker-to-squash")
+}
+
+func (s *Stack) command(ctx context.Context, name string, args ...string) error {
+	c := exec.CommandContext(ctx, name, args...)
+	c.Dir = cluster.Root()
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w:\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// Path is a path below the stack's directory.
+func (s *Stack) Path(elements ...string) string {
+	return filepath.Join(append([]string{s.Dir}, elements...)...)
+}
+
+// CgroupParent is where the stack's workers' cgroups are.
+func (s *Stack) CgroupParent() string { return "/" + filepath.Base(s.Dir) }
+
+func (s *Stack) configure(context.Context) error {
+	storm := fmt.Sprintf(`storm.local.dir: %[1]s/storm
+storm.workers.artifacts.dir: %[1]s/artifacts
+storm.oci.allowed.images: ["%[2]s", "storm/absent:latest"]
+storm.oci.image: "%[2]s"
+storm.oci.image.hdfs.toplevel.dir: "file://%[1]s/store"
+storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.cache.refresh.interval.secs: 1
+storm.oci.resources.local.dir: %[1]s/cache
+storm.oci.layer.mounts.to.keep: 0
+storm.oci.cgroup.parent: %[3]s
+storm.cgroup.memory.enforcement.enable: true
+storm.oci.readonly.bindmounts: ["%[1]s/bind"]
+stormcell.run.root: %[1]s/run
+stormcell.log.dir: %[1]s/log
+`, s.Dir, Image, s.CgroupParent())
+	launcher := "min.user.id=1000\nbanned.users=bin,daemon\n"
+	if err := os.MkdirAll(s.Path("bind"), 0o755); err != nil {
+		return fmt.Errorf("make bind mount source: %w", err)
+	}
+	for file, content := range map[string]string{"storm.yaml": storm, "worker-launcher.cfg": launcher} {
+		if err := os.WriteFile(s.Path(file), []byte(content), 0o600); err != nil {
+			return fmt.Errorf("write configuration: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Stack) fillStore(ctx context.Context) error {
+	archive := s.Path("image.tar")
+	if err := image.Write(archive, Image); err != nil {
+		return err
+	}
+	return s.command(ctx, filepath.Join(s.bin, "docker-to-squash"), "--store", "file://"+s.Path("store"), "--bootstrap",
+		"pull-build-push-update", "docker-archive:"+archive+","+Image)
+}
+
+func (s *Stack) startCluster(ctx context.Context) error {
+	var err error
+	if s.cluster, err = cluster.Start(); err != nil {
+		return err
+	}
+	for _, d := range []struct{ name, role string }{
+		{"manager", "manager_role.yaml"},
+		{"node-agent", "node_agent_role.yaml"},
+	} {
+		if err := s.identify(ctx, d.name, d.role); err != nil {
+			return err
+		}
+	}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, api.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return fmt.Errorf("scheme: %w", err)
+		}
+	}
+	if s.Client, err = client.NewWithWatch(s.cluster.Config, client.Options{Scheme: scheme}); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	for _, o := range []client.Object{
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: NodeName}},
+	} {
+		if err := s.Client.Create(ctx, o); err != nil {
+			return fmt.Errorf("create %s: %w", o.GetName(), err)
+		}
+	}
+	return nil
+}
+
+// identify makes the identity of a daemon, with the rights of its own role.
+func (s *Stack) identify(ctx context.Context, name, role string) error {
+	user, err := s.cluster.Daemon(ctx, name, role)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(s.Path(name), 0o700); err != nil {
+		return fmt.Errorf("make directory of %s: %w", name, err)
+	}
+	_, err = cluster.WriteKubeconfig(user, s.Path(name))
+	return err
+}
+
+func (s *Stack) startManager(context.Context) error {
+	var err error
+	s.manager, err = s.daemon("manager", "--leader-elect=false", "--config", s.Path("storm.yaml"),
+		"--metrics-bind-address", "0", "--health-probe-bind-address", "0")
+	return err
+}
+
+// StartAgent starts the node-agent, unless it runs.
+func (s *Stack) StartAgent() error {
+	if s.agent != nil {
+		return nil
+	}
+	var err error
+	s.agent, err = s.daemon("node-agent", "--node-name", NodeName, "--config", s.Path("storm.yaml"),
+		"--launcher-config", s.Path("worker-launcher.cfg"), "--health-probe-bind-address", "0")
+	return err
+}
+
+func (s *Stack) daemon(name string, args ...string) (*exec.Cmd, error) {
+	log, err := os.OpenFile(s.Path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	defer log.Close()
+	c := exec.Command(filepath.Join(s.bin, name), append(args, "--kubeconfig", s.Path(name, "kubeconfig"))...) //nolint:noctx,gosec // it lives until Stop
+	c.Stdout, c.Stderr = log, log
+	if err := c.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	return c, nil
+}
+
+// StopAgent ends the node-agent with a signal; SIGKILL is a crash.
+func (s *Stack) StopAgent(sig syscall.Signal) error {
+	err := stop(s.agent, sig)
+	s.agent = nil
+	return err
+}
+
+func stop(c *exec.Cmd, sig syscall.Signal) error {
+	if c == nil {
+		return nil
+	}
+	if err := c.Process.Signal(sig); err != nil {
+		return fmt.Errorf("end %s: %w", c.Path, err)
+	}
+	var exit *exec.ExitError
+	if err := c.Wait(); err != nil && (sig == syscall.SIGTERM || !errors.As(err, &exit)) {
+		return fmt.Errorf("end %s: %w", c.Path, err)
+	}
+	return nil
+}
+
+// removeCgroups removes the parent cgroups, which outlive workers.
+func (s *Stack) removeCgroups() {
+	for _, pattern := range []string{"/*", ""} {
+		dirs, _ := filepath.Glob("/sys/fs/cgroup/*" + s.CgroupParent() + pattern)
+		for _, d := range dirs {
+			_ = os.Remove(d) // one that is in use is among the leftovers
+		}
+	}
+}
+
+// Stop ends every part and deletes the stack's files. Workers must be gone.
+func (s *Stack) Stop() error {
+	err := errors.Join(stop(s.agent, syscall.SIGTERM), stop(s.manager, syscall.SIGTERM))
+	if s.cluster != nil {
+		err = errors.Join(err, s.cluster.Stop())
+	}
+	s.removeCgroups()
+	if left := s.Leftovers(); len(left) > 0 {
+		return errors.Join(err, fmt.Errorf("%s is kept, since there is left: %s", s.Dir, strings.Join(left, ", ")))
+	}
+	return errors.Join(err, os.RemoveAll(s.Dir))
+}
