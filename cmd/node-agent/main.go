@@ -82,6 +82,11 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	lock, err := lockNode(parts.runRoot)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	// Workers are taken over before the API server is asked: they must not
 	// wait for it.
 	ctx, cancel := context.WithCancel(ctx)

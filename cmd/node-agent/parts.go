@@ -31,6 +31,7 @@ type parts struct {
 	engine    *engine.Engine
 	localizer *localizer.Localizer
 	watcher   *watcher
+	runRoot   string
 }
 
 // assemble reads the configuration, checks the machine and joins the parts.
@@ -52,14 +53,15 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *nodeag
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
 	w := watch(o.config, conf, log)
+	r := rootfs.New(rootfs.Options{
+		RunRoot: conf.Node.RunRoot, LayersDir: filepath.Join(conf.Node.ResourcesDir, "layers"), KeepMounts: conf.Node.LayerMountsToKeep,
+	})
 	l := localizer.New(localizer.Options{
-		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes,
+		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes, Evicted: r.Reap,
 	})
 	e := engine.New(engine.Options{
 		Images: &images{Localizer: l, store: store, verify: conf.Store.Verify},
-		Rootfs: rootfs.New(rootfs.Options{
-			RunRoot: conf.Node.RunRoot, LayersDir: filepath.Join(conf.Node.ResourcesDir, "layers"), KeepMounts: conf.Node.LayerMountsToKeep,
-		}),
+		Rootfs: r,
 		Bundles: &bundles{
 			current: w.Current, group: launcher.Group, runRoot: conf.Node.RunRoot,
 			users: hostuser.New(hostuser.Options{
@@ -76,7 +78,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *nodeag
 		Changed: changes.Add,
 		Log:     log,
 	})
-	return &parts{engine: e, localizer: l, watcher: w}, nil
+	return &parts{engine: e, localizer: l, watcher: w, runRoot: conf.Node.RunRoot}, nil
 }
 
 // recover takes over what an earlier agent left, before anything else happens.

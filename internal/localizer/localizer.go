@@ -1,0 +1,231 @@
+// Package localizer brings the files of images from an image store to this
+// node and keeps them in a cache that only root can touch:
+//
+//	<dir>/layers/<squashfs hex>.sqsh    a layer, named by its own content
+//	<dir>/layers/<archive hex>.json     for a layer without identity in the
+//	                                    store: which content was fetched for it
+//	<dir>/config/<config hex>           an image config
+//
+// A file has its final name only when it is whole: it is fetched beside under
+// a temporary name, hashed while its bytes arrive, checked and synced. Its
+// modification time is then set to a fixed moment, the seal. A file whose size
+// or seal is not right was cut or altered since and is hashed again before it
+// is used, so that a warm start need not read what is whole.
+package localizer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/stormcell/stormcell/internal/imagestore"
+	"github.com/stormcell/stormcell/internal/manifest"
+)
+
+// Errors that callers tell apart, beside those of package imagestore.
+var (
+	// ErrCorrupt is a file of the store that is not what it is said to be.
+	ErrCorrupt = errors.New("corrupt in the image store")
+	// ErrDiskFull is a file that the cache has no room for, on its disk or
+	// within its limit, although all that is not in use was deleted.
+	ErrDiskFull = errors.New("no room in the layer cache")
+	// ErrUntrusted is a cache directory that others than root can change.
+	ErrUntrusted = errors.New("not safe from others than root")
+	// ErrNotRecovered is a Localizer in use before its Recover.
+	ErrNotRecovered = errors.New("layer cache has not been read yet")
+)
+
+const (
+	// parallelLayers is how many files are fetched side by side.
+	parallelLayers = 4
+	// chunkSize is the number of bytes of one read of the store: small enough
+	// to stay in the processor's cache while it is read, written and hashed.
+	// parallelChunks is the number of reads side by side over all files. Their
+	// product bounds the memory that fetching takes.
+	chunkSize      = 1 << 20
+	parallelChunks = 8
+)
+
+// Options configure a Localizer.
+type Options struct {
+	Store imagestore.Reader
+	// Dir is the absolute path of the cache (storm.oci.resources.local.dir).
+	// It is made if it is missing.
+	Dir string
+	// Verify says what to make of a layer without identity.
+	Verify imagestore.VerifyPolicy
+	// MaxBytes limits the cache; 0 is no limit but the disk.
+	MaxBytes int64
+	// Evicted, if set, is called after files were deleted to make room. A
+	// deleted file that is still mounted keeps its space: here is the place to
+	// unmount it (rootfs.Manager.Reap).
+	Evicted func(context.Context) error
+}
+
+// Localizer fetches images and holds their files. Its methods may be called
+// side by side, but for Recover, which comes before all others.
+type Localizer struct {
+	opts    Options
+	cache   *cache
+	flights flights
+	layers  *semaphore.Weighted
+	chunks  *semaphore.Weighted
+	buffers sync.Pool
+	wait    func(context.Context, time.Duration) error
+}
+
+// New returns a Localizer that does nothing until Recover.
+func New(opts Options) *Localizer {
+	return &Localizer{
+		opts:    opts,
+		cache:   newCache(opts),
+		layers:  semaphore.NewWeighted(parallelLayers),
+		chunks:  semaphore.NewWeighted(parallelChunks),
+		buffers: sync.Pool{New: func() any { return new([chunkSize]byte) }},
+		wait:    wait,
+	}
+}
+
+// Recover makes the cache directory, deletes what a killed process left half
+// written and notes what is there.
+func (l *Localizer) Recover(ctx context.Context) error {
+	if err := l.cache.open(ctx); err != nil {
+		return fmt.Errorf("layer cache %s: %w", l.opts.Dir, err)
+	}
+	return nil
+}
+
+// Localize fetches what is missing of image, verified, and holds it for owner
+// until Release. Calls for the same file share one fetch, which lives as long
+// as one of them wants it. progress may be nil; it is called from other
+// goroutines, with bytes present and bytes in all. A failure leaves the
+// owner's holds as they were. Errors wrap ErrCorrupt, ErrDiskFull,
+// imagestore.ErrUnverifiable, ErrLayerMissing, ErrConfigMissing or
+// ErrUnavailable, fs.ErrPermission, or the context's error.
+func (l *Localizer) Localize(ctx context.Context, owner string, image manifest.Image, progress func(done, total int64)) (*manifest.LocalImage, error) {
+	if !l.cache.isOpen() {
+		return nil, fmt.Errorf("localize image %s: %w", image.Tag, ErrNotRecovered)
+	}
+	if err := check(image, l.opts.Verify); err != nil {
+		return nil, fmt.Errorf("localize image %s: %w", image.Tag, err)
+	}
+	before := l.cache.held(owner)
+	local, err := l.localize(ctx, owner, image, newMeter(image.SquashfsBytes(), progress))
+	if err != nil {
+		l.cache.restore(owner, before)
+		return nil, fmt.Errorf("localize image %s: %w", image.Tag, err)
+	}
+	return local, nil
+}
+
+func (l *Localizer) localize(ctx context.Context, owner string, image manifest.Image, m *meter) (*manifest.LocalImage, error) {
+	local := &manifest.LocalImage{Layers: make([]manifest.LocalLayer, len(image.Layers))}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		config, err := l.config(ctx, owner, image.Config.Digest)
+		if err != nil {
+			return fmt.Errorf("image config %s: %w", image.Config.Digest, err)
+		}
+		local.Config = *config
+		return nil
+	})
+	for i, layer := range image.Layers {
+		group.Go(func() error {
+			d, err := l.layer(ctx, owner, layer, m)
+			if err != nil {
+				return fmt.Errorf("layer %s: %w", layer.Digest, err)
+			}
+			local.Layers[i] = manifest.LocalLayer{Digest: d, Path: l.cache.path(layerName(d))}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return local, nil
+}
+
+// Hold keeps layers (squashfs digests) for an owner that an earlier process
+// localized. A layer whose file is gone is no error: a worker that runs has
+// it mounted.
+func (l *Localizer) Hold(owner string, layers []digest.Digest) {
+	for _, d := range layers {
+		if manifest.ValidateDigest(d) == nil {
+			l.cache.hold(owner, layerName(d))
+		}
+	}
+}
+
+// Release ends owner's hold; none is no error. Files that nobody holds stay
+// until their room is needed.
+func (l *Localizer) Release(owner string) { l.cache.release(owner) }
+
+// check refuses an image whose names or sizes no store has said: root builds
+// paths of them.
+func check(image manifest.Image, policy imagestore.VerifyPolicy) error {
+	if err := manifest.ValidateDigest(image.Config.Digest); err != nil {
+		return fmt.Errorf("image config: %w", err)
+	}
+	if n := len(image.Layers); n == 0 || n > manifest.MaxLayers {
+		return fmt.Errorf("%w: %d layers, want 1 to %d", manifest.ErrUnsupported, n, manifest.MaxLayers)
+	}
+	for _, layer := range image.Layers {
+		if err := manifest.ValidateDigest(layer.Digest); err != nil {
+			return fmt.Errorf("layer: %w", err)
+		}
+		if layer.Squashfs.Size <= 0 {
+			return fmt.Errorf("layer %s: %w: %d bytes", layer.Digest, ErrCorrupt, layer.Squashfs.Size)
+		}
+		if layer.Squashfs.Digest == "" {
+			if policy == imagestore.VerifyRequired {
+				return fmt.Errorf("layer %s: %w: %s is missing in the store, and stormcell.image.verify is %q; push the image again",
+					layer.Digest, imagestore.ErrUnverifiable, manifest.IdentityFile(layer.Digest), policy)
+			}
+			continue
+		}
+		if err := manifest.ValidateDigest(layer.Squashfs.Digest); err != nil {
+			return fmt.Errorf("layer %s: squashfs: %w", layer.Digest, err)
+		}
+	}
+	return nil
+}
+
+// meter sums the bytes that are present of one image.
+type meter struct {
+	mu          sync.Mutex
+	done, total int64
+	report      func(done, total int64)
+}
+
+func newMeter(total int64, report func(done, total int64)) *meter {
+	m := &meter{total: total, report: report}
+	m.add(0)
+	return m
+}
+
+func (m *meter) add(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.done += n
+	if m.report != nil {
+		m.report(m.done, m.total)
+	}
+}
+
+// wait returns after d, or with the error of ctx.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
