@@ -37,7 +37,7 @@ func newActor(e *Engine, rec *record) *actor {
 		engine: e, rec: rec, spec: w, confirmed: make(chan struct{}), stopped: make(chan struct{}),
 		state: State{
 			Namespace: w.Namespace, Name: w.Name, UID: w.UID, ContainerID: w.ContainerID(),
-			Phase: Localizing, TotalBytes: w.Image.SquashfsBytes(),
+			Phase: Localizing, Since: time.Now(), TotalBytes: w.Image.SquashfsBytes(),
 			Restarts: rec.restarts(), LastExit: rec.LastExit,
 		},
 	}

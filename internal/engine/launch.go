@@ -23,6 +23,7 @@ const (
 func (a *actor) launch(ctx context.Context) {
 	launchCtx, cancel := a.untilStopped(ctx)
 	defer cancel()
+	a.publish(func(s *State) { s.Phase, s.Since = Localizing, time.Now() })
 	var err error
 	if a.dirty {
 		err = a.teardown(ctx)
@@ -47,7 +48,7 @@ func (a *actor) launch(ctx context.Context) {
 
 // steps is the launch, one step after the other.
 func (a *actor) steps(ctx context.Context) error {
-	e, rec := a.engine, a.rec
+	e, rec, lap := a.engine, a.rec, a.laps()
 	if err := rec.Spec.Validate(); err != nil {
 		return &StepError{StepValidate, err}
 	}
@@ -55,23 +56,36 @@ func (a *actor) steps(ctx context.Context) error {
 	if err := e.records.save(rec); err != nil {
 		return &StepError{StepRecord, err}
 	}
+	lap(StepRecord)
 	image, err := a.localize(ctx)
 	if err != nil {
 		return &StepError{StepLocalize, err}
 	}
+	lap(StepLocalize)
 	rootfs, err := a.mount(ctx, image)
 	if err != nil {
 		return &StepError{StepMount, err}
 	}
+	lap(StepMount)
 	bundle, err := e.Bundles.Prepare(ctx, rec.Spec, image, rootfs)
 	if err != nil {
 		return &StepError{StepPrepare, err}
 	}
-	return a.start(ctx, bundle)
+	lap(StepPrepare)
+	return a.start(ctx, bundle, lap)
+}
+
+// laps returns a function that logs how long each step has taken.
+func (a *actor) laps() func(Step) {
+	last := time.Now()
+	return func(s Step) {
+		now := time.Now()
+		a.engine.Log.Debug("step done", "container", a.id(), "step", s, "took", now.Sub(last))
+		last = now
+	}
 }
 
 func (a *actor) localize(ctx context.Context) (*manifest.LocalImage, error) {
-	a.publish(func(s *State) { s.Phase = Localizing })
 	image, err := a.engine.Images.Localize(ctx, a.id(), a.rec.Spec.Image, a.progress())
 	if err != nil {
 		a.publish(func(s *State) { s.Localized = false })
@@ -109,7 +123,7 @@ func (a *actor) mount(ctx context.Context, image *manifest.LocalImage) (string, 
 }
 
 // start makes the container and lets its process run.
-func (a *actor) start(ctx context.Context, bundle string) error {
+func (a *actor) start(ctx context.Context, bundle string, lap func(Step)) error {
 	ctx, cancel := context.WithTimeout(ctx, createLimit)
 	defer cancel()
 	e, rec := a.engine, a.rec
@@ -117,6 +131,7 @@ func (a *actor) start(ctx context.Context, bundle string) error {
 	if err != nil {
 		return &StepError{StepCreate, err}
 	}
+	lap(StepCreate)
 	// Recorded before it is so: after a crash between the two, the runtime
 	// tells whether the process was started.
 	rec.Launched++
@@ -127,6 +142,7 @@ func (a *actor) start(ctx context.Context, bundle string) error {
 	if err := e.Runtime.Start(ctx, a.id()); err != nil {
 		return a.notStarted(StepStart, err)
 	}
+	lap(StepStart)
 	e.Log.Info("worker runs", "worker", a.name(), "container", a.id(), "pid", rec.PID)
 	a.publish(func(s *State) {
 		s.Phase, s.PID, s.StartedAt, s.Restarts = Running, rec.PID, rec.StartedAt, rec.restarts()

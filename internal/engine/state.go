@@ -31,6 +31,8 @@ type State struct {
 	Namespace, Name, UID string
 	ContainerID          string
 	Phase                Phase
+	// Since is when the launch under way, or the last one, began.
+	Since time.Time
 	// Localized and Mounted tell whether the image is here and stacked.
 	Localized, Mounted bool
 	// LocalizedBytes of TotalBytes of the image are here.

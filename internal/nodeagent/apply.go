@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
@@ -27,5 +28,17 @@ func (r *Reconciler) apply(ctx context.Context, w *api.StormWorker, status *api.
 	if err := client.IgnoreNotFound(err); err != nil {
 		return fmt.Errorf("apply status of StormWorker %s/%s: %w", w.Namespace, w.Name, err)
 	}
+	r.written.Store(w.UID, u.GetResourceVersion())
 	return nil
+}
+
+// behind tells whether w is older than what this process has written of it:
+// then the watch will bring that soon, and nothing is to be concluded from w.
+func (r *Reconciler) behind(w *api.StormWorker) bool {
+	written, ok := r.written.Load(w.UID)
+	if !ok {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(w.ResourceVersion, written.(string)) //nolint:forcetypeassert // only apply stores
+	return err == nil && order < 0
 }

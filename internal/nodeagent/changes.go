@@ -3,7 +3,6 @@ package nodeagent
 import (
 	"context"
 	"sync"
-	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -11,10 +10,6 @@ import (
 
 	"github.com/stormcell/stormcell/internal/engine"
 )
-
-// passingDelay is how long a passing phase must last to be reported: a warm
-// start goes through all of them in less, and needs the API server for none.
-const passingDelay = 200 * time.Millisecond
 
 type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
 
@@ -31,18 +26,11 @@ func (c *Changes) Add(s engine.State) {
 	req := ctrl.Request{NamespacedName: types.NamespacedName{Namespace: s.Namespace, Name: s.Name}}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.queue == nil:
+	if c.queue == nil {
 		c.early = append(c.early, req)
-	case passing(s.Phase):
-		c.queue.AddAfter(req, passingDelay)
-	default:
-		c.queue.Add(req)
+		return
 	}
-}
-
-func passing(p engine.Phase) bool {
-	return p == engine.Localizing || p == engine.Mounting || p == engine.Starting
+	c.queue.Add(req)
 }
 
 // Start implements source.Source.

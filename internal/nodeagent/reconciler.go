@@ -6,6 +6,7 @@ package nodeagent
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/errors"
@@ -30,6 +31,10 @@ import (
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,verbs=create;patch
 
+// passingDelay is how long a launch must last for its phases to be reported: a
+// warm start goes through them in less, and asks the API server for none.
+const passingDelay = 200 * time.Millisecond
+
 // parallelReconciles is how many workers are looked at side by side. None of
 // it waits for the node: the engine's actors do that.
 const parallelReconciles = 4
@@ -53,6 +58,9 @@ type Reconciler struct {
 	Node string
 	// Changes feeds the engine's changes to the controller.
 	Changes *Changes
+
+	// written has, by UID, the version that the last apply of a status made.
+	written sync.Map
 }
 
 // SetupWithManager registers the reconciler.
@@ -88,7 +96,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 		r.Engine.Ensure(specOf(w, image), pastOf(w))
 	}
-	return ctrl.Result{}, r.report(ctx, w)
+	return r.report(ctx, w)
 }
 
 // removeOthers removes workers of this name with another UID than the object's.
@@ -99,6 +107,7 @@ func (r *Reconciler) removeOthers(name types.NamespacedName, uid types.UID, foun
 		}
 		if s.Phase == engine.Removed {
 			r.Engine.Forget(s.UID)
+			r.written.Delete(types.UID(s.UID))
 		} else {
 			r.Engine.Remove(s.UID)
 		}
@@ -113,23 +122,29 @@ func admitted(w *api.StormWorker) bool {
 
 // report applies the status of a worker if it is not what the object says, and
 // tells of a new reason in an event.
-func (r *Reconciler) report(ctx context.Context, w *api.StormWorker) error {
+func (r *Reconciler) report(ctx context.Context, w *api.StormWorker) (ctrl.Result, error) {
 	state, known := r.Engine.State(string(w.UID))
-	if !known {
-		if w.DeletionTimestamp.IsZero() {
-			return nil // not admitted yet: it is the manager's
-		}
+	switch {
+	case r.behind(w), !known && w.DeletionTimestamp.IsZero():
+		return ctrl.Result{}, nil // a look is due soon; or it is the manager's yet
+	case !known:
 		state = engine.State{Phase: engine.Removed, ContainerID: w.ContainerID()}
+	case passing(state.Phase) && time.Since(state.Since) < passingDelay:
+		return ctrl.Result{RequeueAfter: passingDelay}, nil
 	}
 	status := statusOf(w, state, time.Now())
 	if reported(w, status) {
-		return nil
+		return ctrl.Result{}, nil
 	}
 	if err := r.apply(ctx, w, status); err != nil {
-		return err
+		return ctrl.Result{}, err
 	}
 	r.tell(w, status)
-	return nil
+	return ctrl.Result{}, nil
+}
+
+func passing(p engine.Phase) bool {
+	return p == engine.Localizing || p == engine.Mounting || p == engine.Starting
 }
 
 // tell emits an event if the reason of Ready is new.

@@ -184,7 +184,7 @@ func (s *Stack) StartAgent() error {
 	}
 	var err error
 	s.agent, err = s.daemon("node-agent", "--node-name", NodeName, "--config", s.Path("storm.yaml"),
-		"--launcher-config", s.Path("worker-launcher.cfg"), "--health-probe-bind-address", "0")
+		"--launcher-config", s.Path("worker-launcher.cfg"), "--health-probe-bind-address", "0", "--log-level", "debug")
 	return err
 }
 
