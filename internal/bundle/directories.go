@@ -1,0 +1,210 @@
+package bundle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stormcell/stormcell/internal/hostuser"
+	"github.com/stormcell/stormcell/internal/ocispec"
+	"github.com/stormcell/stormcell/internal/worker"
+)
+
+// Modes of what workers write to, as Storm's worker-launcher sets them: the
+// group may do all, files get the directory's group, others nothing.
+const (
+	dirMode  = 0o2770
+	tmpMode  = 0o770
+	fileMode = 0o660
+)
+
+// makeDirs makes the worker's directories and files below storm.local.dir and
+// the artifacts directory.
+func (b *Builder) makeDirs(w worker.Spec, u hostuser.User, script string) error {
+	paths := ocispec.PathsOf(b.options.Policy.Node, w)
+	o := owner{uid: u.UID, gid: b.group(u), mode: dirMode}
+	if err := b.makeArtifacts(paths, w, u, o); err != nil {
+		return err
+	}
+	if err := makeWorker(paths, u, o, script); err != nil {
+		return err
+	}
+	if err := makeUserFile(paths, u); err != nil {
+		return err
+	}
+	return b.makeShared(paths, w, u, o)
+}
+
+// makeArtifacts makes the directory that outlives the worker, for its logs,
+// and worker.yaml in it, by which Storm's log viewer knows whose they are.
+func (b *Builder) makeArtifacts(paths ocispec.Paths, w worker.Spec, u hostuser.User, o owner) error {
+	topology, err := openTrusted(filepath.Dir(paths.Artifacts), 0o755)
+	if err != nil {
+		return err
+	}
+	defer topology.close()
+	if err := topology.safeFrom(u); err != nil {
+		return err
+	}
+	d, err := topology.owned(filepath.Base(paths.Artifacts), o)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	o.mode = fileMode
+	return d.writeFile("worker.yaml", workerYAML(w), o)
+}
+
+// workerYAML is the log viewer's file; JSON strings are YAML.
+func workerYAML(w worker.Spec) []byte {
+	user, _ := json.Marshal(w.User) // a string always encodes
+	id, _ := json.Marshal(w.ID)
+	return fmt.Appendf(nil, "logs.groups: []\nlogs.users: []\ntopology.submitter.user: %s\nworker-id: %s\n", user, id)
+}
+
+// makeWorker makes the worker's own directory with its parts.
+func makeWorker(paths ocispec.Paths, u hostuser.User, o owner, script string) error {
+	workers, err := openTrusted(filepath.Dir(paths.Worker), 0o755)
+	if err != nil {
+		return err
+	}
+	defer workers.close()
+	if err := workers.safeFrom(u); err != nil {
+		return err
+	}
+	d, err := workers.owned(filepath.Base(paths.Worker), o)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	for _, name := range []string{"heartbeats", "pids", filepath.Base(paths.Tmp)} {
+		part := o
+		if name == filepath.Base(paths.Tmp) {
+			part.mode = tmpMode
+		}
+		child, err := d.owned(name, part)
+		if err != nil {
+			return err
+		}
+		child.close()
+	}
+	if err := d.link("artifacts", paths.Artifacts); err != nil {
+		return err
+	}
+	o.mode = fileMode
+	return d.writeFile(filepath.Base(paths.Script), []byte(script), o)
+}
+
+// makeUserFile writes down whose the worker is; it is root's.
+func makeUserFile(paths ocispec.Paths, u hostuser.User) error {
+	users, err := openTrusted(filepath.Dir(paths.UserFile), 0o755)
+	if err != nil {
+		return err
+	}
+	defer users.close()
+	if err := users.safeFrom(u); err != nil {
+		return err
+	}
+	return users.writeFile(filepath.Base(paths.UserFile), []byte(u.Name), owner{mode: 0o644})
+}
+
+// makeShared makes the directory that all workers of the topology write to,
+// and marks it as used by this one.
+func (b *Builder) makeShared(paths ocispec.Paths, w worker.Spec, u hostuser.User, o owner) error {
+	b.shared.Lock()
+	defer b.shared.Unlock()
+	users, err := openTrusted(b.sharers(w), 0o700)
+	if err != nil {
+		return err
+	}
+	defer users.close()
+	if err := users.writeFile(w.ContainerID(), nil, owner{mode: 0o600}); err != nil {
+		return err
+	}
+	// The parent of all topologies; one topology's may be its user's, where
+	// Storm's supervisor made it.
+	topologies, err := openTrusted(filepath.Dir(filepath.Dir(paths.Shared)), 0o755)
+	if err != nil {
+		return err
+	}
+	defer topologies.close()
+	if err := topologies.safeFrom(u); err != nil {
+		return err
+	}
+	topology, err := openTrusted(filepath.Dir(paths.Shared), 0o755)
+	if err != nil {
+		return err
+	}
+	defer topology.close()
+	d, err := topology.owned(filepath.Base(paths.Shared), o)
+	if err != nil {
+		return err
+	}
+	d.close()
+	return nil
+}
+
+// sharers is a directory with a file for each worker of w's topology.
+func (b *Builder) sharers(w worker.Spec) string {
+	return filepath.Join(b.options.RunRoot, "topologies", w.TopologyID)
+}
+
+// Remove deletes what Prepare made for w, but the artifacts, which hold its
+// logs. What is not there is no error. It enters no mount and follows no
+// link, whatever the worker left behind.
+func (b *Builder) Remove(ctx context.Context, w worker.Spec) error {
+	if err := w.Validate(); err != nil {
+		return err
+	}
+	paths := ocispec.PathsOf(b.options.Policy.Node, w)
+	var errs []error
+	for _, path := range []string{filepath.Join(b.workerDir(w), "bundle"), paths.Worker, paths.UserFile} {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		errs = append(errs, remove(path))
+	}
+	return errors.Join(append(errs, b.removeShared(paths, w))...)
+}
+
+// remove deletes the last name of path, whose parent is the node's own.
+func remove(path string) error {
+	parent, err := os.OpenFile(filepath.Dir(path), os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", path, err)
+	}
+	d := &dir{file: parent, path: filepath.Dir(path)}
+	defer d.close()
+	return d.clear(filepath.Base(path))
+}
+
+// removeShared takes back w's mark. The last worker of its topology deletes
+// the shared directory too if it is empty; data in it may be wanted by the
+// next worker and stays.
+func (b *Builder) removeShared(paths ocispec.Paths, w worker.Spec) error {
+	b.shared.Lock()
+	defer b.shared.Unlock()
+	users := b.sharers(w)
+	if err := remove(filepath.Join(users, w.ContainerID())); err != nil {
+		return err
+	}
+	for _, path := range []string{users, paths.Shared, filepath.Dir(paths.Shared)} {
+		err := unix.Rmdir(path)
+		switch {
+		case errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTDIR):
+			return nil
+		case err != nil && !errors.Is(err, unix.ENOENT):
+			return fmt.Errorf("remove %s: %w", path, err)
+		}
+	}
+	return nil
+}

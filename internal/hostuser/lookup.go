@@ -1,0 +1,143 @@
+package hostuser
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// lookupLimit is how long the name service may take to answer.
+	lookupLimit = 10 * time.Second
+	// maxAnswer is the size of getent's output in bytes: 65,536 groups fit.
+	maxAnswer = 1 << 20
+	// notFound is getent's exit code for a key that no database has.
+	notFound = 2
+)
+
+// Options of a Directory.
+type Options struct {
+	// Getent is the path of the program; it is part of every libc.
+	Getent string
+	Policy Policy
+	// TTL is how long an answer is good for; 0 asks each time.
+	TTL time.Duration
+}
+
+// Directory looks users up. It remembers those that it found and allowed.
+type Directory struct {
+	options Options
+	now     func() time.Time
+
+	mu    sync.Mutex
+	known map[string]entry
+}
+
+type entry struct {
+	user    User
+	expires time.Time
+}
+
+// New returns a directory.
+func New(o Options) *Directory {
+	return &Directory{options: o, now: time.Now, known: map[string]entry{}}
+}
+
+// Lookup returns the user called name if it may run workers. A user that may
+// not is an error that wraps ErrRefused; any other error is one of the name
+// service, and may pass.
+func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
+	if u, ok := d.remembered(name); ok {
+		return u, nil
+	}
+	u, err := d.ask(ctx, name)
+	if err != nil {
+		return User{}, fmt.Errorf("look up user %q: %w", name, err)
+	}
+	if err := d.options.Policy.Check(u); err != nil {
+		return User{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known[name] = entry{user: u, expires: d.now().Add(d.options.TTL)}
+	return u, nil
+}
+
+func (d *Directory) remembered(name string) (User, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	e, ok := d.known[name]
+	if ok && !d.now().Before(e.expires) {
+		delete(d.known, name)
+		ok = false
+	}
+	return e.user, ok
+}
+
+func (d *Directory) ask(ctx context.Context, name string) (User, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
+	defer cancel()
+	passwd, err := d.getent(ctx, "passwd", name)
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == notFound {
+		return User{}, fmt.Errorf("%w; create it on this node, or see why \"getent passwd %s\" does not find it", ErrUnknown, name)
+	}
+	if err != nil {
+		return User{}, err
+	}
+	u, err := parsePasswd(passwd, name)
+	if err != nil {
+		return User{}, err
+	}
+	groups, err := d.getent(ctx, "initgroups", name)
+	if err != nil {
+		return User{}, err
+	}
+	u.Groups, err = parseGroups(groups, name, u.GID)
+	return u, err
+}
+
+// getent asks one database of the name service. The libc's own program does
+// it, because the databases are plug-ins of that libc.
+func (d *Directory) getent(ctx context.Context, database, name string) (string, error) {
+	var out capped
+	cmd := exec.CommandContext(ctx, d.options.Getent, "--", database, name)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+	cmd.Stdout = &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	// A child of a plug-in that keeps stdout open must not hold us up.
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	switch {
+	case out.err != nil:
+		err = out.err
+	case err != nil && ctx.Err() != nil:
+		err = fmt.Errorf("the name service does not answer: %w", ctx.Err())
+	}
+	if err != nil {
+		return "", fmt.Errorf("getent %s: %w", database, err)
+	}
+	return out.buf.String(), nil
+}
+
+var errTooLong = fmt.Errorf("answer is longer than %d bytes", maxAnswer)
+
+// capped is a buffer that refuses to grow past maxAnswer. The buffer is no
+// embedded one: its ReadFrom would go round the limit.
+type capped struct {
+	buf bytes.Buffer
+	err error
+}
+
+func (c *capped) Write(p []byte) (int, error) {
+	if c.buf.Len()+len(p) > maxAnswer {
+		c.err = errTooLong
+		return 0, c.err
+	}
+	return c.buf.Write(p)
+}

@@ -1,0 +1,122 @@
+package hostuser
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const getent = "/usr/bin/getent"
+
+func TestPolicy(t *testing.T) {
+	policy := Policy{MinUserID: 1000, Banned: []string{"bin", "hdfs"}}
+	tests := []struct {
+		name string
+		user User
+		says string // part of the refusal; empty if allowed
+	}{
+		{"ordinary", User{Name: "alice", UID: 1000, GID: 1000}, ""},
+		{"root", User{Name: "root"}, "is root"},
+		{"root under another name", User{Name: "toor", UID: 0}, "is root"},
+		{"the name root with another uid", User{Name: "root", UID: 5000}, "is root"},
+		{"system account", User{Name: "daemon", UID: 999}, "min.user.id 1000"},
+		{"banned", User{Name: "hdfs", UID: 2000}, "banned.users"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := policy.Check(tt.user)
+			if tt.says == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), tt.says) {
+				t.Fatalf("error = %v, want a refusal with %q", err, tt.says)
+			}
+		})
+	}
+}
+
+func TestLookupRealNameService(t *testing.T) {
+	d := New(Options{Getent: getent, Policy: Policy{MinUserID: 1000}})
+	u, err := d.Lookup(t.Context(), "nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u.Name != "nobody" || u.UID != 65534 || slices.Contains(u.Groups, u.GID) {
+		t.Errorf("got %+v", u)
+	}
+	for _, name := range []string{"root", "daemon", "no-such-user"} {
+		if _, err := d.Lookup(t.Context(), name); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: error = %v, want ErrRefused", name, err)
+		}
+	}
+	if _, err := d.Lookup(t.Context(), "no-such-user"); !errors.Is(err, ErrUnknown) {
+		t.Errorf("error = %v, want ErrUnknown", err)
+	}
+}
+
+// program writes a shell script that stands for getent.
+func program(t *testing.T, body string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "getent")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+body), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLookupRemembersForItsTime(t *testing.T) {
+	count := filepath.Join(t.TempDir(), "count")
+	d := New(Options{
+		Getent: program(t, `echo x >>`+count+`
+case $2 in passwd) echo "$3:x:2000:2000:::" ;; *) echo "$3 7" ;; esac`),
+		TTL: 30 * time.Second,
+	})
+	now := time.Now()
+	d.now = func() time.Time { return now }
+	asked := func() int {
+		t.Helper()
+		if _, err := d.Lookup(t.Context(), "alice"); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(count)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(b), "x")
+	}
+	first := asked()
+	if again := asked(); again != first {
+		t.Errorf("asked %d times within the time, want %d", again, first)
+	}
+	now = now.Add(30 * time.Second)
+	if later := asked(); later != 2*first {
+		t.Errorf("asked %d times after it, want %d", later, 2*first)
+	}
+}
+
+func TestLookupFaults(t *testing.T) {
+	tests := []struct{ name, body, says string }{
+		{"name service broken", "exit 3", "exit status 3"},
+		{"endless answer", "exec cat /dev/zero", "longer than"},
+		{"hangs", "sleep 60", "does not answer"},
+		{"groups fail", `[ "$2" = passwd ] && echo "$3:x:2000:2000:::"`, "getent initgroups"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := New(Options{Getent: program(t, tt.body)}).Lookup(ctx, "alice")
+			if err == nil || errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("error = %v, want a passing one with %q", err, tt.says)
+			}
+		})
+	}
+}

@@ -1,0 +1,49 @@
+// Package hostuser finds the users of this host by the host's own name service
+// (files, LDAP, sssd, …) and decides who of them may run a worker.
+package hostuser
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// User is an account of this host.
+type User struct {
+	Name string
+	UID  int
+	// GID is the primary group.
+	GID int
+	// Groups are the supplementary groups, without the primary one, in the
+	// order of the name service.
+	Groups []int
+}
+
+// Why a user may not run a worker. The sentences around them say what to do.
+var (
+	// ErrRefused is a user that may not run workers here; it is in the chain
+	// of all refusals, and trying again is of no use before somebody acts.
+	ErrRefused = errors.New("user may not run workers on this node")
+	// ErrUnknown is a user that the host does not know. It wraps ErrRefused.
+	ErrUnknown = fmt.Errorf("%w: no such user", ErrRefused)
+)
+
+// Policy says who may run workers: worker-launcher.cfg's min.user.id and
+// banned.users. Root never may.
+type Policy struct {
+	MinUserID int
+	Banned    []string
+}
+
+// Check returns nil if u may run workers, or an error that wraps ErrRefused.
+func (p Policy) Check(u User) error {
+	switch {
+	case u.UID == 0 || u.Name == "root":
+		return fmt.Errorf("%w: user %q (uid %d) is root; give the worker an ordinary user", ErrRefused, u.Name, u.UID)
+	case slices.Contains(p.Banned, u.Name):
+		return fmt.Errorf("%w: user %q is in banned.users of worker-launcher.cfg; use another user", ErrRefused, u.Name)
+	case u.UID < p.MinUserID:
+		return fmt.Errorf("%w: user %q has uid %d, below min.user.id %d of worker-launcher.cfg; use an ordinary user", ErrRefused, u.Name, u.UID, p.MinUserID)
+	}
+	return nil
+}

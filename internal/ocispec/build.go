@@ -1,0 +1,110 @@
+// Package ocispec composes the OCI runtime specification of a worker's
+// container. Build gives what Storm's worker-launcher gives, field by field;
+// Harden then takes away what a worker does not need. Both are pure.
+package ocispec
+
+import (
+	"path"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/stormcell/stormcell/internal/hostuser"
+	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/worker"
+)
+
+// version is the oldest version of the specification that has all we use.
+const version = "1.0.0"
+
+// Input is all that a container's specification is made of.
+type Input struct {
+	Worker worker.Spec
+	Image  manifest.ImageConfig
+	// Rootfs is the mounted root file system.
+	Rootfs string
+	User   hostuser.User
+	// Seccomp is the system call filter; nil is none.
+	Seccomp *specs.LinuxSeccomp
+	Policy  Policy
+	Host    Host
+}
+
+// Policy is the node's configuration, as far as containers see it.
+type Policy struct {
+	Node   stormconf.Node
+	Cgroup stormconf.Cgroup
+	NUMA   map[int]stormconf.NUMAZone
+}
+
+// Host is what the node's kernel and system say of themselves.
+type Host struct {
+	Hostname string
+	// CgroupNamespaces is true if the kernel has them (Linux 4.6).
+	CgroupNamespaces bool
+	// SwapAccounting is true if the kernel limits swap per cgroup.
+	SwapAccounting bool
+	// MaxOpenFiles is the highest RLIMIT_NOFILE that the agent may give.
+	MaxOpenFiles uint64
+	// OOMScoreAdj is the agent's own; only a privileged agent may give less.
+	OOMScoreAdj int
+}
+
+// Build returns the specification that Storm's supervisor and worker-launcher
+// make together. It fails for a NUMA zone that the node does not have.
+func Build(in Input) (*specs.Spec, error) {
+	resources, err := resources(in)
+	if err != nil {
+		return nil, err
+	}
+	return &specs.Spec{
+		Version:  version,
+		Hostname: in.Host.Hostname,
+		Root:     &specs.Root{Path: in.Rootfs, Readonly: true},
+		Process:  process(in),
+		Mounts:   append(kernelMounts(), bindMounts(in)...),
+		Linux: &specs.Linux{
+			CgroupsPath: CgroupPath(in.Policy.Cgroup.Parent, in.Worker.ContainerID()),
+			Resources:   resources,
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.PIDNamespace},
+				{Type: specs.IPCNamespace},
+				{Type: specs.UTSNamespace},
+				{Type: specs.MountNamespace},
+			},
+			MaskedPaths: []string{
+				"/proc/kcore", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+				"/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+			},
+			ReadonlyPaths: []string{
+				"/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+			},
+			Seccomp: in.Seccomp,
+		},
+	}, nil
+}
+
+// CgroupPath is the cgroup of container id, the same in every hierarchy.
+func CgroupPath(parent, id string) string { return path.Join("/", parent, id) }
+
+// process is the container's first process: the image's entrypoint, then bash
+// with the worker's script. A variable that image and worker both set stands
+// there twice, as in Storm; the runtime lets the last one win.
+func process(in Input) *specs.Process {
+	paths := PathsOf(in.Policy.Node, in.Worker)
+	p := &specs.Process{
+		Cwd:             paths.Worker,
+		NoNewPrivileges: true,
+		User:            specs.User{UID: uint32(in.User.UID), GID: uint32(in.User.GID)}, //nolint:gosec // ids are 32 bits, as hostuser reads them
+	}
+	p.Args = append(p.Args, in.Image.Entrypoint...)
+	p.Args = append(p.Args, "bash", paths.Script)
+	p.Env = append(p.Env, in.Image.Env...)
+	for _, v := range in.Worker.Env {
+		p.Env = append(p.Env, v.Name+"="+v.Value)
+	}
+	for _, g := range in.User.Groups {
+		p.User.AdditionalGids = append(p.User.AdditionalGids, uint32(g)) //nolint:gosec // as above
+	}
+	return p
+}

@@ -1,0 +1,82 @@
+package preflight
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestThisNodeIsFit(t *testing.T) {
+	warnings, err := Check(t.Context(), Options{Runc: "/usr/sbin/runc", Conmon: "/usr/bin/conmon", CgroupRoot: "/sys/fs/cgroup", UID: func() int { return 0 }})
+	if err != nil {
+		t.Error(err)
+	}
+	t.Log(warnings)
+}
+
+func TestEverythingMissingIsSaidAtOnce(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "proc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "proc/filesystems"), []byte("nodev\tsysfs\n\text4\nnodev\tsquashfs_not\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", root) // no modprobe
+	_, err := Check(t.Context(), Options{
+		Runc: "/no/runc", Conmon: "/no/conmon", Getent: "/no/getent", CgroupRoot: root, Root: root, UID: func() int { return 1000 },
+	})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, word := range []string{
+		"as root", "apt-get install runc", "dnf install conmon", "/no/getent", "no squashfs", "no overlay", "loop-control",
+		"cpu, memory, pids, devices are not at " + root,
+	} {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%q is not in:\n%v", word, err)
+		}
+	}
+}
+
+func TestRuncFlaws(t *testing.T) {
+	const old, masked = "2024-21626", "2025-31133"
+	tests := []struct {
+		version string
+		want    []string
+	}{
+		{"runc version 1.1.5+ds1\ncommit: x", []string{old, masked}},
+		{"runc version 1.1.11", []string{old, masked}},
+		{"runc version 1.1.12", []string{masked}},
+		{"runc version 1.0.3", []string{old, masked}},
+		{"runc version 1.2.7", []string{masked}},
+		{"runc version 1.2.8", nil},
+		{"runc version 1.3.0", []string{masked}},
+		{"runc version 1.3.3-rc.1", []string{masked}},
+		{"runc version 1.3.3", nil},
+		{"runc version 1.4.0-rc.2", []string{masked}},
+		{"runc version 1.4.0-rc.3", nil},
+		{"runc version 1.4.0", nil},
+		{"runc version 2.0.0", nil},
+		{"crun version 1.8.1", []string{"not understood"}},
+		{"", []string{"not understood"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.version, func(t *testing.T) {
+			var got []string
+			for _, p := range runcProblems(tt.version) {
+				for _, word := range []string{old, masked, "not understood"} {
+					if strings.Contains(p.What, word) {
+						got = append(got, word)
+					}
+				}
+			}
+			if d := cmp.Diff(tt.want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}

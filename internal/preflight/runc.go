@@ -1,0 +1,91 @@
+package preflight
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// release is a version of runc. Candidates count as less than their release.
+type release struct{ major, minor, patch, candidate int }
+
+func (r release) less(o release) bool {
+	switch {
+	case r.major != o.major:
+		return r.major < o.major
+	case r.minor != o.minor:
+		return r.minor < o.minor
+	case r.patch != o.patch:
+		return r.patch < o.patch
+	default:
+		return r.rank() < o.rank()
+	}
+}
+
+// rank orders candidates; 0, no candidate, is the highest.
+func (r release) rank() int {
+	if r.candidate == 0 {
+		return 1 << 30
+	}
+	return r.candidate
+}
+
+var releaseForm = regexp.MustCompile(`^runc version ([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})(?:-rc\.?([0-9]{1,4}))?`)
+
+func parseRelease(out string) (release, bool) {
+	m := releaseForm.FindStringSubmatch(out)
+	if m == nil {
+		return release{}, false
+	}
+	var n [4]int
+	for i := range n {
+		n[i], _ = strconv.Atoi(m[i+1]) // digits only, or empty for 0
+	}
+	return release{n[0], n[1], n[2], n[3]}, true
+}
+
+// flaw is a hole that lets a container out, with the release of each line that
+// closed it, oldest line first.
+type flaw struct {
+	cve   string
+	fixed []release
+}
+
+func flaws() []flaw {
+	return []flaw{
+		{"CVE-2024-21626 (leaked directory handle)", []release{{1, 1, 12, 0}}},
+		{"CVE-2025-31133, CVE-2025-52565, CVE-2025-52881 (masked paths and /dev/console)", []release{{1, 2, 8, 0}, {1, 3, 3, 0}, {1, 4, 0, 3}}},
+	}
+}
+
+// has is true for releases before the first fix, and for those of a newer line
+// before the fix of that line.
+func (f flaw) has(r release) bool {
+	for _, fix := range f.fixed {
+		if r.major == fix.major && r.minor == fix.minor {
+			return r.less(fix)
+		}
+	}
+	return r.less(f.fixed[0])
+}
+
+// runcProblems warns of a runc that is older than the fix of a known flaw.
+// Distributions fix flaws without changing that number, so it stays a warning.
+func runcProblems(out string) []Problem {
+	r, ok := parseRelease(out)
+	if !ok {
+		first, _, _ := strings.Cut(out, "\n")
+		return []Problem{{fmt.Sprintf("runc's version is not understood: %.80q", first), "see that it is a release of runc"}}
+	}
+	var found []Problem
+	for _, f := range flaws() {
+		if f.has(r) {
+			found = append(found, Problem{
+				What: fmt.Sprintf("runc %d.%d.%d is older than the fix of %s", r.major, r.minor, r.patch, f.cve),
+				Cure: "see whether your distribution's package has the fix (apt-get changelog runc, rpm -q --changelog runc), else update runc",
+			})
+		}
+	}
+	return found
+}

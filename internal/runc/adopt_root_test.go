@@ -1,0 +1,162 @@
+package runc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stormcell/stormcell/internal/container"
+)
+
+func TestConmonIsOutOfOurCgroup(t *testing.T) {
+	b := newBox(t)
+	b.run("sleep")
+	rec, err := b.find(t.Context(), testID)
+	b.must(err)
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", rec.Conmon.PID))
+	b.must(err)
+	for line := range strings.Lines(string(content)) {
+		if path := strings.SplitN(strings.TrimSpace(line), ":", 3)[2]; path != b.options.CgroupParent+"/"+monitorGroup(testID) {
+			t.Errorf("conmon is in %s", line)
+		}
+	}
+	for _, fd := range []string{"0", "1", "2"} {
+		target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", rec.Conmon.PID, fd))
+		b.must(err)
+		if target != "/dev/null" {
+			t.Errorf("conmon's fd %s is %s", fd, target)
+		}
+	}
+}
+
+func TestConmonKilled(t *testing.T) {
+	b := newBox(t)
+	b.run("sleep")
+	rec, err := b.find(t.Context(), testID)
+	b.must(err)
+	b.must(syscall.Kill(rec.Conmon.PID, syscall.SIGKILL))
+	b.must(waitFor(t.Context(), rec.Conmon))
+	b.must(b.Signal(t.Context(), testID, syscall.SIGKILL, false)) // it still runs
+	if exit := b.wait(); exit.Code != container.UnknownCode {
+		t.Errorf("got %+v, want the unknown code", exit)
+	}
+}
+
+// createAndDie is the agent that creates a container and is killed.
+func createAndDie(options string) {
+	var in struct {
+		Options Options
+		Bundle  string
+	}
+	if err := json.Unmarshal([]byte(options), &in); err != nil {
+		panic(err)
+	}
+	r := New(in.Options)
+	if _, err := r.Create(context.Background(), testID, in.Bundle, 0); err != nil {
+		panic(err)
+	}
+	if err := r.Start(context.Background(), testID); err != nil {
+		panic(err)
+	}
+	if err := syscall.Kill(0, syscall.SIGKILL); err != nil { // with its whole process group
+		panic(err)
+	}
+	select {}
+}
+
+func (b *box) runInOtherProcess(args ...string) {
+	b.t.Helper()
+	b.spec(args, nil)
+	in, err := json.Marshal(map[string]any{"Options": b.options, "Bundle": b.bundle})
+	b.must(err)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "STORMCELL_TEST_CREATE="+string(in))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.CombinedOutput()
+	if ee, ok := errors.AsType[*exec.ExitError](err); !ok || ee.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		b.t.Fatalf("the other agent: %v: %s", err, out)
+	}
+}
+
+func TestContainerOutlivesItsAgent(t *testing.T) {
+	b := newBox(t)
+	b.runInOtherProcess("trap")
+	b.waitLog("ready", 1)
+	list, err := b.List(t.Context())
+	b.must(err)
+	if len(list) != 1 || list[0].Status != container.Running {
+		t.Fatalf("list %v", list)
+	}
+	b.must(b.Signal(t.Context(), testID, syscall.SIGTERM, false))
+	if exit := b.wait(); exit.Code != 42 {
+		t.Errorf("got %+v", exit)
+	}
+}
+
+func TestExitWhileNoAgentRan(t *testing.T) {
+	b := newBox(t)
+	b.runInOtherProcess("exit", "7")
+	b.eventually("exit file", func() bool { _, err := os.Stat(b.exitFile(testID)); return err == nil })
+	if exit := b.wait(); exit.Code != 7 {
+		t.Errorf("got %+v", exit)
+	}
+}
+
+// An agent that was killed between conmon's answer and its own record.
+func TestAdoptWithoutRecord(t *testing.T) {
+	b := newBox(t)
+	s := b.run("trap")
+	b.waitLog("ready", 1)
+	b.must(os.Remove(filepath.Join(b.persistDir(testID), recordFile)))
+	rec, err := b.find(t.Context(), testID)
+	b.must(err)
+	if rec.Init.PID != s.PID || rec.Conmon.PID == 0 {
+		t.Errorf("found %+v", rec)
+	}
+	b.must(b.Signal(t.Context(), testID, syscall.SIGTERM, false))
+	if exit := b.wait(); exit.Code != 42 {
+		t.Errorf("got %+v", exit)
+	}
+}
+
+// An agent that is killed at any moment of Create leaves nothing that Delete
+// does not find, and that would be in the way of the next Create.
+func TestKilledDuringCreate(t *testing.T) {
+	b := newBox(t)
+	for i := range 40 {
+		b.spec([]string{"exit", "5"}, nil)
+		in, err := json.Marshal(map[string]any{"Options": b.options, "Bundle": b.bundle})
+		b.must(err)
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), "STORMCELL_TEST_CREATE="+string(in))
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		b.must(cmd.Start())
+		b.eventually("Create has begun", func() bool { _, err := os.Stat(b.persistDir(testID)); return err == nil })
+		time.Sleep(time.Duration(i) * 2 * time.Millisecond) // the fault's own moment
+		if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			t.Fatal(err)
+		}
+		b.must(ignoreExit(cmd.Wait()))
+		monitors, err := b.members(monitorGroup(testID))
+		b.must(err)
+		record, err := b.find(t.Context(), testID)
+		t.Logf("killed after %d ms: monitors %v, found %+v, %v", 2*i, monitors, record, err)
+		b.must(b.Delete(t.Context(), testID))
+		b.eventually("no process is left", func() bool { return len(processesOf(t, b.options.RunRoot)) == 0 })
+		if list, err := b.List(t.Context()); err != nil || len(list) != 0 {
+			t.Fatalf("killed after %d ms: left %v, %v", 2*i, list, err)
+		}
+	}
+	b.run("exit", "5")
+	if exit := b.wait(); exit.Code != 5 {
+		t.Errorf("then: %+v", exit)
+	}
+}

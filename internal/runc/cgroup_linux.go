@@ -1,0 +1,327 @@
+package runc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// hierarchy is one mounted tree of cgroups. Version 1 has one per controller
+// and one of systemd's; version 2 has one in all, and may stand beside them.
+type hierarchy struct {
+	mount string
+	// controllers are those of version 1, as the mount options name them.
+	controllers []string
+}
+
+func (h hierarchy) has(controller string) bool { return slices.Contains(h.controllers, controller) }
+
+// findHierarchies lists what is mounted at and below root.
+func findHierarchies(root string) ([]hierarchy, error) {
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		inside := m.Mountpoint == root || strings.HasPrefix(m.Mountpoint, strings.TrimSuffix(root, "/")+"/")
+		return !inside || m.FSType != "cgroup" && m.FSType != "cgroup2", false
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read mounts: %w", err)
+	}
+	var found []hierarchy
+	for _, m := range mounts {
+		h := hierarchy{mount: m.Mountpoint}
+		if m.FSType == "cgroup" {
+			h.controllers = strings.Split(m.VFSOptions, ",")
+		}
+		found = append(found, h)
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("no cgroups are mounted below %s (storm.oci.cgroup.root)", root)
+	}
+	return found, nil
+}
+
+// containerGroup is the cgroup of container id, which runc makes.
+func containerGroup(id string) string { return id }
+
+// monitorGroup is the cgroup of its conmon. It is no child of the container's:
+// what is sent to all processes there must not reach conmon.
+func monitorGroup(id string) string { return "conmon-" + id }
+
+// groupDirs are the directories of a cgroup below the parent, one for each
+// hierarchy.
+func (r *Runtime) groupDirs(name string) ([]string, error) {
+	hierarchies, err := r.hierarchies()
+	if err != nil {
+		return nil, err
+	}
+	var dirs []string
+	for _, h := range hierarchies {
+		dirs = append(dirs, filepath.Join(h.mount, r.options.CgroupParent, name))
+	}
+	return dirs, nil
+}
+
+// join moves process pid into the cgroup name in every hierarchy: whoever
+// kills by cgroup takes any one of them.
+func (r *Runtime) join(name string, pid int) error {
+	hierarchies, err := r.hierarchies()
+	if err != nil {
+		return err
+	}
+	for _, h := range hierarchies {
+		dir := filepath.Join(h.mount, r.options.CgroupParent, name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("make cgroup: %w", err)
+		}
+		if h.has("cpuset") {
+			if err := inheritCpuset(h.mount, dir); err != nil {
+				return err
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
+			return fmt.Errorf("join cgroup: %w", err)
+		}
+	}
+	return nil
+}
+
+// inheritCpuset fills the CPUs and memory nodes of new cgroups from their
+// parents': version 1 lets no process into a cgroup that has none.
+func inheritCpuset(mount, dir string) error {
+	if parent := filepath.Dir(dir); parent != mount {
+		if err := inheritCpuset(mount, parent); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+		own, err := readSmall(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		if strings.TrimSpace(string(own)) != "" {
+			continue
+		}
+		above, err := readSmall(filepath.Join(filepath.Dir(dir), name))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), above, 0); err != nil {
+			return fmt.Errorf("inherit cpuset: %w", err)
+		}
+	}
+	return nil
+}
+
+// members lists the processes of a cgroup and of those below it, in all
+// hierarchies.
+func (r *Runtime) members(name string) (map[int]bool, error) {
+	dirs, err := r.groupDirs(name)
+	if err != nil {
+		return nil, err
+	}
+	pids := map[int]bool{}
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			if err == nil && e.IsDir() {
+				err = addMembers(pids, path)
+			}
+			// A cgroup may go while it is read.
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("processes of cgroup %s: %w", dir, err)
+		}
+	}
+	return pids, nil
+}
+
+func addMembers(pids map[int]bool, dir string) error {
+	content, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	if err != nil {
+		return err
+	}
+	for word := range strings.FieldsSeq(string(content)) {
+		pid, err := strconv.Atoi(word)
+		if err != nil {
+			return fmt.Errorf("cgroup.procs: %w", err)
+		}
+		if pid > 0 { // 0 is a process of another pid namespace
+			pids[pid] = true
+		}
+	}
+	return nil
+}
+
+// hold opens the members of a cgroup. They are looked up again after that, so
+// that none is a process that only got the pid of one that has ended.
+func (r *Runtime) hold(name string) (handles []*handle, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(handles)
+			handles = nil
+		}
+	}()
+	before, err := r.members(name)
+	if err != nil {
+		return nil, err
+	}
+	for pid := range before {
+		h, err := openPID(pid)
+		if err != nil {
+			return handles, err
+		}
+		if h != nil {
+			handles = append(handles, h)
+		}
+	}
+	after, err := r.members(name)
+	if err != nil {
+		return handles, err
+	}
+	return slices.DeleteFunc(handles, func(h *handle) bool {
+		if !after[h.pid] {
+			h.close()
+		}
+		return !after[h.pid]
+	}), nil
+}
+
+func closeAll(handles []*handle) {
+	for _, h := range handles {
+		h.close()
+	}
+}
+
+// signalGroup sends sig to every process of a cgroup.
+func (r *Runtime) signalGroup(name string, sig syscall.Signal) error {
+	handles, err := r.hold(name)
+	if err != nil {
+		return err
+	}
+	defer closeAll(handles)
+	var errs []error
+	for _, h := range handles {
+		errs = append(errs, h.signal(sig))
+	}
+	return errors.Join(errs...)
+}
+
+// killGroup kills all processes of a cgroup and waits for their end. It looks
+// again until there is none, since they may have forked meanwhile.
+func (r *Runtime) killGroup(ctx context.Context, name string) error {
+	for {
+		handles, err := r.hold(name)
+		if err != nil || len(handles) == 0 {
+			return err
+		}
+		if err := killEach(ctx, handles); err != nil {
+			return fmt.Errorf("kill cgroup %s: %w", name, err)
+		}
+	}
+}
+
+func killEach(ctx context.Context, handles []*handle) error {
+	defer closeAll(handles)
+	var errs []error
+	for _, h := range handles { // all at once, then one after the other
+		errs = append(errs, h.signal(syscall.SIGKILL))
+	}
+	for _, h := range handles {
+		errs = append(errs, h.kill(ctx, killLimit))
+	}
+	return errors.Join(errs...)
+}
+
+// removeGroup deletes a cgroup without processes from every hierarchy.
+func (r *Runtime) removeGroup(ctx context.Context, name string) error {
+	dirs, err := r.groupDirs(name)
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if err := removeTree(ctx, dir); err != nil {
+			return fmt.Errorf("remove cgroup: %w", err)
+		}
+	}
+	return nil
+}
+
+// removeTree deletes a cgroup and those below it.
+func removeTree(ctx context.Context, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeTree(ctx, filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return removeEmpty(ctx, dir)
+}
+
+// removeEmpty deletes one cgroup. The kernel reports the end of a process a
+// little before the process has left its cgroup, and tells of the latter in
+// version 2 only; so a busy one is tried again until the context ends.
+func removeEmpty(ctx context.Context, dir string) error {
+	again := time.NewTicker(2 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := unix.Rmdir(dir)
+		switch {
+		case err == nil || errors.Is(err, unix.ENOENT):
+			return nil
+		case !errors.Is(err, unix.EBUSY):
+			return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
+		}
+	}
+}
+
+// oomKills is how many processes of a cgroup the kernel killed for its memory
+// limit; not ok if the cgroup is not there.
+func (r *Runtime) oomKills(name string) (kills int, ok bool) {
+	hierarchies, err := r.hierarchies()
+	if err != nil {
+		return 0, false
+	}
+	for _, h := range hierarchies {
+		file := "memory.events"
+		if h.has("memory") {
+			file = "memory.oom_control"
+		}
+		content, err := readSmall(filepath.Join(h.mount, r.options.CgroupParent, name, file))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(content)) {
+			if n, found := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); found {
+				kills, err := strconv.Atoi(n)
+				return kills, err == nil
+			}
+		}
+	}
+	return 0, false
+}

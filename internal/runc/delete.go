@@ -1,0 +1,100 @@
+package runc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// Delete removes the container: it kills what still runs of it and deletes
+// every record of it but its logs. What is not there is no error. ErrStuck if
+// a process does not end; then nothing of it is deleted.
+func (r *Runtime) Delete(ctx context.Context, id string) error {
+	if err := validate(id); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, deleteLimit)
+	defer cancel()
+	// If neither a record nor runc knows its processes, its cgroups do.
+	rec, _ := r.find(ctx, id)
+	if err := r.killAll(ctx, id, rec); err != nil {
+		return fmt.Errorf("delete container %s: %w", id, err)
+	}
+	if err := r.deleteState(ctx, id); err != nil {
+		return fmt.Errorf("delete container %s: %w", id, err)
+	}
+	for _, group := range []string{containerGroup(id), monitorGroup(id)} {
+		if err := r.removeGroup(ctx, group); err != nil {
+			return fmt.Errorf("delete container %s: %w", id, err)
+		}
+	}
+	return r.forget(id)
+}
+
+// killAll ends the container's processes and then conmon, which is given the
+// time to write down their output and end.
+func (r *Runtime) killAll(ctx context.Context, id string, rec record) error {
+	init, err := rec.Init.open()
+	if err != nil {
+		return err
+	}
+	if init != nil {
+		defer init.close()
+		// The first process of a pid namespace takes all others with it.
+		if err := init.kill(ctx, killLimit); err != nil {
+			return err
+		}
+	}
+	if err := r.killGroup(ctx, containerGroup(id)); err != nil {
+		return err
+	}
+	conmon, err := rec.Conmon.open()
+	if err != nil {
+		return err
+	}
+	if conmon != nil {
+		defer conmon.close()
+		if err := endMonitor(ctx, rec, conmon); err != nil {
+			return err
+		}
+	}
+	if err := r.killGroup(ctx, monitorGroup(id)); err != nil {
+		return err
+	}
+	// Once more: a conmon that was still creating has made processes since.
+	return r.killGroup(ctx, containerGroup(id))
+}
+
+// endMonitor lets conmon write down what it has of a container that has ended,
+// and kills it if it takes long or has no container.
+func endMonitor(ctx context.Context, rec record, conmon *handle) error {
+	if rec.Init.PID != 0 {
+		drain, cancel := context.WithTimeout(ctx, drainLimit)
+		defer cancel()
+		if err := conmon.wait(drain); err == nil {
+			return nil
+		}
+	}
+	return conmon.kill(ctx, killLimit)
+}
+
+// deleteState has runc delete what it knows. Nothing runs any more, so state
+// that runc cannot read is deleted without it.
+func (r *Runtime) deleteState(ctx context.Context, id string) error {
+	if _, err := os.Lstat(r.stateDir(id)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := os.MkdirAll(r.persistDir(id), 0o700); err != nil { // for runc's log
+		return err
+	}
+	_, err := r.runc(ctx, id, "delete", "--force", id)
+	if ctx.Err() != nil {
+		return err
+	}
+	if err := os.RemoveAll(r.stateDir(id)); err != nil {
+		return fmt.Errorf("remove runc's state: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package runc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/worker"
+)
+
+// List returns every container of this runtime, in no order. One of which runc
+// knows nothing (any more) but that left records is listed as stopped, so that
+// somebody deletes it.
+func (r *Runtime) List(ctx context.Context) ([]container.State, error) {
+	found := map[string]container.State{}
+	if err := r.listLeftovers(found); err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, nil
+	}
+	if err := os.MkdirAll(r.stateRoot(), 0o700); err != nil {
+		return nil, fmt.Errorf("make run directory: %w", err)
+	}
+	out, err := r.runc(ctx, "", "list", "--format", "json")
+	if err != nil {
+		return nil, err
+	}
+	var listed []struct {
+		ID     string           `json:"id"`
+		PID    int              `json:"pid"`
+		Status container.Status `json:"status"`
+	}
+	if err := json.Unmarshal(out, &listed); err != nil {
+		return nil, fmt.Errorf("runc list: %w", err)
+	}
+	for _, c := range listed {
+		if !worker.ValidContainerID(c.ID) {
+			continue
+		}
+		status := c.Status
+		if status != container.Created && status != container.Stopped {
+			status = container.Running // a paused one runs, as far as we care
+		}
+		found[c.ID] = container.State{ID: c.ID, Status: status, PID: c.PID}
+	}
+	states := make([]container.State, 0, len(found))
+	for _, s := range found {
+		states = append(states, s)
+	}
+	return states, nil
+}
+
+// listLeftovers enters every container that has a directory of runc's, of
+// conmon's or an exit file.
+func (r *Runtime) listLeftovers(found map[string]container.State) error {
+	for _, dir := range []string{r.stateRoot(), r.exitDir(), r.workersDir()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("list containers: %w", err)
+		}
+		for _, e := range entries {
+			id := e.Name()
+			if dir == r.workersDir() {
+				// Others keep things there too; only this is the runtime's.
+				if _, err := os.Lstat(r.persistDir(id)); err != nil {
+					continue
+				}
+			}
+			if worker.ValidContainerID(id) {
+				found[id] = container.State{ID: id, Status: container.Stopped}
+			}
+		}
+	}
+	return nil
+}
+
+// prepareLog makes the container's log directory, deletes the logs of all but
+// the last attempt, and returns the path of the next one's log.
+func (r *Runtime) prepareLog(id string, attempt int) (string, error) {
+	dir := filepath.Join(r.options.LogDir, id)
+	if strings.Contains(dir, ":") {
+		return "", fmt.Errorf("log directory %s (stormcell.log.dir) may not have a colon in it: conmon takes that for a separator", dir)
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return "", fmt.Errorf("make log directory: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", fmt.Errorf("read log directory: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() == logName(attempt-1) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("remove old log: %w", err)
+		}
+	}
+	return filepath.Join(dir, logName(attempt)), nil
+}
+
+func logName(attempt int) string { return fmt.Sprintf("%d.log", attempt) }
+
+// RemoveLogs deletes the container's logs.
+func (r *Runtime) RemoveLogs(id string) error {
+	if err := validate(id); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(filepath.Join(r.options.LogDir, id)); err != nil {
+		return fmt.Errorf("remove logs: %w", err)
+	}
+	return nil
+}

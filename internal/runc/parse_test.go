@@ -1,0 +1,103 @@
+package runc
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stormcell/stormcell/internal/container"
+)
+
+func TestParseExit(t *testing.T) {
+	tests := []struct {
+		name, content string
+		want          container.Exit
+		err           error
+	}{
+		{"success", "0", container.Exit{}, nil},
+		{"code", "7", container.Exit{Code: 7}, nil},
+		{"line end", "7\n", container.Exit{Code: 7}, nil},
+		{"SIGKILL", "137", container.Exit{Code: 137, Signal: 9}, nil},
+		{"SIGTERM", "143", container.Exit{Code: 143, Signal: 15}, nil},
+		{"128 is no signal", "128", container.Exit{Code: 128}, nil},
+		{"the last signal", "192", container.Exit{Code: 192, Signal: 64}, nil},
+		{"above all signals", "255", container.Exit{Code: 255}, nil},
+		{"conmon does not know", "-1", container.Exit{Code: container.UnknownCode}, nil},
+		{"empty", "", container.Exit{}, errMalformedExit},
+		{"too high", "256", container.Exit{}, errMalformedExit},
+		{"text", "killed", container.Exit{}, errMalformedExit},
+		{"two", "0\n1", container.Exit{}, errMalformedExit},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := parseExit(tt.content)
+			if !errors.Is(err, tt.err) {
+				t.Fatalf("error = %v, want %v", err, tt.err)
+			}
+			if d := cmp.Diff(tt.want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func FuzzParseExit(f *testing.F) {
+	f.Add("0")
+	f.Add("137\n")
+	f.Add("-1")
+	f.Fuzz(func(t *testing.T, content string) {
+		e, err := parseExit(content)
+		if err == nil && e.Code != container.UnknownCode && (e.Code < 0 || e.Code > 255 || e.Signal != 0 && e.Code != 128+e.Signal) {
+			t.Fatalf("%q became %+v", content, e)
+		}
+	})
+}
+
+func TestParseStartTime(t *testing.T) {
+	after := strings.Repeat(" 1", 18)
+	tests := []struct {
+		name, stat string
+		want       uint64
+		fails      bool
+	}{
+		{"plain", "42 (java) S" + after + " 4711 9 9", 4711, false},
+		{"a name that looks like the rest", "42 (a) S 1 1 (b) c) R" + after + " 4711 9", 4711, false},
+		{"cut off", "42 (java) S" + after, 0, true},
+		{"no name", "42", 0, true},
+		{"negative", "42 (java) S" + after + " -5 1", 0, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := parseStartTime(tt.stat)
+			if (err != nil) != tt.fails || got != tt.want {
+				t.Errorf("got %d, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestExplain(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{
+			"no such program",
+			"runc create failed: unable to start container process: exec: \"bash\": executable file not found in $PATH\n",
+			`the image has no program "bash" in its PATH; use an image that has it (unable to start container process: exec: "bash": executable file not found in $PATH)`,
+		},
+		{
+			"no such source",
+			`runc create failed: unable to start container process: error during container init: error mounting "/x/y" to rootfs at "/x": stat /x/y: no such file or directory`,
+			`bind mount source /x/y is missing on this node; create it or take it out of the configuration (unable to start container process: error during container init: error mounting "/x/y" to rootfs at "/x": stat /x/y: no such file or directory)`,
+		},
+		{"else", "something\n", "something"},
+		{"cut to size, in whole letters", strings.Repeat("x", maxMessage-1) + "é", strings.Repeat("x", maxMessage-1)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if d := cmp.Diff(tt.want, explain(tt.text)); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}

@@ -1,0 +1,224 @@
+package runc
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/stormcell/stormcell/internal/container"
+)
+
+func TestExitCodes(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want container.Exit
+	}{
+		{[]string{"exit", "0"}, container.Exit{}},
+		{[]string{"exit", "7"}, container.Exit{Code: 7}},
+		{[]string{"raise"}, container.Exit{Code: 137, Signal: 9}},
+	} {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
+			b := newBox(t)
+			b.run(tt.args...)
+			if d := cmp.Diff(tt.want, b.wait()); d != "" {
+				t.Error(d)
+			}
+			if d := cmp.Diff(tt.want, b.wait()); d != "" { // again, until Delete
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestSignals(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		args   []string
+		signal syscall.Signal
+		all    bool
+		want   container.Exit
+	}{
+		{"SIGKILL", []string{"forever"}, syscall.SIGKILL, false, container.Exit{Code: 137, Signal: 9}},
+		{"SIGKILL to all", []string{"parent"}, syscall.SIGKILL, true, container.Exit{Code: 137, Signal: 9}},
+		{"SIGTERM", []string{"trap"}, syscall.SIGTERM, false, container.Exit{Code: 42}},
+		{"SIGTERM to all", []string{"trap"}, syscall.SIGTERM, true, container.Exit{Code: 42}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBox(t)
+			b.run(tt.args...)
+			b.waitLog("ready", 1)
+			b.must(b.Signal(t.Context(), testID, tt.signal, tt.all))
+			if d := cmp.Diff(tt.want, b.wait()); d != "" {
+				t.Error(d)
+			}
+			b.must(b.Signal(t.Context(), testID, tt.signal, tt.all)) // it has ended: no error
+		})
+	}
+}
+
+func TestOOMKill(t *testing.T) {
+	b := newBox(t)
+	b.spec([]string{"eat"}, func(s *specs.Spec) {
+		limit := int64(32 << 20)
+		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit, Swap: &limit}
+	})
+	b.launch()
+	if d := cmp.Diff(container.Exit{Code: 137, Signal: 9, OOMKilled: true}, b.wait()); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestLogs(t *testing.T) {
+	b := newBox(t)
+	b.options.LogBytes = 10_000
+	b.run("talk", "1000")
+	b.wait()
+	fi, err := os.Stat(filepath.Join(b.options.LogDir, testID, logName(0)))
+	b.must(err)
+	if fi.Size() == 0 || fi.Size() > 10_000 {
+		t.Errorf("log has %d bytes, want at most 10,000", fi.Size())
+	}
+	for attempt := 1; attempt <= 3; attempt++ {
+		b.must(b.Delete(t.Context(), testID))
+		b.spec([]string{"exit", "0"}, nil)
+		_, err := b.Create(t.Context(), testID, b.bundle, attempt)
+		b.must(err)
+		b.must(b.Start(t.Context(), testID))
+		b.wait()
+		for _, line := range []string{" stdout F out: bye\n", " stderr F err: bye\n"} {
+			if !strings.Contains(b.log(attempt), line) {
+				t.Errorf("log %q lacks %q", b.log(attempt), line)
+			}
+		}
+	}
+	names, err := filepath.Glob(filepath.Join(b.options.LogDir, testID, "*"))
+	b.must(err)
+	for i := range names {
+		names[i] = filepath.Base(names[i])
+	}
+	if d := cmp.Diff([]string{"2.log", "3.log"}, names); d != "" {
+		t.Error("only the last two attempts' logs stay: ", d)
+	}
+	b.must(b.RemoveLogs(testID))
+	b.must(b.RemoveLogs(testID))
+	if _, err := os.Stat(filepath.Join(b.options.LogDir, testID)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("logs are left: %v", err)
+	}
+}
+
+func TestCreateFailures(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*specs.Spec)
+		says   string
+	}{
+		{"no such program", func(s *specs.Spec) { s.Process.Args = []string{"bash", "x"} }, `the image has no program "bash"`},
+		{"no such source", func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/x", Type: "bind", Source: "/no/such", Options: []string{"rbind"}})
+		}, "bind mount source /no/such is missing"},
+		{"nonsense", func(s *specs.Spec) { s.Linux.Namespaces[0].Type = "time-travel" }, "time-travel"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBox(t)
+			b.spec(nil, tt.change)
+			_, err := b.Create(t.Context(), testID, b.bundle, 0)
+			if !errors.Is(err, ErrCreate) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("error = %v, want ErrCreate with %q", err, tt.says)
+			}
+			if list, err := b.List(t.Context()); err != nil || len(list) != 0 {
+				t.Errorf("left behind %v, %v", list, err)
+			}
+			b.spec([]string{"exit", "3"}, nil) // nothing is in the way of the next
+			b.launch()
+			if exit := b.wait(); exit.Code != 3 {
+				t.Errorf("then exited with %+v", exit)
+			}
+		})
+	}
+}
+
+func TestCreateDoesNotReplace(t *testing.T) {
+	b := newBox(t)
+	s := b.run("sleep")
+	if _, err := b.Create(t.Context(), testID, b.bundle, 1); !errors.Is(err, ErrExists) {
+		t.Fatalf("error = %v, want ErrExists", err)
+	}
+	list, err := b.List(t.Context())
+	b.must(err)
+	if d := cmp.Diff([]container.State{{ID: testID, Status: container.Running, PID: s.PID}}, list); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestListTellsTheStatus(t *testing.T) {
+	b := newBox(t)
+	list := func() []container.State {
+		t.Helper()
+		l, err := b.List(t.Context())
+		b.must(err)
+		return l
+	}
+	if l := list(); len(l) != 0 {
+		t.Errorf("at first: %v", l)
+	}
+	b.spec([]string{"trap"}, nil)
+	created, err := b.Create(t.Context(), testID, b.bundle, 0)
+	b.must(err)
+	if d := cmp.Diff([]container.State{{ID: testID, Status: container.Created, PID: created.PID}}, list()); d != "" {
+		t.Error(d)
+	}
+	b.must(b.Start(t.Context(), testID))
+	if d := cmp.Diff([]container.State{{ID: testID, Status: container.Running, PID: created.PID}}, list()); d != "" {
+		t.Error(d)
+	}
+	b.must(b.Signal(t.Context(), testID, syscall.SIGKILL, false))
+	b.wait()
+	if d := cmp.Diff([]container.State{{ID: testID, Status: container.Stopped}}, list()); d != "" {
+		t.Error(d)
+	}
+	b.must(b.Delete(t.Context(), testID))
+	if l := list(); len(l) != 0 {
+		t.Errorf("in the end: %v", l)
+	}
+}
+
+func TestUnknownContainer(t *testing.T) {
+	b := newBox(t)
+	if _, err := b.Wait(t.Context(), testID); !errors.Is(err, container.ErrNotFound) {
+		t.Errorf("Wait: %v", err)
+	}
+	if err := b.Signal(t.Context(), testID, syscall.SIGTERM, false); !errors.Is(err, container.ErrNotFound) {
+		t.Errorf("Signal: %v", err)
+	}
+	for _, id := range []string{"", ".", "..", "../../etc", "6703-x", testID + "/.."} {
+		_, createErr := b.Create(t.Context(), id, b.bundle, 0)
+		_, waitErr := b.Wait(t.Context(), id)
+		for _, err := range []error{
+			createErr, waitErr, b.Start(t.Context(), id), b.Delete(t.Context(), id), b.RemoveLogs(id), b.Signal(t.Context(), id, syscall.SIGKILL, true),
+		} {
+			if !errors.Is(err, ErrInvalidID) {
+				t.Errorf("id %q: error = %v, want ErrInvalidID", id, err)
+			}
+		}
+	}
+}
+
+func TestWaitEndsWithItsContext(t *testing.T) {
+	b := newBox(t)
+	b.run("sleep")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { _, err := b.Wait(ctx, testID); done <- err }()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("error = %v", err)
+	}
+}

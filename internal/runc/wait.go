@@ -1,0 +1,129 @@
+package runc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/stormcell/stormcell/internal/container"
+)
+
+// Wait blocks until the container's first process has ended, and tells how.
+// It works for containers of earlier agents, and for those that have already
+// ended, until Delete. If conmon was killed, the code is container.UnknownCode.
+func (r *Runtime) Wait(ctx context.Context, id string) (container.Exit, error) {
+	if err := validate(id); err != nil {
+		return container.Exit{}, err
+	}
+	rec, err := r.find(ctx, id)
+	if err != nil {
+		return container.Exit{}, err
+	}
+	// conmon writes the exit file as its last act, after the end of the
+	// container. So when both have ended, the file is there or never will be.
+	for _, p := range []process{rec.Init, rec.Conmon} {
+		if err := waitFor(ctx, p); err != nil {
+			return container.Exit{}, err
+		}
+	}
+	exit, err := r.exit(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		exit, err = container.Exit{Code: container.UnknownCode, At: time.Now()}, nil
+	}
+	if err != nil {
+		return container.Exit{}, err
+	}
+	exit.OOMKilled = r.oomKilled(id)
+	return exit, nil
+}
+
+func waitFor(ctx context.Context, p process) error {
+	h, err := p.open()
+	if err != nil || h == nil {
+		return err
+	}
+	defer h.close()
+	return h.wait(ctx)
+}
+
+// exit reads conmon's exit file.
+func (r *Runtime) exit(id string) (container.Exit, error) {
+	path := r.exitFile(id)
+	fi, err := os.Stat(path)
+	if err != nil {
+		return container.Exit{}, fmt.Errorf("exit file: %w", err)
+	}
+	content, err := readSmall(path)
+	if err != nil {
+		return container.Exit{}, fmt.Errorf("exit file: %w", err)
+	}
+	exit, err := parseExit(string(content))
+	if err != nil {
+		return container.Exit{}, fmt.Errorf("exit file of %s: %w", id, err)
+	}
+	exit.At = fi.ModTime()
+	return exit, nil
+}
+
+var errMalformedExit = errors.New("malformed exit code")
+
+// highestSignal is SIGRTMAX.
+const highestSignal = 64
+
+// parseExit reads the code that conmon writes: the process's own, or 128 plus
+// the signal that ended it. A process that itself exits with such a code, as
+// shells do for their children, cannot be told from one that was killed.
+func parseExit(content string) (container.Exit, error) {
+	text := strings.TrimSpace(content)
+	if text == "-1" { // conmon could not make sense of the status
+		return container.Exit{Code: container.UnknownCode}, nil
+	}
+	code, err := strconv.ParseUint(text, 10, 8)
+	if err != nil {
+		return container.Exit{}, fmt.Errorf("%w: %.20q", errMalformedExit, text)
+	}
+	exit := container.Exit{Code: int(code)}
+	if signal := exit.Code - 128; signal > 0 && signal <= highestSignal {
+		exit.Signal = signal
+	}
+	return exit, nil
+}
+
+// oomKilled asks the container's cgroup, which lives until Delete, whether the
+// kernel killed in it; conmon's note serves where the cgroup is gone.
+func (r *Runtime) oomKilled(id string) bool {
+	if kills, ok := r.oomKills(containerGroup(id)); ok {
+		return kills > 0
+	}
+	_, err := os.Stat(filepath.Join(r.persistDir(id), "oom"))
+	return err == nil
+}
+
+// Signal sends sig to the container's first process, or to all its processes.
+// A container that has ended is no error; one that is not known is
+// container.ErrNotFound.
+func (r *Runtime) Signal(ctx context.Context, id string, sig syscall.Signal, all bool) error {
+	if err := validate(id); err != nil {
+		return err
+	}
+	rec, err := r.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	h, err := rec.Init.open()
+	if err != nil || h == nil {
+		return err
+	}
+	defer h.close()
+	if all {
+		return r.signalGroup(containerGroup(id), sig)
+	}
+	return h.signal(sig)
+}
