@@ -35,10 +35,11 @@ func (r *Reconciler) apply(ctx context.Context, w *api.StormWorker, status *api.
 // behind tells whether w is older than what this process has written of it:
 // then the watch will bring that soon, and nothing is to be concluded from w.
 func (r *Reconciler) behind(w *api.StormWorker) bool {
-	written, ok := r.written.Load(w.UID)
+	stored, _ := r.written.Load(w.UID)
+	written, ok := stored.(string)
 	if !ok {
 		return false
 	}
-	order, err := resourceversion.CompareResourceVersion(w.ResourceVersion, written.(string)) //nolint:forcetypeassert // only apply stores
+	order, err := resourceversion.CompareResourceVersion(w.ResourceVersion, written)
 	return err == nil && order < 0
 }

@@ -39,8 +39,7 @@ func failureReason(err error) string {
 			return r.reason
 		}
 	}
-	var step *engine.StepError
-	if errors.As(err, &step) {
+	if step, ok := errors.AsType[*engine.StepError](err); ok {
 		if reason, ok := reasonsOfSteps[step.Step]; ok {
 			return reason
 		}

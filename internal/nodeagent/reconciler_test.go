@@ -16,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -119,7 +118,7 @@ func begin(t *testing.T, name string) (*node, client.Client) {
 	}
 	options := nodeagent.ManagerOptions(name)
 	options.Metrics = server.Options{BindAddress: "0"}
-	options.Controller = config.Controller{SkipNameValidation: ptr.To(true)}
+	options.Controller = config.Controller{SkipNameValidation: new(true)}
 	mgr, err := ctrl.NewManager(testCluster.Config, options)
 	if err != nil {
 		t.Fatal(err)
@@ -246,7 +245,7 @@ func TestOnlyAdmittedGenerationsOfThisNode(t *testing.T) {
 	_, told := n.spec(other)
 	g.Expect(told).To(BeFalse(), "a worker of another node is not the agent's")
 
-	mine.Spec.TerminationGracePeriodSeconds = ptr.To(int64(9))
+	mine.Spec.TerminationGracePeriodSeconds = new(int64(9))
 	g.Expect(c.Update(t.Context(), mine)).To(Succeed())
 	grace := func() time.Duration { s, _ := n.spec(mine); return s.GracePeriod }
 	g.Consistently(grace, time.Second).Should(Equal(3*time.Second), "a generation that is not admitted is not acted on")

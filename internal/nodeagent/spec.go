@@ -62,7 +62,7 @@ func specOf(w *api.StormWorker, image manifest.Image) worker.Spec {
 		s.Env = append(s.Env, worker.EnvVar{Name: e.Name, Value: e.Value})
 	}
 	if z := w.Spec.NUMAZone; z != nil {
-		s.NUMAZone = ptr.To(int(*z))
+		s.NUMAZone = new(int(*z))
 	}
 	return s
 }

@@ -19,7 +19,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
@@ -144,7 +143,7 @@ func runcStart(ctx context.Context, s *stack.Stack, standing *api.StormWorker, i
 		return 0, fmt.Errorf("make bundle: %w", err)
 	}
 	begin := time.Now()
-	out, err := exec.CommandContext(ctx, "runc", "--root", s.Path("bench", "state"), "run", "-b", bundle, id).Output() //nolint:gosec // our own words
+	out, err := exec.CommandContext(ctx, "runc", "--root", s.Path("bench", "state"), "run", "-b", bundle, id).Output()
 	if err != nil {
 		return 0, fmt.Errorf("runc run: %w", err)
 	}
@@ -165,7 +164,7 @@ func start(ctx context.Context, s *stack.Stack, name string, port int32, command
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault},
 		Spec: api.StormWorkerSpec{
 			TopologyID: "bench-1-1608581491", Port: port, User: "nobody", Command: command,
-			RestartPolicy: api.RestartNever, TerminationGracePeriodSeconds: ptr.To(int64(0)),
+			RestartPolicy: api.RestartNever, TerminationGracePeriodSeconds: new(int64(0)),
 		},
 	}
 	if err := s.Client.Create(ctx, w); err != nil {

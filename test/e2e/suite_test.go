@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
@@ -88,7 +87,7 @@ func aWorker(name string, change ...func(*api.StormWorkerSpec)) *api.StormWorker
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault},
 		Spec: api.StormWorkerSpec{
 			TopologyID: "e2e-1-1608581491", Port: lastPort, User: "nobody", Command: shell(forever),
-			TerminationGracePeriodSeconds: ptr.To(int64(1)),
+			TerminationGracePeriodSeconds: new(int64(1)),
 		},
 	}
 	for _, c := range change {

@@ -101,7 +101,7 @@ var libraryPath = regexp.MustCompile(`(?m)\s(/\S+) \(0x`)
 // libraries lists what the dynamic linker loads for a program; none for a
 // static one.
 func libraries(program string) []string {
-	out, err := exec.Command("ldd", program).Output() //nolint:noctx,gosec // a program of this machine
+	out, err := exec.Command("ldd", program).Output() //nolint:noctx // a program of this machine
 	if err != nil {
 		return nil
 	}

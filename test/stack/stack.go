@@ -56,7 +56,7 @@ func Start(ctx context.Context) (s *Stack, err error) {
 		}
 	}()
 	// The worker's user passes through to its own files.
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // search only
+	if err := os.Chmod(dir, 0o711); err != nil {
 		return s, fmt.Errorf("open the stack's directory: %w", err)
 	}
 	for _, step := range []func(context.Context) error{s.build, s.configure, s.fillStore, s.startCluster, s.startManager} {
@@ -194,7 +194,7 @@ func (s *Stack) daemon(name string, args ...string) (*exec.Cmd, error) {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	defer log.Close()
-	c := exec.Command(filepath.Join(s.bin, name), append(args, "--kubeconfig", s.Path(name, "kubeconfig"))...) //nolint:noctx,gosec // it lives until Stop
+	c := exec.Command(filepath.Join(s.bin, name), append(args, "--kubeconfig", s.Path(name, "kubeconfig"))...) //nolint:noctx // it lives until Stop
 	c.Stdout, c.Stderr = log, log
 	if err := c.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)

@@ -1,0 +1,101 @@
+// Package cluster gives tests a real API server with stormcell's CRDs in it.
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// assetsVariable names the folder of etcd, kube-apiserver and kubectl; without
+// it they are taken from bin/k8s, where "make kubernetes" builds them.
+const assetsVariable = "KUBEBUILDER_ASSETS"
+
+// Cluster is a running etcd and kube-apiserver.
+type Cluster struct {
+	environment *envtest.Environment
+	// Config connects as the cluster's admin, without a rate limit.
+	Config *rest.Config
+}
+
+// Root is the root folder of the repository.
+func Root() string {
+	_, here, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(here), "..", "..")
+}
+
+// Kubectl is the path of the kubectl that belongs to the cluster.
+func Kubectl() string { return filepath.Join(assets(), "kubectl") }
+
+func assets() string {
+	if dir := os.Getenv(assetsVariable); dir != "" {
+		return dir
+	}
+	return filepath.Join(Root(), "bin", "k8s")
+}
+
+// Start starts a cluster and installs config/crd/bases; the caller calls Stop.
+func Start() (*Cluster, error) {
+	environment := &envtest.Environment{
+		BinaryAssetsDirectory: assets(),
+		CRDDirectoryPaths:     []string{filepath.Join(Root(), "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+	}
+	config, err := environment.Start()
+	if err != nil {
+		return nil, fmt.Errorf("start the API server of %s (make kubernetes builds it): %w", assets(), err)
+	}
+	config.QPS = -1
+	return &Cluster{environment: environment, Config: config}, nil
+}
+
+// Admin is a user who may do everything; its KubeConfig serves kubectl.
+func (c *Cluster) Admin() (*envtest.AuthenticatedUser, error) {
+	user, err := c.environment.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("add user admin: %w", err)
+	}
+	return user, nil
+}
+
+// WriteKubeconfig writes the kubeconfig of a user into dir and returns its path.
+func WriteKubeconfig(user *envtest.AuthenticatedUser, dir string) (string, error) {
+	content, err := user.KubeConfig()
+	if err != nil {
+		return "", fmt.Errorf("make kubeconfig: %w", err)
+	}
+	name := filepath.Join(dir, "kubeconfig")
+	if err := os.WriteFile(name, content, 0o600); err != nil {
+		return "", fmt.Errorf("write kubeconfig: %w", err)
+	}
+	return name, nil
+}
+
+// Stop ends the cluster and removes its files.
+func (c *Cluster) Stop() error {
+	if err := c.environment.Stop(); err != nil {
+		return fmt.Errorf("stop the API server: %w", err)
+	}
+	return nil
+}
+
+// Main runs a package's tests with a cluster, for TestMain.
+func Main(m *testing.M, use func(*Cluster)) int {
+	c, err := Start()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() {
+		if err := c.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}()
+	use(c)
+	return m.Run()
+}
