@@ -92,13 +92,13 @@ type StormImageStatus struct {
 type StormImage struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitzero"`
 	// spec names the image.
 	// +required
 	Spec StormImageSpec `json:"spec"`
 	// status is written by the manager.
 	// +optional
-	Status StormImageStatus `json:"status,omitempty"`
+	Status StormImageStatus `json:"status,omitzero"`
 }
 
 // StormImageList is a list of StormImages.

@@ -35,7 +35,7 @@ type EnvVar struct {
 	Name string `json:"name"`
 	// value is the variable's value, taken as it is.
 	// +kubebuilder:validation:MaxLength=32768
-	// +kubebuilder:validation:Pattern=`^[^\x00]*$`
+	// +kubebuilder:validation:XValidation:rule="!self.contains('\\u0000')",message="must not hold a NUL byte"
 	// +optional
 	Value string `json:"value,omitempty"`
 }
@@ -58,7 +58,7 @@ type WorkerLimits struct {
 type WorkerResources struct {
 	// limits bound what the worker may use.
 	// +optional
-	Limits WorkerLimits `json:"limits,omitempty"`
+	Limits WorkerLimits `json:"limits,omitzero"`
 }
 
 // StormWorkerSpec describes one worker. All of it but restartPolicy and
@@ -125,7 +125,8 @@ type StormWorkerSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=512
 	// +kubebuilder:validation:items:MaxLength=32768
-	// +kubebuilder:validation:items:Pattern=`^[^\x00]*$`
+	// +kubebuilder:validation:XValidation:rule="size(self[0]) > 0",message="must name a program"
+	// +kubebuilder:validation:items:XValidation:rule="!self.contains('\\u0000')",message="must not hold a NUL byte"
 	// +listType=atomic
 	// +required
 	Command []string `json:"command"`
@@ -139,7 +140,7 @@ type StormWorkerSpec struct {
 
 	// resources bound the worker.
 	// +optional
-	Resources WorkerResources `json:"resources,omitempty"`
+	Resources WorkerResources `json:"resources,omitzero"`
 
 	// numaZone pins the worker to a zone of supervisor.numa.meta.
 	// +kubebuilder:validation:Minimum=0
@@ -170,7 +171,8 @@ type WorkerImage struct {
 
 // WorkerExit tells how a container ended.
 type WorkerExit struct {
-	// exitCode is the exit code; 128 plus the number of a signal that ended it.
+	// exitCode is the exit code; 128 plus the number of a signal that ended it;
+	// -1 where nobody saw it end.
 	ExitCode int32 `json:"exitCode"`
 	// signal is the number of the signal that ended it, if one did.
 	// +optional
@@ -191,7 +193,11 @@ type WorkerLocalization struct {
 }
 
 // StormWorkerStatus is what is so. The manager writes nodeName, image and the
-// conditions Admitted and Scheduled; the worker's node-agent all the rest.
+// conditions Admitted and Scheduled; the worker's node-agent all the rest. Once
+// it is bound, a worker never moves, and never changes its image.
+//
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || size(oldSelf.nodeName) == 0 || (has(self.nodeName) && self.nodeName == oldSelf.nodeName)",fieldPath=".nodeName",message="a worker stays bound to its node; delete it and make another"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || size(oldSelf.nodeName) == 0 || !has(oldSelf.image) || (has(self.image) && self.image == oldSelf.image)",fieldPath=".image",message="a worker that is bound stays pinned to its image; delete it and make another"
 type StormWorkerStatus struct {
 	// nodeName is the node that the worker is bound to, whoever chose it.
 	// +optional
@@ -248,13 +254,13 @@ type StormWorkerStatus struct {
 type StormWorker struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitzero"`
 	// spec is what the worker shall be.
 	// +required
 	Spec StormWorkerSpec `json:"spec"`
 	// status is what is so.
 	// +optional
-	Status StormWorkerStatus `json:"status,omitempty"`
+	Status StormWorkerStatus `json:"status,omitzero"`
 }
 
 // StormWorkerList is a list of StormWorkers.

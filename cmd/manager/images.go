@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/stormcell/stormcell/internal/imagestore/localdir"
+	"github.com/stormcell/stormcell/internal/imagestore/opener"
+	"github.com/stormcell/stormcell/internal/imagetags"
+	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/stormconf"
+)
+
+// images resolves images by the configuration of the moment.
+type images struct {
+	current func() *stormconf.Config
+	log     *slog.Logger
+
+	mu       sync.Mutex
+	store    stormconf.Store
+	resolver *imagetags.Resolver
+	warnings []string
+}
+
+// Resolve implements controllers.Resolver.
+func (m *images) Resolve(ctx context.Context, tag string) (*manifest.Image, imagetags.Answer, error) {
+	r, err := m.follow()
+	if err != nil {
+		return nil, imagetags.Answer{}, err
+	}
+	image, answer, err := r.Resolve(ctx, tag)
+	m.warn(r.Warnings())
+	return image, answer, err
+}
+
+// follow returns the resolver of the current configuration. It begins anew only
+// where the store's part of it has changed, since a resolver has a memory.
+func (m *images) follow() (*imagetags.Resolver, error) {
+	store := m.current().Store
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.resolver != nil && m.store == store {
+		return m.resolver, nil
+	}
+	r, err := newResolver(store)
+	if err != nil {
+		return nil, err
+	}
+	m.store, m.resolver = store, r
+	return r, nil
+}
+
+// warn logs what is wrong with the tag files, once.
+func (m *images) warn(warnings []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if slices.Equal(m.warnings, warnings) {
+		return
+	}
+	m.warnings = warnings
+	for _, w := range warnings {
+		m.log.Warn("tag file", "line", w)
+	}
+}
+
+// newResolver builds the resolver of a configuration. It contacts no store.
+func newResolver(c stormconf.Store) (*imagetags.Resolver, error) {
+	store, err := opener.Open(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("open image store: %w", err)
+	}
+	var files []imagetags.File
+	if c.LocalTagFile != "" {
+		// As in Storm, where only the store's own tag file must be there.
+		local := localdir.New(filepath.Dir(c.LocalTagFile))
+		files = append(files, imagetags.File{Store: local, Name: filepath.Base(c.LocalTagFile), Optional: true})
+	}
+	if c.HDFSTagFile != "" {
+		owner, name, err := opener.OpenFile(c.HDFSTagFile)
+		if err != nil {
+			return nil, fmt.Errorf("open tag file: %w", err)
+		}
+		files = append(files, imagetags.File{Store: owner, Name: name})
+	}
+	interval := memory(c.RefreshInterval)
+	index := imagetags.NewIndex(files, interval, time.Now)
+	return imagetags.NewResolver(index, store, imagetags.Options{
+		Verify: c.Verify, Interval: interval, Images: c.ManifestsToCache, Now: time.Now,
+	}), nil
+}
+
+// memory is the part of the refresh interval for which the resolver remembers
+// an answer, and after which the controllers ask again: a change of the store
+// passes through both, and shall show within one interval.
+func memory(refresh time.Duration) time.Duration { return refresh / 2 }

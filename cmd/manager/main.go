@@ -1,0 +1,176 @@
+// Command manager is the cluster side of stormcell: it checks images against
+// the allowlist, looks their tags up in the image store, binds workers to nodes
+// and notices nodes that are lost. It needs no root.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/controllers"
+	"github.com/stormcell/stormcell/internal/stormconf"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "manager:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	o := new(options)
+	c := &cobra.Command{
+		Use:   "manager",
+		Short: "Check images, and bind StormWorkers to nodes",
+		Long: `manager is the cluster side of stormcell. It looks the tag of each StormImage up
+in the image store, if storm.oci.allowed.images permits it; it admits each
+StormWorker, pins its image and binds it to a node; and it marks the workers of
+nodes whose agent is silent. It needs no root. Several may run: one works.`,
+		Example: `  # In a pod, with Storm's own configuration mounted at /etc/storm/storm.yaml:
+  manager
+
+  # On one's own machine, alone:
+  manager --config ./storm.yaml --kubeconfig ~/.kube/config --leader-elect=false`,
+		Version:       version,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := o.complete(); err != nil {
+				return err
+			}
+			log, err := o.logger()
+			if err != nil {
+				return err
+			}
+			return run(c.Context(), o, log)
+		},
+	}
+	o.register(c.Flags())
+	return c
+}
+
+// run works until ctx ends or leadership is lost.
+func run(ctx context.Context, o *options, log *slog.Logger) error {
+	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
+	conf, notes, err := stormconf.Load(o.config)
+	tell(log, notes)
+	if err != nil {
+		return err
+	}
+	watcher := watch(o.config, conf, log)
+	resolver := &images{current: watcher.Current, log: log}
+	if _, err := resolver.follow(); err != nil {
+		return err // at once, rather than on every image
+	}
+	mgr, err := newManager(o)
+	if err != nil {
+		return err
+	}
+	settings := func() controllers.Settings {
+		c := watcher.Current()
+		return controllers.Settings{Images: c.Images, RefreshInterval: memory(c.Store.RefreshInterval)}
+	}
+	err = controllers.Setup(ctx, mgr, controllers.Options{
+		Settings: settings, Changes: watcher.Changes(), Resolver: resolver,
+		LeaseDuration: o.leaseDuration, Clock: clock.RealClock{},
+	})
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(everywhere(watcher.Run)); err != nil {
+		return fmt.Errorf("set up the configuration's watcher: %w", err)
+	}
+	log.Info("manager starts", "version", version, "store", conf.Store.URL, "images", conf.Images.Allowed)
+	return mgr.Start(ctx)
+}
+
+// everywhere is a part that runs whether or not this manager leads.
+type everywhere func(context.Context) error
+
+// Start implements manager.Runnable.
+func (f everywhere) Start(ctx context.Context) error { return f(ctx) }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (everywhere) NeedLeaderElection() bool { return false }
+
+func watch(path string, conf *stormconf.Config, log *slog.Logger) *stormconf.Watcher {
+	return stormconf.NewWatcher(path, conf, stormconf.WatchOptions{
+		Reloaded: func(_ *stormconf.Config, notes []string) {
+			log.Info("configuration reloaded", "file", path)
+			tell(log, notes)
+		},
+		Failed: func(err error) { log.Error("configuration", "error", err) },
+	})
+}
+
+func tell(log *slog.Logger, notes []string) {
+	for _, n := range notes {
+		log.Info("configuration", "note", n)
+	}
+}
+
+func newManager(o *options) (ctrl.Manager, error) {
+	conf, err := clientConfig(o)
+	if err != nil {
+		return nil, err
+	}
+	scheme, err := controllers.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(conf, ctrl.Options{
+		Scheme: scheme, Cache: controllers.CacheOptions(),
+		HealthProbeBindAddress: o.healthAddress,
+		Metrics:                server.Options{BindAddress: o.metricsAddress},
+		LeaderElection:         o.leaderElect, LeaderElectionID: api.ManagerFieldOwner,
+		LeaderElectionNamespace: api.SystemNamespace, LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the manager: %w", err)
+	}
+	if err := mgr.AddHealthzCheck("alive", healthz.Ping); err != nil {
+		return nil, fmt.Errorf("set up probes: %w", err)
+	}
+	synced := func(req *http.Request) error {
+		if !mgr.GetCache().WaitForCacheSync(req.Context()) {
+			return fmt.Errorf("the cluster's objects are not known yet")
+		}
+		return nil
+	}
+	if err := mgr.AddReadyzCheck("objects", synced); err != nil {
+		return nil, fmt.Errorf("set up probes: %w", err)
+	}
+	return mgr, nil
+}
+
+func clientConfig(o *options) (*rest.Config, error) {
+	conf, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("reach the API server (--kubeconfig %q): %w", o.kubeconfig, err)
+	}
+	conf.UserAgent = api.ManagerFieldOwner + "/" + version
+	conf.QPS, conf.Burst = o.qps, o.burst
+	return conf, nil
+}

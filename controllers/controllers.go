@@ -1,0 +1,115 @@
+// Package controllers is the cluster side of stormcell: it checks StormImages
+// against the allowlist and the image store, admits StormWorkers and binds them
+// to nodes, and notices nodes that are lost. It never touches a host.
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/allowlist"
+	"github.com/stormcell/stormcell/internal/imagetags"
+	"github.com/stormcell/stormcell/internal/manifest"
+)
+
+// The rights that the manager needs. It patches stormworkers for the finalizer;
+// the core events and the last two rights are the leader election's.
+//
+// +kubebuilder:rbac:groups=stormcell.dev,resources=stormimages,verbs=get;list;watch;create
+// +kubebuilder:rbac:groups=stormcell.dev,resources=stormimages/status;stormworkers/status,verbs=patch
+// +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups="",namespace=stormcell-system,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,verbs=get;list;watch
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,verbs=create
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,resourceNames=stormcell-manager,verbs=update
+
+// Settings are what the controllers use of the configuration.
+type Settings struct {
+	// Images are the allowlist and the default image.
+	Images allowlist.Rules
+	// RefreshInterval is the longest time between two look-ups of an image.
+	RefreshInterval time.Duration
+}
+
+// Resolver looks images up in the store.
+type Resolver interface {
+	// Resolve returns what tag names in the store, or what it named before if
+	// the store is away; Answer.Err says so. Errors wrap those of packages
+	// imagetags, imagestore and manifest, which say what is wrong.
+	Resolve(ctx context.Context, tag string) (*manifest.Image, imagetags.Answer, error)
+}
+
+// Options are the surroundings of the controllers.
+type Options struct {
+	// Settings returns the current settings.
+	Settings func() Settings
+	// Changes tells that Settings, or what is behind Resolver, has changed.
+	Changes  <-chan struct{}
+	Resolver Resolver
+	// LeaseDuration is for how long a silent agent counts as alive.
+	LeaseDuration time.Duration
+	// Clock is the clock of conditions and leases.
+	Clock clock.PassiveClock
+}
+
+// Scheme returns a scheme with every kind that the controllers use.
+func Scheme() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(s); err != nil {
+		return nil, fmt.Errorf("register kinds of Kubernetes: %w", err)
+	}
+	if err := api.AddToScheme(s); err != nil {
+		return nil, fmt.Errorf("register kinds of stormcell: %w", err)
+	}
+	return s, nil
+}
+
+// CacheOptions narrow a manager's cache to what the controllers read.
+func CacheOptions() cache.Options {
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&coordinationv1.Lease{}: {Namespaces: map[string]cache.Config{api.SystemNamespace: {}}},
+		},
+	}
+}
+
+// Setup registers the controllers with mgr.
+func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
+	if err := indexFields(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	recorder := mgr.GetEventRecorder(api.ManagerFieldOwner)
+	nodes := newBoard(opts.LeaseDuration, opts.Clock)
+	images := &imageReconciler{
+		client: mgr.GetClient(), events: recorder, clock: opts.Clock,
+		settings: opts.Settings, resolver: opts.Resolver, wake: new(wakeups),
+	}
+	workers := &workerReconciler{
+		client: mgr.GetClient(), events: recorder, clock: opts.Clock,
+		settings: opts.Settings, board: nodes, wake: new(wakeups),
+	}
+	leases := &leaseReconciler{client: mgr.GetClient(), board: nodes, workers: workers.wake}
+	for _, r := range []interface{ setup(ctrl.Manager) error }{images, workers, leases} {
+		if err := r.setup(mgr); err != nil {
+			return fmt.Errorf("set up the controllers: %w", err)
+		}
+	}
+	changes := &changes{client: mgr.GetClient(), source: opts.Changes, images: images.wake, workers: workers.wake}
+	if err := mgr.Add(changes); err != nil {
+		return fmt.Errorf("set up the controllers: %w", err)
+	}
+	return nil
+}

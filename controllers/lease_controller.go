@@ -1,0 +1,83 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+)
+
+// leaseReconciler follows the Leases of the node-agents, and lets the workers
+// of a node look again when its agent falls silent or comes to life.
+type leaseReconciler struct {
+	client  client.Client
+	board   *board
+	workers *wakeups
+}
+
+func (r *leaseReconciler) setup(mgr ctrl.Manager) error {
+	ofAgent := predicate.NewPredicateFuncs(func(o client.Object) bool {
+		_, ok := nodeOfLease(o.GetName())
+		return ok && o.GetNamespace() == api.SystemNamespace
+	})
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("lease").
+		For(&coordinationv1.Lease{}, builder.WithPredicates(ofAgent)).
+		Complete(r)
+}
+
+// nodeOfLease is the reverse of api.LeaseName.
+func nodeOfLease(lease string) (node string, ok bool) {
+	return strings.CutPrefix(lease, api.LeaseName(""))
+}
+
+// Reconcile looks at one agent, now and again when its patience is over.
+func (r *leaseReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	node, _ := nodeOfLease(req.Name)
+	lease := new(coordinationv1.Lease)
+	err := r.client.Get(ctx, req.NamespacedName, lease)
+	switch {
+	case client.IgnoreNotFound(err) != nil:
+		return ctrl.Result{}, fmt.Errorf("get Lease %s: %w", req, err)
+	case err != nil:
+		r.board.stopBeat(node)
+		return ctrl.Result{}, r.wake(ctx, node)
+	}
+	if observe(r.board, lease) {
+		err = r.wake(ctx, node)
+	}
+	patience := r.board.patience(node)
+	if patience == 0 {
+		err = r.wake(ctx, node)
+	}
+	return ctrl.Result{RequeueAfter: patience}, err
+}
+
+// observe notes a Lease on the board and tells whether its agent has come to
+// life by it.
+func observe(b *board, lease *coordinationv1.Lease) (revived bool) {
+	node, ok := nodeOfLease(lease.Name)
+	if !ok || lease.Spec.RenewTime == nil {
+		return false
+	}
+	return b.beat(node, lease.Spec.RenewTime.Time)
+}
+
+// wake lets the workers of a node look again, and those that wait for any.
+func (r *leaseReconciler) wake(ctx context.Context, node string) error {
+	for _, name := range []string{node, ""} {
+		found, err := workerRequests(ctx, r.client, anyWorker, client.MatchingFields{workerByNode: name})
+		if err != nil {
+			return err
+		}
+		r.workers.add(found...)
+	}
+	return nil
+}

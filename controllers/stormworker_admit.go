@@ -1,0 +1,103 @@
+package controllers
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/allowlist"
+)
+
+// admission is the verdict on whether a worker may run, and with what image.
+type admission struct {
+	condition metav1.Condition
+	// image is what the worker is pinned to, nil if to none.
+	image *api.WorkerImage
+}
+
+func admit(reason, message string, image *api.WorkerImage) admission {
+	return admission{image: image, condition: metav1.Condition{
+		Type: api.WorkerAdmitted, Status: metav1.ConditionTrue, Reason: reason, Message: message,
+	}}
+}
+
+func refuse(reason, message string, image *api.WorkerImage) admission {
+	return admission{image: image, condition: metav1.Condition{
+		Type: api.WorkerAdmitted, Status: metav1.ConditionFalse, Reason: reason, Message: message,
+	}}
+}
+
+func refuseImage(refusal error, image *api.WorkerImage) admission {
+	reason, cure := refusalStory(refusal)
+	if reason == api.ReasonNotAllowed {
+		reason = api.ReasonImageNotAllowed
+	}
+	return refuse(reason, fmt.Sprintf("%v; %s", refusal, cure), image)
+}
+
+// admitWorker decides on a worker. images are the StormImages of the tag that
+// imageTag names. A worker that is bound keeps its image whatever has become of
+// the tag since.
+func admitWorker(w *api.StormWorker, rules allowlist.Rules, images []api.StormImage) admission {
+	if w.Spec.Runtime == api.RuntimeDocker {
+		return refuse(api.ReasonRuntimeUnsupported,
+			"this version has no runtime Docker; make the worker anew with spec.runtime Runc", w.Status.Image)
+	}
+	if bound(w) && w.Status.Image != nil {
+		return admitBound(w, rules)
+	}
+	tag, err := rules.Select(w.Spec.Image)
+	if err != nil {
+		return refuseImage(err, nil)
+	}
+	return admitTag(tag, images)
+}
+
+// admitBound decides again on a worker that has its node and its image. One
+// that has not started yet must still be allowed; one that has, runs on.
+func admitBound(w *api.StormWorker, rules allowlist.Rules) admission {
+	image := w.Status.Image
+	refusal := rules.Check(image.Tag)
+	switch {
+	case refusal == nil:
+		return admit(api.ReasonAdmitted, pinnedMessage(image), image)
+	case w.Status.StartedAt == nil:
+		return refuseImage(refusal, image)
+	default:
+		return admit(api.ReasonImageNotAllowed, fmt.Sprintf("%v; the worker had started before and runs on until it is deleted", refusal), image)
+	}
+}
+
+func admitTag(tag string, images []api.StormImage) admission {
+	if len(images) == 0 {
+		return refuse(api.ReasonImagePending, fmt.Sprintf("image %s is being looked up", tag), nil)
+	}
+	for _, i := range images {
+		if usable(i) {
+			image := &api.WorkerImage{Tag: tag, ManifestDigest: i.Status.ManifestDigest}
+			return admit(api.ReasonAdmitted, pinnedMessage(image), image)
+		}
+	}
+	i := images[0]
+	resolved := meta.FindStatusCondition(i.Status.Conditions, api.ImageResolved)
+	// The StormImage may lag behind the allowlist, which is known to permit it.
+	if resolved == nil || !meta.IsStatusConditionTrue(i.Status.Conditions, api.ImageAllowed) {
+		return refuse(api.ReasonImagePending, fmt.Sprintf("image %s is being looked up, see StormImage %s", tag, i.Name), nil)
+	}
+	return refuse(api.ReasonImageNotResolved, fmt.Sprintf("StormImage %s: %s: %s", i.Name, resolved.Reason, resolved.Message), nil)
+}
+
+// usable tells whether workers can be pinned to an image: the store has it, or
+// had it when it last answered. Nodes may have the layers though the store is
+// away.
+func usable(i api.StormImage) bool {
+	return meta.IsStatusConditionTrue(i.Status.Conditions, api.ImageAllowed) &&
+		!meta.IsStatusConditionFalse(i.Status.Conditions, api.ImageResolved) &&
+		i.Status.ManifestDigest != ""
+}
+
+func pinnedMessage(image *api.WorkerImage) string {
+	return fmt.Sprintf("image %s is pinned to manifest %s", image.Tag, image.ManifestDigest)
+}

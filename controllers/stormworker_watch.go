@@ -1,0 +1,162 @@
+package controllers
+
+import (
+	"context"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+)
+
+type requestQueue = workqueue.TypedRateLimitingInterface[ctrl.Request]
+
+// setup registers the reconciler. The watches that feed the board belong to
+// this controller, because it begins only when all of them have seen everything.
+func (r *workerReconciler) setup(mgr ctrl.Manager) error {
+	objects := mgr.GetCache()
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("stormworker").
+		For(&api.StormWorker{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: workerChanged})).
+		WatchesRawSource(source.Kind(objects, &api.StormWorker{}, r.boardWorkers())).
+		WatchesRawSource(source.Kind(objects, &corev1.Node{}, r.boardNodes())).
+		WatchesRawSource(source.Kind(objects, &coordinationv1.Lease{}, r.boardLeases())).
+		WatchesRawSource(source.Kind(objects, &api.StormImage{}, handler.TypedEnqueueRequestsFromMapFunc(r.awaitingImage))).
+		WatchesRawSource(r.wake).
+		WithOptions(controller.Options{MaxConcurrentReconciles: parallelWorkers}).
+		Complete(r)
+}
+
+// workerChanged leaves out what only finalizers and labels tell.
+func workerChanged(e event.UpdateEvent) bool {
+	before, isWorker := e.ObjectOld.(*api.StormWorker)
+	after, isStill := e.ObjectNew.(*api.StormWorker)
+	return isWorker && isStill && (before.Generation != after.Generation || before.UID != after.UID ||
+		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+		!equality.Semantic.DeepEqual(before.Status, after.Status))
+}
+
+// onWatch are the handlers of one kind of object.
+type onWatch[T any] = handler.TypedFuncs[T, ctrl.Request]
+
+// boardWorkers notes on the board where workers are, and lets those that wait
+// for a port look again when it falls free.
+func (r *workerReconciler) boardWorkers() onWatch[*api.StormWorker] {
+	return onWatch[*api.StormWorker]{
+		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*api.StormWorker], _ requestQueue) {
+			r.board.setWorker(e.Object)
+		},
+		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*api.StormWorker], _ requestQueue) {
+			if e.ObjectOld.UID != e.ObjectNew.UID {
+				r.board.removeWorker(e.ObjectOld.UID)
+			}
+			r.board.setWorker(e.ObjectNew)
+		},
+		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*api.StormWorker], q requestQueue) {
+			gone := e.Object
+			r.board.removeWorker(gone.UID)
+			if bound(gone) {
+				waits := func(w *api.StormWorker) bool { return !bound(w) && w.Spec.Port == gone.Spec.Port }
+				r.enqueue(ctx, q, gone.Status.NodeName, waits)
+			}
+		},
+	}
+}
+
+// boardNodes notes nodes on the board, and lets the workers look again that
+// one's coming or going means something to.
+func (r *workerReconciler) boardNodes() onWatch[*corev1.Node] {
+	seen := func(ctx context.Context, n *corev1.Node, q requestQueue) {
+		if r.board.setNode(n.Name, schedulable(n)) {
+			r.enqueue(ctx, q, n.Name, anyWorker)
+		}
+	}
+	return onWatch[*corev1.Node]{
+		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[*corev1.Node], q requestQueue) {
+			seen(ctx, e.Object, q)
+		},
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*corev1.Node], q requestQueue) {
+			seen(ctx, e.ObjectNew, q)
+		},
+		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*corev1.Node], q requestQueue) {
+			r.board.removeNode(e.Object.Name)
+			r.enqueue(ctx, q, e.Object.Name, anyWorker)
+		},
+	}
+}
+
+// boardLeases notes the life signs of agents on the board. What time does to
+// them is leaseReconciler's.
+func (r *workerReconciler) boardLeases() onWatch[*coordinationv1.Lease] {
+	seen := func(ctx context.Context, lease *coordinationv1.Lease, q requestQueue) {
+		if observe(r.board, lease) {
+			node, _ := nodeOfLease(lease.Name)
+			r.enqueue(ctx, q, node, anyWorker)
+		}
+	}
+	return onWatch[*coordinationv1.Lease]{
+		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[*coordinationv1.Lease], q requestQueue) {
+			seen(ctx, e.Object, q)
+		},
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*coordinationv1.Lease], q requestQueue) {
+			seen(ctx, e.ObjectNew, q)
+		},
+	}
+}
+
+// schedulable tells whether a node takes new workers. Whether its kubelet is
+// ready does not matter: the agent's Lease speaks for the node.
+func schedulable(n *corev1.Node) bool {
+	if n.Spec.Unschedulable {
+		return false
+	}
+	for _, t := range n.Spec.Taints {
+		switch {
+		case t.Effect == corev1.TaintEffectPreferNoSchedule:
+		case t.Key == corev1.TaintNodeNotReady, t.Key == corev1.TaintNodeUnreachable, t.Key == corev1.TaintNodeNetworkUnavailable:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// enqueue lets those workers look again, of those that are on a node, want it
+// or wait for any, that want chooses.
+func (r *workerReconciler) enqueue(ctx context.Context, q requestQueue, node string, want func(*api.StormWorker) bool) {
+	for _, name := range []string{node, ""} {
+		for _, req := range r.find(ctx, want, client.MatchingFields{workerByNode: name}) {
+			q.Add(req)
+		}
+	}
+}
+
+func (r *workerReconciler) find(ctx context.Context, want func(*api.StormWorker) bool, fields client.MatchingFields) []ctrl.Request {
+	found, err := workerRequests(ctx, r.client, want, fields)
+	if err != nil {
+		// The cache fails only when the manager ends.
+		log.FromContext(ctx).Error(err, "workers are not looked at again")
+	}
+	return found
+}
+
+// awaitingImage are the workers that are not bound yet and use an image, by its
+// name or as the default.
+func (r *workerReconciler) awaitingImage(ctx context.Context, i *api.StormImage) []ctrl.Request {
+	found := r.find(ctx, anyWorker, client.MatchingFields{unboundByImage: i.Spec.Tag})
+	if r.settings().Images.Default == i.Spec.Tag {
+		found = append(found, r.find(ctx, anyWorker, client.MatchingFields{unboundByImage: ""})...)
+	}
+	return found
+}
