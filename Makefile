@@ -3,12 +3,56 @@ SHELL := /bin/bash -o pipefail
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
+# Where Go and the system's programs are, also for a root whose PATH is short.
+export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Where tests find kube-apiserver, etcd and kubectl.
+ASSETS   := $(CURDIR)/bin/k8s
+MODULES  := . hack/tools hack/kubernetes
+# Seconds that each fuzz target runs in "make fuzz".
+FUZZTIME := 30
+
 # "go tool -n" builds a tool of hack/tools, cached, and prints its path.
 TOOL = $$(go -C hack/tools tool -n $(1))
 
 .PHONY: help
 help: ## Show this list.
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: demo
+demo: ## Run a StormWorker from squashfs layers, end to end, on this machine.
+	@hack/demo.sh run
+
+.PHONY: demo-down
+demo-down: ## Take down a demo that DEMO_KEEP=1 left up.
+	@hack/demo.sh down
+
+.PHONY: build
+build: ## Build every program into bin/.
+	@mkdir -p bin
+	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+.PHONY: packages
+packages: ## Install the Debian packages that tests and the demo need.
+	@hack/packages.sh
+
+.PHONY: k8s
+k8s: ## Build etcd, kube-apiserver and kubectl into bin/k8s, once.
+	@hack/kubernetes/build.sh
+
+.PHONY: test
+test: packages k8s ## Run every test, as root, with the race detector.
+	@test $$(id -u) = 0 || { echo 'run "make test" as root: tests mount file systems and run containers' >&2; exit 1; }
+	KUBEBUILDER_ASSETS=$(ASSETS) go test -race -count 1 -timeout 20m ./...
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME seconds.
+	@hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: packages k8s ## Measure against the original's ways; needs root and a few minutes.
+	KUBEBUILDER_ASSETS=$(ASSETS) go run ./test/bench
 
 .PHONY: generate
 generate: ## Generate deep copies, CRDs and RBAC from the Go sources.
@@ -16,3 +60,23 @@ generate: ## Generate deep copies, CRDs and RBAC from the Go sources.
 	$(call TOOL,controller-gen) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(call TOOL,controller-gen) rbac:roleName=stormcell-manager,fileName=manager_role.yaml paths=./controllers/... output:rbac:dir=config/rbac
 	$(call TOOL,controller-gen) rbac:roleName=stormcell-node-agent,fileName=node_agent_role.yaml paths=./internal/nodeagent/... output:rbac:dir=config/rbac
+
+.PHONY: fmt
+fmt: ## Format the Go sources.
+	$(call TOOL,golangci-lint) fmt
+
+.PHONY: lint
+lint: ## Run the linters.
+	$(call TOOL,golangci-lint) run --timeout 20m
+
+.PHONY: verify
+verify: packages ## Check generated files, formatting, modules and scripts.
+	@hack/verify-generated.sh
+	$(call TOOL,golangci-lint) fmt --diff
+	@for module in $(MODULES); do echo "go -C $$module mod tidy -diff"; go -C $$module mod tidy -diff || exit 1; done
+	@# Scripts that git knows or would take in, so that none is forgotten.
+	git ls-files -co --exclude-standard '*.sh' .ci/run | xargs shellcheck
+
+.PHONY: clean
+clean: ## Remove what was built.
+	rm -rf bin .cache
