@@ -29,14 +29,14 @@ import (
 // testStore is a real store in a directory, with the real resolver over it,
 // which it counts the calls of.
 type testStore struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	asked   atomic.Int64
 	resolve *imagetags.Resolver
 	tags    *manifest.Tags
 }
 
-func newTestStore(t *testing.T) *testStore {
+func newTestStore(t testing.TB) *testStore {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "store")
 	store := localdir.New(dir)

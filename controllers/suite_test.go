@@ -78,7 +78,7 @@ func adminClientWithWatch() (client.WithWatch, error) {
 
 // world is a cluster with a store and a running manager.
 type world struct {
-	*testing.T
+	testing.TB
 	ctx      context.Context
 	c        client.Client
 	store    *testStore
@@ -89,13 +89,13 @@ type world struct {
 
 // newWorld makes a world whose allowlist has images; the first is the default.
 // The manager runs after w.run.
-func newWorld(t *testing.T, images ...string) *world {
+func newWorld(t testing.TB, images ...string) *world {
 	t.Helper()
 	c, err := adminClient()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{T: t, ctx: context.Background(), c: c, store: newTestStore(t), changes: make(chan struct{}), stop: func() {}}
+	w := &world{TB: t, ctx: context.Background(), c: c, store: newTestStore(t), changes: make(chan struct{}), stop: func() {}}
 	w.setImages(images...)
 	t.Cleanup(w.clean)
 	return w

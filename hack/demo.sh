@@ -184,21 +184,22 @@ start_daemons() {
 
 # ---- the worker
 
-# objects prints the samples. Another image has no Clock: there, bash counts.
-objects() {
+# apply_samples applies the samples. Another image has no Clock: there, bash
+# counts.
+apply_samples() {
     if [[ -z ${DEMO_IMAGE:-} ]]; then
-        kubectl kustomize "$samples"
+        kubectl apply --filename "$samples"
         return
     fi
-    cat "$samples/stormimage.yaml"
-    echo ---
+    kubectl apply --filename "$samples/stormimage.yaml"
     # shellcheck disable=SC2016 # bash in the worker expands this
     kubectl patch --local --filename "$samples/stormworker.yaml" --type=merge --output=yaml --patch \
-        '{"spec": {"command": ["bash", "-c", "while :; do echo \"tick $((++n)) of bash\"; sleep 1; done"]}}'
+        '{"spec": {"command": ["bash", "-c", "while :; do echo \"tick $((++n)) of bash\"; sleep 1; done"]}}' |
+        kubectl apply --filename -
 }
 
 start_worker() {
-    objects | kubectl apply --filename -
+    apply_samples
     kubectl wait --for=condition=Ready --timeout=60s "stormworker/$worker"
 }
 

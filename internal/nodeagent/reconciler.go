@@ -89,6 +89,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	switch {
 	case !w.DeletionTimestamp.IsZero():
 		r.Engine.Remove(string(w.UID))
+	case refused(w):
+		r.withdraw(w)
 	case admitted(w):
 		image, err := r.image(ctx, w)
 		if err != nil {
@@ -116,8 +118,29 @@ func (r *Reconciler) removeOthers(name types.NamespacedName, uid types.UID, foun
 
 // admitted tells whether the manager has admitted this very generation.
 func admitted(w *api.StormWorker) bool {
+	return w.Status.Image != nil && saidOf(w, metav1.ConditionTrue)
+}
+
+// refused tells whether the manager has refused this very generation.
+func refused(w *api.StormWorker) bool { return saidOf(w, metav1.ConditionFalse) }
+
+func saidOf(w *api.StormWorker, status metav1.ConditionStatus) bool {
 	c := meta.FindStatusCondition(w.Status.Conditions, api.WorkerAdmitted)
-	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == w.Generation && w.Status.Image != nil
+	return c != nil && c.Status == status && c.ObservedGeneration == w.Generation
+}
+
+// withdraw gives up a launch that the manager has come to refuse. Once nothing
+// of it is left it is forgotten, so that it can begin again if it is admitted.
+// A worker that runs is not the manager's to refuse any more.
+func (r *Reconciler) withdraw(w *api.StormWorker) {
+	uid := string(w.UID)
+	switch s, known := r.Engine.State(uid); {
+	case !known, s.Phase == engine.Running:
+	case s.Phase == engine.Removed:
+		r.Engine.Forget(uid)
+	default:
+		r.Engine.Remove(uid)
+	}
 }
 
 // report applies the status of a worker if it is not what the object says, and
@@ -125,7 +148,7 @@ func admitted(w *api.StormWorker) bool {
 func (r *Reconciler) report(ctx context.Context, w *api.StormWorker) (ctrl.Result, error) {
 	state, known := r.Engine.State(string(w.UID))
 	switch {
-	case r.behind(w), !known && w.DeletionTimestamp.IsZero():
+	case r.behind(w), !known && w.DeletionTimestamp.IsZero() && !spoken(w):
 		return ctrl.Result{}, nil // a look is due soon; or it is the manager's yet
 	case !known:
 		state = engine.State{Phase: engine.Removed, ContainerID: w.ContainerID()}
@@ -141,6 +164,11 @@ func (r *Reconciler) report(ctx context.Context, w *api.StormWorker) (ctrl.Resul
 	}
 	r.tell(w, status)
 	return ctrl.Result{}, nil
+}
+
+// spoken tells whether an agent has reported on w before.
+func spoken(w *api.StormWorker) bool {
+	return meta.FindStatusCondition(w.Status.Conditions, api.WorkerLocalized) != nil
 }
 
 func passing(p engine.Phase) bool {

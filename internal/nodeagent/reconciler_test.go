@@ -318,3 +318,30 @@ func TestHeartbeat(t *testing.T) {
 	g.Expect(*lease.Spec.LeaseDurationSeconds).To(BeEquivalentTo(40))
 	g.Expect(*lease.Spec.HolderIdentity).To(Equal("beats"))
 }
+
+// TestRefusedLater: a launch that the manager comes to refuse is given up, and
+// begins again when it is admitted.
+func TestRefusedLater(t *testing.T) {
+	g := NewWithT(t)
+	g.SetDefaultEventuallyTimeout(20 * time.Second)
+	n, c := begin(t, "refused")
+	w := bind(t, c, "refused", "refused", 6750)
+	g.Eventually(func() bool { _, ok := n.spec(w); return ok }).Should(BeTrue())
+	n.is(w, engine.State{Phase: engine.BackOff, RetryAt: time.Now()})
+	g.Eventually(func() string { return reason(t, c, w) }).Should(Equal(api.ReasonCrashLoopBackOff))
+
+	meta.SetStatusCondition(&w.Status.Conditions, metav1.Condition{
+		Type: api.WorkerAdmitted, Status: metav1.ConditionFalse, Reason: api.ReasonImageNotAllowed, ObservedGeneration: w.Generation,
+	})
+	g.Expect(c.Status().Update(t.Context(), w)).To(Succeed())
+	g.Eventually(func() bool { return n.wasRemoved(w) }).Should(BeTrue(), "the engine is told to give it up")
+	n.is(w, engine.State{Phase: engine.Removed})
+	g.Eventually(func() string { return reason(t, c, w) }).Should(Equal(api.ReasonImageNotAllowed), "the manager's word is what is shown")
+	g.Eventually(func() bool { _, known := n.State(string(w.UID)); return known }).Should(BeFalse())
+
+	n.mu.Lock()
+	delete(n.ensured, string(w.UID))
+	n.mu.Unlock()
+	admit(t, c, w)
+	g.Eventually(func() bool { _, ok := n.spec(w); return ok }).Should(BeTrue(), "it begins again")
+}

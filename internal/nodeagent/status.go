@@ -35,7 +35,7 @@ func statusOf(w *api.StormWorker, s engine.State, now time.Time) *api.StormWorke
 	if s.TotalBytes > 0 {
 		status.Localization = &api.WorkerLocalization{Bytes: s.LocalizedBytes, TotalBytes: s.TotalBytes}
 	}
-	for _, c := range conditionsOf(s) {
+	for _, c := range conditionsOf(w, s) {
 		c.Message = clip(c.Message)
 		c.ObservedGeneration = w.Generation
 		c.LastTransitionTime = metav1.NewTime(now)
@@ -84,8 +84,12 @@ func exitOf(e *container.Exit) *api.WorkerExit {
 }
 
 // conditionsOf tells the state as conditions, Ready last.
-func conditionsOf(s engine.State) []metav1.Condition {
+func conditionsOf(w *api.StormWorker, s engine.State) []metav1.Condition {
 	reason, message := story(s)
+	if refused(w) && w.DeletionTimestamp.IsZero() && s.Phase != engine.Running {
+		verdict := meta.FindStatusCondition(w.Status.Conditions, api.WorkerAdmitted)
+		reason, message = verdict.Reason, verdict.Message
+	}
 	return []metav1.Condition{
 		condition(api.WorkerLocalized, s.Localized, api.ReasonLocalized, "every layer is on the node, verified", reason, message),
 		condition(api.WorkerMounted, s.Mounted, api.ReasonMounted, "the layers are mounted and stacked", reason, message),

@@ -158,7 +158,7 @@ func TestProgramsThatHangOrFail(t *testing.T) {
 			} else {
 				t.Log(err)
 			}
-			if took := time.Since(begin); took > 8*time.Second {
+			if took := time.Since(begin); took > time.Minute {
 				t.Errorf("took %v", took)
 			}
 			b.options = good

@@ -15,7 +15,7 @@ var update = flag.Bool("update", false, "write the tables of docs/configuration.
 
 const (
 	docsFile   = "../../docs/configuration.md"
-	sampleFile = "../../config/samples/storm.yaml"
+	sampleFile = "../../config/storm/storm.yaml"
 )
 
 // tables are the parts of docs/configuration.md that come from the code.

@@ -1,0 +1,52 @@
+package worker
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestValidate(t *testing.T) {
+	good := Spec{
+		ID: "1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb", Port: 6703, TopologyID: "wc1-2-1608581491",
+		User: "alice", Command: []string{"java"},
+	}
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if id := good.ContainerID(); id != "6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb" || !ValidContainerID(id) {
+		t.Errorf("container id %q", id)
+	}
+	for name, change := range map[string]func(*Spec){
+		"id with a path":         func(s *Spec) { s.ID = "../../../../../../../../../etc/passwd" },
+		"id in upper case":       func(s *Spec) { s.ID = strings.ToUpper(s.ID) },
+		"id with a line break":   func(s *Spec) { s.ID += "\n" },
+		"no id":                  func(s *Spec) { s.ID = "" },
+		"port 0":                 func(s *Spec) { s.Port = 0 },
+		"port 65536":             func(s *Spec) { s.Port = 65536 },
+		"topology with a path":   func(s *Spec) { s.TopologyID = "a/../b" },
+		"topology of dots":       func(s *Spec) { s.TopologyID = ".." },
+		"topology too long":      func(s *Spec) { s.TopologyID = strings.Repeat("a", 254) },
+		"no topology":            func(s *Spec) { s.TopologyID = "" },
+		"user with an option":    func(s *Spec) { s.User = "-r" },
+		"user with a line break": func(s *Spec) { s.User = "alice\nroot" },
+		"user with a path":       func(s *Spec) { s.User = "a/b" },
+		"no user":                func(s *Spec) { s.User = "" },
+		"no command":             func(s *Spec) { s.Command = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := good
+			if change(&s); !errors.Is(s.Validate(), ErrInvalid) {
+				t.Errorf("%+v is accepted", s)
+			}
+		})
+	}
+}
+
+func TestValidContainerID(t *testing.T) {
+	for _, id := range []string{"", "..", "6703", "6703-", "x-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb", "670300-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb", "6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/.."} {
+		if ValidContainerID(id) {
+			t.Errorf("%q is accepted", id)
+		}
+	}
+}
