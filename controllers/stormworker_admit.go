@@ -63,7 +63,7 @@ func admitBound(w *api.StormWorker, rules allowlist.Rules) admission {
 	switch {
 	case refusal == nil:
 		return admit(api.ReasonAdmitted, pinnedMessage(image), image)
-	case w.Status.StartedAt == nil:
+	case w.Status.StartedAt == nil && w.Status.LastExit == nil:
 		return refuseImage(refusal, image)
 	default:
 		return admit(api.ReasonImageNotAllowed, fmt.Sprintf("%v; the worker had started before and runs on until it is deleted", refusal), image)

@@ -311,7 +311,7 @@ finish() {
     if ((status != 0 && status < 128)); then
         explain >&2 || true
     fi
-    if [[ -n ${DEMO_KEEP:-} ]]; then
+    if [[ -n ${DEMO_KEEP:-} ]] && ((status == 0)); then
         how_to_use
     else
         step "Stop the daemons and the cluster, remove all" teardown

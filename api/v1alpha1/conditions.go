@@ -61,7 +61,7 @@ const (
 	ReasonLocalizing        = "Localizing"
 	ReasonLocalized         = "Localized"
 	ReasonLocalizeFailed    = "LocalizeFailed"
-	ReasonLayerCorrupt      = "LayerCorrupt"
+	ReasonImageCorrupt      = "ImageCorrupt"
 	ReasonDiskFull          = "DiskFull"
 	ReasonMounted           = "Mounted"
 	ReasonMountFailed       = "MountFailed"

@@ -17,6 +17,7 @@ type StormImageSpec struct {
 	Tag string `json:"tag"`
 
 	// prefetch brings the image's layers to nodes before a worker needs them.
+	// No node acts on it yet.
 	// +optional
 	Prefetch *StormImagePrefetch `json:"prefetch,omitempty"`
 }

@@ -220,7 +220,8 @@ func umociImage(t *testing.T, dir string) string {
 	return "oci:" + layout + ":v1"
 }
 
-// pipedImage is an image whose layer is the named pipe "layer" of dir.
+// pipedImage is an image whose layer is the named pipe "layer" of dir; what
+// ought to come through it is the file "blob".
 func pipedImage(t *testing.T, dir string) string {
 	t.Helper()
 	image := umociImage(t, dir)
@@ -242,7 +243,7 @@ func pipedImage(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	blob := filepath.Join(blobs, m.Layers[0].Digest.Encoded())
-	if err := os.Remove(blob); err != nil {
+	if err := os.Rename(blob, filepath.Join(dir, "blob")); err != nil {
 		t.Fatal(err)
 	}
 	if err := syscall.Mkfifo(filepath.Join(dir, "layer"), 0o600); err != nil {

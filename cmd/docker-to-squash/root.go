@@ -36,11 +36,12 @@ type flags struct {
 }
 
 const rootHelp = `Docker-to-squash puts container images into an image store: a folder tree of
-squashfs layers, image configs, manifests and a tag file, in HDFS or in any
-directory, from which stormcell's nodes (and Storm's own supervisors) mount
-them. It needs no root, and nothing of an image is unpacked to disk.
+squashfs layers, image configs, manifests and a tag file, in a directory, from
+which stormcell's nodes (and, through HDFS, Storm's own supervisors) mount them.
+It needs no root, and nothing of an image is unpacked to disk.
 
-The sub-commands and flags are those of Storm's docker-to-squash.py.`
+Sub-command and flags have the names that they have in Storm's
+docker-to-squash.py, of whose sub-commands this is the first.`
 
 func newRoot() *cobra.Command {
 	f := &flags{

@@ -38,54 +38,81 @@ func (i *images) Localize(ctx context.Context, owner string, image manifest.Imag
 
 // bundles makes bundles by the configuration of the moment.
 type bundles struct {
-	current        func() *stormconf.Config
-	users          bundle.Users
-	group, runRoot string
+	current func() *stormconf.Config
+	builder *bundle.Builder
 }
 
 var _ engine.Bundles = (*bundles)(nil)
 
-func (b *bundles) builder() *bundle.Builder {
-	conf := b.current()
-	return bundle.New(bundle.Options{
-		Users: b.users, Group: b.group, RunRoot: b.runRoot,
-		Policy: ocispec.Policy{Node: conf.Node, Cgroup: conf.Cgroup, NUMA: conf.NUMA},
-	})
-}
+func (b *bundles) now() *bundle.Builder { return b.builder.With(policy(b.current())) }
 
 // Prepare implements engine.Bundles.
 func (b *bundles) Prepare(ctx context.Context, w worker.Spec, image *manifest.LocalImage, rootfs string) (string, error) {
-	return b.builder().Prepare(ctx, w, image, rootfs)
+	return b.now().Prepare(ctx, w, image, rootfs)
 }
 
 // Remove implements engine.Bundles.
-func (b *bundles) Remove(ctx context.Context, w worker.Spec) error { return b.builder().Remove(ctx, w) }
+func (b *bundles) Remove(ctx context.Context, w worker.Spec) error { return b.now().Remove(ctx, w) }
+
+func policy(c *stormconf.Config) ocispec.Policy {
+	return ocispec.Policy{Node: c.Node, Cgroup: c.Cgroup, NUMA: c.NUMA}
+}
 
 // watcher follows the configuration as a part of the manager.
-type watcher struct{ *stormconf.Watcher }
+type watcher struct {
+	*stormconf.Watcher
+	first *stormconf.Config
+}
 
 // Start implements manager.Runnable.
 func (w *watcher) Start(ctx context.Context) error { return w.Run(ctx) }
 
-// watch follows the configuration. Where things are on the node is fixed for
-// the life of an agent: only a restart finds them at a new place.
+// Current is the configuration of the moment, with everything in its place:
+// where things are on the node is fixed for the life of an agent, since what
+// runs was put there and must be found again.
+func (w *watcher) Current() *stormconf.Config {
+	c := *w.Watcher.Current()
+	placesOf(w.first).apply(&c)
+	return &c
+}
+
+// watch follows the configuration.
 func watch(path string, first *stormconf.Config, log *slog.Logger) *watcher {
-	return &watcher{stormconf.NewWatcher(path, first, stormconf.WatchOptions{
+	return &watcher{first: first, Watcher: stormconf.NewWatcher(path, first, stormconf.WatchOptions{
 		Reloaded: func(c *stormconf.Config, notes []string) {
 			log.Info("configuration reloaded", "file", path)
 			tell(log, notes)
-			if places(c) != places(first) {
-				log.Warn("configuration", "note", "the store, directories and cgroup parent change only when the node-agent is restarted")
+			if placesOf(c) != placesOf(first) {
+				log.Warn("configuration", "note", "the store, the directories, the cgroup parent, and the limits of cache, logs and kept mounts change only when the node-agent is restarted")
 			}
 		},
 		Failed: func(err error) { log.Error("configuration", "error", err) },
 	})}
 }
 
-// places is where an agent keeps things.
-func places(c *stormconf.Config) [8]string {
-	return [...]string{
-		c.Store.URL, string(c.Store.Verify), c.Cgroup.Root, c.Cgroup.Parent,
-		c.Node.LocalDir, c.Node.ResourcesDir, c.Node.LogDir, c.Node.ArtifactsDir,
+// places are the parts of a configuration that are fixed while an agent runs.
+// The run root is among them, and is not compared, since the launcher's
+// configuration may have the last word on it.
+type places struct {
+	store                                    stormconf.Store
+	cgroupRoot, cgroupParent                 string
+	localDir, artifactsDir, cacheDir, logDir string
+	cacheBytes, logBytes                     int64
+	keepMounts                               int
+}
+
+func placesOf(c *stormconf.Config) places {
+	n := c.Node
+	return places{
+		store: c.Store, cgroupRoot: c.Cgroup.Root, cgroupParent: c.Cgroup.Parent,
+		localDir: n.LocalDir, artifactsDir: n.ArtifactsDir, cacheDir: n.ResourcesDir, logDir: n.LogDir,
+		cacheBytes: n.CacheBytes, logBytes: n.LogBytes, keepMounts: n.LayerMountsToKeep,
 	}
+}
+
+func (p places) apply(c *stormconf.Config) {
+	c.Store, c.Cgroup.Root, c.Cgroup.Parent = p.store, p.cgroupRoot, p.cgroupParent
+	n := &c.Node
+	n.LocalDir, n.ArtifactsDir, n.ResourcesDir, n.LogDir = p.localDir, p.artifactsDir, p.cacheDir, p.logDir
+	n.CacheBytes, n.LogBytes, n.LayerMountsToKeep = p.cacheBytes, p.logBytes, p.keepMounts
 }

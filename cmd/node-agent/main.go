@@ -129,14 +129,15 @@ func clientConfig(o *options) (*rest.Config, error) {
 
 // register adds the reconciler, the heartbeat and the probes to the manager.
 func register(mgr ctrl.Manager, o *options, p *parts, changes *nodeagent.Changes) error {
+	heartbeat := &nodeagent.Heartbeat{Client: mgr.GetClient(), Node: o.nodeName}
 	r := &nodeagent.Reconciler{
 		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner),
-		Engine: p.engine, Node: o.nodeName, Changes: changes,
+		Engine: p.engine, Node: o.nodeName, Heartbeat: heartbeat, Changes: changes,
 	}
 	if err := r.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the reconciler: %w", err)
 	}
-	if err := mgr.Add(&nodeagent.Heartbeat{Client: mgr.GetClient(), Node: o.nodeName}); err != nil {
+	if err := mgr.Add(heartbeat); err != nil {
 		return fmt.Errorf("set up the heartbeat: %w", err)
 	}
 	if err := mgr.Add(p.watcher); err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/stormcell/stormcell/internal/bundle"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/hostuser"
 	"github.com/stormcell/stormcell/internal/imagestore/opener"
@@ -62,13 +63,13 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *nodeag
 	e := engine.New(engine.Options{
 		Images: &images{Localizer: l, store: store, verify: conf.Store.Verify},
 		Rootfs: r,
-		Bundles: &bundles{
-			current: w.Current, group: launcher.Group, runRoot: conf.Node.RunRoot,
-			users: hostuser.New(hostuser.Options{
+		Bundles: &bundles{current: w.Current, builder: bundle.New(bundle.Options{
+			Group: launcher.Group, RunRoot: conf.Node.RunRoot, Policy: policy(conf),
+			Users: hostuser.New(hostuser.Options{
 				Getent: getent, TTL: userTTL,
 				Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
 			}),
-		},
+		})},
 		Runtime: runc.New(runc.Options{
 			RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
 			CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,

@@ -48,11 +48,19 @@ type Options struct {
 type Builder struct {
 	options Options
 	// shared guards the directories that workers of one topology share.
-	shared sync.Mutex
+	shared *sync.Mutex
 }
 
 // New returns a builder.
-func New(o Options) *Builder { return &Builder{options: o} }
+func New(o Options) *Builder { return &Builder{options: o, shared: new(sync.Mutex)} }
+
+// With returns a builder that works in the same directories by another policy.
+// Only one that comes from the same New may work beside it.
+func (b *Builder) With(p ocispec.Policy) *Builder {
+	o := b.options
+	o.Policy = p
+	return &Builder{options: o, shared: b.shared}
+}
 
 // Prepare makes everything that worker w needs outside of its root file
 // system and returns the bundle directory. It can be repeated, also after the

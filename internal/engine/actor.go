@@ -15,8 +15,10 @@ type actor struct {
 	engine *Engine
 	rec    *record
 
-	// started and gone are guarded by the engine's lock.
+	// These are guarded by the engine's lock. next is a worker of the same UID
+	// that shall run once this one is gone.
 	started, gone bool
+	next          *record
 
 	// dirty is true if an undoing failed, so that remains may be in the way.
 	dirty bool
@@ -25,6 +27,8 @@ type actor struct {
 	// confirmed is closed once this process was told that the worker shall
 	// run; a record alone starts nothing. stopped: that it shall go.
 	confirmed, stopped chan struct{}
+	// woken gets a token when the restart policy has changed.
+	woken chan struct{}
 
 	mu    sync.Mutex
 	spec  worker.Spec
@@ -34,17 +38,22 @@ type actor struct {
 func newActor(e *Engine, rec *record) *actor {
 	w := rec.Spec
 	a := &actor{
-		engine: e, rec: rec, spec: w, confirmed: make(chan struct{}), stopped: make(chan struct{}),
+		engine: e, rec: rec, spec: w, dirty: rec.dirty,
+		confirmed: make(chan struct{}), stopped: make(chan struct{}), woken: make(chan struct{}, 1),
 		state: State{
 			Namespace: w.Namespace, Name: w.Name, UID: w.UID, ContainerID: w.ContainerID(),
 			Phase: Localizing, Since: time.Now(), TotalBytes: w.Image.SquashfsBytes(),
 			Restarts: rec.restarts(), LastExit: rec.LastExit,
 		},
 	}
-	if rec.Running {
-		s := &a.state
+	switch s := &a.state; {
+	case rec.Running:
 		s.Phase, s.PID, s.StartedAt = Running, rec.PID, rec.StartedAt
-		s.Localized, s.Mounted, s.LocalizedBytes = true, true, s.TotalBytes
+		s.Localized, s.Mounted, s.LocalizedBytes, s.Unverified = true, true, s.TotalBytes, rec.Unverified
+	case rec.ended(w.RestartPolicy):
+		s.Phase = Ended
+	case rec.LastExit != nil:
+		s.Phase, s.RetryAt = BackOff, rec.RetryAt
 	}
 	return a
 }
@@ -62,20 +71,15 @@ func (a *actor) run(ctx context.Context) {
 	for ctx.Err() == nil && !a.stopping() {
 		a.live(ctx)
 	}
-	for ctx.Err() == nil {
+	for failures := 1; ctx.Err() == nil; failures++ {
 		err := a.remove(ctx)
 		if err == nil {
-			a.publish(func(s *State) {
-				*s = State{
-					Namespace: s.Namespace, Name: s.Name, UID: s.UID, ContainerID: s.ContainerID,
-					Phase: Removed, Restarts: s.Restarts, LastExit: s.LastExit,
-				}
-			})
 			a.engine.finished(a)
 			return
 		}
-		a.rec.Failures++
-		a.pause(ctx, launchBackOff(a.rec.Failures), nil, func(s *State) { s.Phase, s.Err = Stopping, err })
+		a.engine.Log.Warn("removal failed", "worker", a.name(), "container", a.id(), "error", err)
+		a.publish(func(s *State) { s.Phase, s.Err = Stopping, err })
+		pause(ctx, launchBackOff(failures), nil, nil)
 	}
 }
 
@@ -83,14 +87,17 @@ func (a *actor) run(ctx context.Context) {
 // end of a process, or of the pause after one.
 func (a *actor) live(ctx context.Context) {
 	switch rec := a.rec; {
-	case rec.Ended:
-		a.publish(func(s *State) { s.Phase = Ended })
-		a.pause(ctx, never, a.stopped, nil)
 	case rec.Running:
 		a.watch(ctx)
+	case a.dirty:
+		a.cleanUp(ctx)
 	case !a.confirmedBy(ctx):
+	case rec.ended(a.desired().RestartPolicy):
+		a.publish(func(s *State) { s.Phase, s.Err = Ended, nil })
+		a.rest(ctx, never)
 	case time.Until(rec.RetryAt) > 0:
-		a.pause(ctx, time.Until(rec.RetryAt), a.stopped, func(s *State) { s.Phase, s.RetryAt = BackOff, rec.RetryAt })
+		a.publish(func(s *State) { s.Phase, s.RetryAt = BackOff, rec.RetryAt })
+		a.rest(ctx, time.Until(rec.RetryAt))
 	default:
 		a.launch(ctx)
 	}
@@ -111,16 +118,18 @@ func (a *actor) confirmedBy(ctx context.Context) bool {
 // never is longer than any pause.
 const never = time.Duration(1<<63 - 1)
 
-// pause publishes a change and waits for the time to pass, ctx or wake.
-func (a *actor) pause(ctx context.Context, d time.Duration, wake <-chan struct{}, change func(*State)) {
-	if change != nil {
-		a.publish(change)
-	}
+// rest waits for the time to pass, or until something else is wanted.
+func (a *actor) rest(ctx context.Context, d time.Duration) { pause(ctx, d, a.stopped, a.woken) }
+
+// pause waits for the time to pass, for ctx or for one of the channels, which
+// may be nil.
+func pause(ctx context.Context, d time.Duration, stopped, woken <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-wake:
+	case <-stopped:
+	case <-woken:
 	case <-ctx.Done():
 	}
 }
@@ -153,9 +162,23 @@ func (a *actor) stopping() bool {
 // its spec.
 func (a *actor) confirm(w worker.Spec) {
 	a.mu.Lock()
+	changed := a.spec.RestartPolicy != w.RestartPolicy
 	a.spec.RestartPolicy, a.spec.GracePeriod = w.RestartPolicy, w.GracePeriod
 	a.mu.Unlock()
 	a.confirmOnce.Do(func() { close(a.confirmed) })
+	if changed {
+		select {
+		case a.woken <- struct{}{}:
+		default: // a token is there already
+		}
+	}
+}
+
+// save writes the record, with what may change of the spec.
+func (a *actor) save() error {
+	w := a.desired()
+	a.rec.Spec.RestartPolicy, a.rec.Spec.GracePeriod = w.RestartPolicy, w.GracePeriod
+	return a.engine.records.save(a.rec)
 }
 
 func (a *actor) desired() worker.Spec {
@@ -186,19 +209,18 @@ func (a *actor) snapshot() State {
 	return a.state
 }
 
-// ended publishes and records the end of a process, and decides what comes next.
+// ended publishes and records the end of a process.
 func (a *actor) ended(exit container.Exit) error {
 	rec := a.rec
 	rec.Running, rec.PID, rec.LastExit = false, 0, &exit
 	rec.Failures = failuresAfter(rec.Failures, rec.StartedAt, exit.At)
-	rec.Ended = !startsAgain(a.desired().RestartPolicy, exit)
 	rec.RetryAt = exit.At.Add(backOff(rec.Failures))
 	a.publish(func(s *State) {
 		s.Phase, s.PID, s.StartedAt, s.LastExit, s.Err = BackOff, 0, time.Time{}, &exit, nil
-		s.RetryAt, s.Mounted = rec.RetryAt, false
-		if rec.Ended {
+		s.RetryAt, s.Localized, s.Mounted = rec.RetryAt, false, false
+		if rec.ended(a.spec.RestartPolicy) {
 			s.Phase = Ended
 		}
 	})
-	return a.engine.records.save(rec)
+	return a.save()
 }

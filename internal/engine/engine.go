@@ -31,7 +31,8 @@ type Options struct {
 	Runtime Runtime
 	// RunRoot is root's own directory on a tmpfs, such as /run/stormcell.
 	RunRoot string
-	// Changed is told of every worker whose State has changed. It must not block.
+	// Changed is told of every worker whose State has changed. It must not block
+	// and, since locks are held, not call the engine.
 	Changed func(State)
 	Log     *slog.Logger
 }
@@ -50,11 +51,8 @@ type Past struct {
 // record returns what a record would say of a worker with this past.
 func (p Past) record(w worker.Spec) *record {
 	rec := &record{Spec: w, Launched: p.Launched, LastExit: p.LastExit}
-	switch {
-	case !p.RunningSince.IsZero():
+	if !p.RunningSince.IsZero() {
 		rec.Running, rec.StartedAt = true, p.RunningSince
-	case p.LastExit != nil:
-		rec.Ended = !startsAgain(w.RestartPolicy, *p.LastExit)
 	}
 	return rec
 }
@@ -81,28 +79,54 @@ func New(o Options) *Engine {
 func (e *Engine) Wait() { e.group.Wait() }
 
 // Ensure says that a worker shall run. A second call for the same UID updates
-// its restart policy and grace period; all else of a worker is fixed.
+// its restart policy and grace period; all else of a worker is fixed. One that
+// is being removed begins anew once it is gone.
 func (e *Engine) Ensure(w worker.Spec, past Past) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if a, ok := e.actors[w.UID]; ok {
+	switch a, ok := e.actors[w.UID]; {
+	case !ok, a.gone:
+		e.begin(past.record(w)).confirm(w)
+	case a.stopping():
+		a.next = past.record(w)
+	default:
 		a.confirm(w)
-		return
 	}
-	e.begin(past.record(w)).confirm(w)
+}
+
+// Purge is Remove for a worker that this node may have no record of, as after
+// a reboot: what is left of it is removed all the same.
+func (e *Engine) Purge(w worker.Spec, past Past) {
+	e.mu.Lock()
+	if _, ok := e.actors[w.UID]; !ok {
+		a := newActor(e, past.record(w))
+		a.stop()
+		e.add(a)
+	}
+	e.mu.Unlock()
+	e.Remove(w.UID)
 }
 
 // begin adds an actor and lets it run, unless another worker is in its way:
 // then it runs when that one is gone. The lock is held.
 func (e *Engine) begin(rec *record) *actor {
 	a := newActor(e, rec)
-	e.actors[rec.Spec.UID] = a
-	if blocker := e.blocker(rec.Spec); blocker != nil {
+	e.add(a)
+	return a
+}
+
+func (e *Engine) add(a *actor) {
+	e.actors[a.desired().UID] = a
+	e.start(a)
+}
+
+// start lets an actor run, or says whom it waits for. The lock is held.
+func (e *Engine) start(a *actor) {
+	if blocker := e.blocker(a.desired()); blocker != nil {
 		a.publish(func(s *State) { s.Phase, s.Blocker = Waiting, blocker.name() })
-		return a
+		return
 	}
 	a.begin(e.ctx)
-	return a
 }
 
 // blocker is the worker that holds w's port or id, if one does.
@@ -126,6 +150,7 @@ func (e *Engine) Remove(uid string) {
 	if !ok {
 		return
 	}
+	a.next = nil
 	a.stop()
 	if !a.started {
 		a.gone = true
@@ -175,10 +200,18 @@ func (e *Engine) finished(done *actor) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	done.gone = true
-	for _, a := range e.actors {
-		if a.started || a.gone || e.blocker(a.desired()) != nil {
-			continue
+	done.publish(func(s *State) {
+		*s = State{
+			Namespace: s.Namespace, Name: s.Name, UID: s.UID, ContainerID: s.ContainerID,
+			Phase: Removed, Restarts: s.Restarts, LastExit: s.LastExit,
 		}
-		a.begin(e.ctx)
+	})
+	if next := done.next; next != nil {
+		e.begin(next).confirm(next.Spec)
+	}
+	for _, a := range e.actors {
+		if !a.started && !a.gone {
+			e.start(a)
+		}
 	}
 }

@@ -32,6 +32,8 @@ type node struct {
 	exits      map[string]container.Exit
 	// ignoresTerm makes containers outlive SIGTERM.
 	ignoresTerm bool
+	// ignoresKill makes SIGKILL reach nobody.
+	ignoresKill bool
 	nextPID     int
 	held        map[string]bool
 }
@@ -174,7 +176,7 @@ func (n *node) Signal(ctx context.Context, id string, sig syscall.Signal, _ bool
 	if err := n.call(sig.String()); err != nil {
 		return err
 	}
-	if sig == syscall.SIGKILL || !n.ignoresTerm {
+	if sig == syscall.SIGKILL && !n.ignoresKill || sig == syscall.SIGTERM && !n.ignoresTerm {
 		n.exit(id, 128+int(sig))
 	}
 	return nil

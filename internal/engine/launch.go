@@ -24,13 +24,7 @@ func (a *actor) launch(ctx context.Context) {
 	launchCtx, cancel := a.untilStopped(ctx)
 	defer cancel()
 	a.publish(func(s *State) { s.Phase, s.Since = Localizing, time.Now() })
-	var err error
-	if a.dirty {
-		err = a.teardown(ctx)
-	}
-	if err == nil {
-		err = a.steps(launchCtx)
-	}
+	err := a.steps(launchCtx)
 	if err == nil || ctx.Err() != nil {
 		return // it runs, or the next agent goes on
 	}
@@ -41,9 +35,11 @@ func (a *actor) launch(ctx context.Context) {
 	rec := a.rec
 	rec.Failures++
 	rec.RetryAt = time.Now().Add(launchBackOff(rec.Failures))
-	err = errors.Join(err, a.engine.records.save(rec))
+	err = errors.Join(err, a.save())
 	a.engine.Log.Warn("launch failed", "worker", a.name(), "container", a.id(), "retryAt", rec.RetryAt, "error", err)
-	a.publish(func(s *State) { s.Phase, s.Err, s.RetryAt, s.Mounted = BackOff, err, rec.RetryAt, false })
+	a.publish(func(s *State) {
+		s.Phase, s.Err, s.RetryAt, s.Localized, s.Mounted = BackOff, err, rec.RetryAt, false, false
+	})
 }
 
 // steps is the launch, one step after the other.
@@ -53,7 +49,7 @@ func (a *actor) steps(ctx context.Context) error {
 		return &StepError{StepValidate, err}
 	}
 	// The record comes first: what it does not name, nobody would clean up.
-	if err := e.records.save(rec); err != nil {
+	if err := a.save(); err != nil {
 		return &StepError{StepRecord, err}
 	}
 	lap(StepRecord)
@@ -88,10 +84,12 @@ func (a *actor) laps() func(Step) {
 func (a *actor) localize(ctx context.Context) (*manifest.LocalImage, error) {
 	image, err := a.engine.Images.Localize(ctx, a.id(), a.rec.Spec.Image, a.progress())
 	if err != nil {
-		a.publish(func(s *State) { s.Localized = false })
 		return nil, err
 	}
-	a.publish(func(s *State) { s.Phase, s.Localized, s.LocalizedBytes = Mounting, true, s.TotalBytes })
+	a.rec.Unverified = image.Unverified
+	a.publish(func(s *State) {
+		s.Phase, s.Localized, s.LocalizedBytes, s.Unverified = Mounting, true, s.TotalBytes, image.Unverified
+	})
 	return image, nil
 }
 
@@ -111,7 +109,7 @@ func (a *actor) mount(ctx context.Context, image *manifest.LocalImage) (string, 
 	for _, l := range image.Layers {
 		a.rec.Layers = append(a.rec.Layers, l.Digest)
 	}
-	if err := a.engine.records.save(a.rec); err != nil {
+	if err := a.save(); err != nil {
 		return "", err
 	}
 	rootfs, err := a.engine.Rootfs.Mount(ctx, a.id(), image.Layers)
@@ -136,7 +134,7 @@ func (a *actor) start(ctx context.Context, bundle string, lap func(Step)) error 
 	// tells whether the process was started.
 	rec.Launched++
 	rec.Running, rec.PID, rec.StartedAt, rec.RetryAt = true, created.PID, time.Now(), time.Time{}
-	if err := e.records.save(rec); err != nil {
+	if err := a.save(); err != nil {
 		return a.notStarted(StepRecord, err)
 	}
 	if err := e.Runtime.Start(ctx, a.id()); err != nil {
@@ -151,11 +149,11 @@ func (a *actor) start(ctx context.Context, bundle string, lap func(Step)) error 
 	return nil
 }
 
-// notStarted takes back what the record says of a process that did not start.
+// notStarted takes back what the record says of a process that did not start,
+// before the container goes and nobody can tell any more.
 func (a *actor) notStarted(step Step, err error) error {
-	a.rec.Launched--
-	a.rec.Running, a.rec.PID, a.rec.StartedAt = false, 0, time.Time{}
-	return &StepError{step, err}
+	a.rec.takeBack()
+	return &StepError{step, errors.Join(err, a.save())}
 }
 
 // watch waits for the end of the worker's process and handles it.
@@ -175,7 +173,8 @@ func (a *actor) watch(ctx context.Context) {
 	}
 	if err != nil && ctx.Err() == nil {
 		a.rec.Failures++
-		a.pause(ctx, launchBackOff(a.rec.Failures), a.stopped, func(s *State) { s.Err = &StepError{StepWatch, err} })
+		a.publish(func(s *State) { s.Err = &StepError{StepWatch, err} })
+		a.rest(ctx, launchBackOff(a.rec.Failures))
 	}
 }
 
@@ -186,6 +185,18 @@ func (a *actor) unseen() container.Exit {
 		return *last
 	}
 	return container.Exit{Code: container.UnknownCode, At: time.Now()}
+}
+
+// cleanUp repeats a teardown that has failed: remains of one run must not meet
+// the next, nor stay when there is none.
+func (a *actor) cleanUp(ctx context.Context) {
+	err := a.teardown(ctx)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	a.rec.Failures++
+	a.publish(func(s *State) { s.Err = err })
+	a.rest(ctx, launchBackOff(a.rec.Failures))
 }
 
 // teardown undoes a launch, in reverse order. It goes on after a failure of

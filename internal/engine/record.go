@@ -40,8 +40,22 @@ type record struct {
 	Failures int `json:"failures,omitempty"`
 	// RetryAt is when the next start is due.
 	RetryAt time.Time `json:"retryAt,omitzero"`
-	// Ended is true once the restart policy has left the worker ended.
-	Ended bool `json:"ended,omitempty"`
+	// Unverified is the number of layers that the store has no identity for.
+	Unverified int `json:"unverified,omitempty"`
+
+	// dirty is true if what the record's last agent left could not be undone.
+	dirty bool
+}
+
+// ended tells whether policy leaves a worker as it has ended.
+func (r *record) ended(policy worker.RestartPolicy) bool {
+	return !r.Running && r.LastExit != nil && !startsAgain(policy, *r.LastExit)
+}
+
+// takeBack drops a start that did not come to pass.
+func (r *record) takeBack() {
+	r.Launched--
+	r.Running, r.PID, r.StartedAt = false, 0, time.Time{}
 }
 
 // restarts counts the starts after the first.

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
@@ -30,13 +29,12 @@ func (e *Engine) Recover(ctx context.Context) error {
 		}
 		e.Log.Info("delete container that no record names", "container", id)
 		if err := e.Runtime.Delete(ctx, id); err != nil {
-			return fmt.Errorf("delete container %s: %w", id, err)
+			// One that is stuck must not keep the node from all others; the
+			// next start of an agent tries again.
+			e.Log.Error("delete container that no record names", "container", id, "error", err)
 		}
 	}
-	live, err := e.adopt(ctx, found, containers)
-	if err != nil {
-		return err
-	}
+	live := e.adopt(ctx, found, containers)
 	if err := e.Rootfs.Recover(ctx, live); err != nil {
 		return fmt.Errorf("recover root file systems: %w", err)
 	}
@@ -81,9 +79,8 @@ func (e *Engine) load() (map[string]*record, error) {
 
 // adopt settles each record with what its container is now, and returns the
 // layers of those whose process was started.
-func (e *Engine) adopt(ctx context.Context, found map[string]*record, containers map[string]container.State) (map[string][]digest.Digest, error) {
+func (e *Engine) adopt(ctx context.Context, found map[string]*record, containers map[string]container.State) map[string][]digest.Digest {
 	live := map[string][]digest.Digest{}
-	var errs []error
 	for id, rec := range found {
 		c, exists := containers[id]
 		switch {
@@ -94,14 +91,26 @@ func (e *Engine) adopt(ctx context.Context, found map[string]*record, containers
 			// Its end was seen by nobody, or it is told by the exit file.
 		default:
 			// Under way when the agent ended: undone now, begun anew later.
-			if rec.Running {
-				rec.Running, rec.PID = false, 0
-				rec.Launched--
-			}
-			if err := e.Runtime.Delete(ctx, id); err != nil {
-				errs = append(errs, fmt.Errorf("delete container %s: %w", id, err))
+			if err := e.undo(ctx, id, rec); err != nil {
+				e.Log.Warn("undo what was under way", "container", id, "error", err)
+				rec.dirty = true
 			}
 		}
 	}
-	return live, errors.Join(errs...)
+	return live
+}
+
+// undo deletes a container whose process was not started, or has ended and was
+// handled. What the record says is put right first: afterwards nobody can tell.
+func (e *Engine) undo(ctx context.Context, id string, rec *record) error {
+	if rec.Running {
+		rec.takeBack()
+		if err := e.records.save(rec); err != nil {
+			return err
+		}
+	}
+	if err := e.Runtime.Delete(ctx, id); err != nil {
+		return fmt.Errorf("delete container %s: %w", id, err)
+	}
+	return nil
 }

@@ -35,6 +35,8 @@ type State struct {
 	Since time.Time
 	// Localized and Mounted tell whether the image is here and stacked.
 	Localized, Mounted bool
+	// Unverified is the number of layers that the store has no identity for.
+	Unverified int
 	// LocalizedBytes of TotalBytes of the image are here.
 	LocalizedBytes, TotalBytes int64
 	// PID and StartedAt are of the running process, else zero.

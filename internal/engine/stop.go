@@ -18,7 +18,9 @@ const killWait = 10 * time.Second
 func (a *actor) remove(ctx context.Context) error {
 	a.publish(func(s *State) { s.Phase = Stopping })
 	if a.rec.Running {
-		if err := a.terminate(ctx); err != nil {
+		// One that outlives SIGKILL is left to the runtime's deletion, which
+		// knows more ways and tells if it is stuck.
+		if err := a.terminate(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			return &StepError{StepStop, err}
 		}
 	}
@@ -55,7 +57,7 @@ func (a *actor) terminate(ctx context.Context) error {
 	rec := a.rec
 	rec.Running, rec.PID, rec.LastExit = false, 0, &exit
 	a.publish(func(s *State) { s.PID, s.StartedAt, s.LastExit = 0, time.Time{}, &exit })
-	return e.records.save(rec)
+	return a.save()
 }
 
 // signalAndWait signals the container (all of it for SIGKILL) and waits for

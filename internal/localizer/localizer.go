@@ -136,6 +136,9 @@ func (l *Localizer) localize(ctx context.Context, owner string, image manifest.I
 		return nil
 	})
 	for i, layer := range image.Layers {
+		if layer.Squashfs.Digest == "" {
+			local.Unverified++
+		}
 		group.Go(func() error {
 			d, err := l.layer(ctx, owner, layer, m)
 			if err != nil {

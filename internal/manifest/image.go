@@ -44,6 +44,8 @@ type LocalImage struct {
 	Config ImageConfig
 	// Layers are base first.
 	Layers []LocalLayer
+	// Unverified is the number of layers that the store has no identity for.
+	Unverified int
 }
 
 // LocalLayer is a squashfs file on this node.

@@ -3,6 +3,7 @@ package nodeagent
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,6 +26,13 @@ const (
 type Heartbeat struct {
 	Client client.Client
 	Node   string
+
+	renewed atomic.Int64 // the last renewal, in Unix seconds
+}
+
+// Beats tells whether the Lease was renewed within its duration.
+func (h *Heartbeat) Beats() bool {
+	return time.Since(time.Unix(h.renewed.Load(), 0)) < leaseDuration
 }
 
 // Start implements manager.Runnable.
@@ -51,5 +59,6 @@ func (h *Heartbeat) renew(ctx context.Context) error {
 	if err := h.Client.Apply(ctx, lease, client.FieldOwner(api.AgentFieldOwner), client.ForceOwnership); err != nil {
 		return fmt.Errorf("renew Lease %s/%s: %w", api.SystemNamespace, api.LeaseName(h.Node), err)
 	}
+	h.renewed.Store(time.Now().Unix())
 	return nil
 }

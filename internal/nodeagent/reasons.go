@@ -18,7 +18,7 @@ var reasonsOfErrors = []struct {
 	err    error
 	reason string
 }{
-	{localizer.ErrCorrupt, api.ReasonLayerCorrupt},
+	{localizer.ErrCorrupt, api.ReasonImageCorrupt},
 	{localizer.ErrDiskFull, api.ReasonDiskFull},
 	{imagestore.ErrUnverifiable, api.ReasonLayerInvalid},
 	{imagestore.ErrUnavailable, api.ReasonStoreUnavailable},

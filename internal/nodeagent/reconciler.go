@@ -20,6 +20,7 @@ import (
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/internal/engine"
+	"github.com/stormcell/stormcell/internal/manifest"
 	"github.com/stormcell/stormcell/internal/worker"
 )
 
@@ -42,6 +43,7 @@ const parallelReconciles = 4
 // Engine is what the reconciler needs of an engine.Engine.
 type Engine interface {
 	Ensure(w worker.Spec, past engine.Past)
+	Purge(w worker.Spec, past engine.Past)
 	Remove(uid string)
 	Forget(uid string)
 	State(uid string) (engine.State, bool)
@@ -56,6 +58,8 @@ type Reconciler struct {
 	Engine Engine
 	// Node is the name of this node.
 	Node string
+	// Heartbeat tells whether the manager knows that this agent lives.
+	Heartbeat *Heartbeat
 	// Changes feeds the engine's changes to the controller.
 	Changes *Changes
 
@@ -88,7 +92,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	switch {
 	case !w.DeletionTimestamp.IsZero():
-		r.Engine.Remove(string(w.UID))
+		// Whatever this node remembers of it: it may have been rebooted.
+		r.Engine.Purge(specOf(w, manifest.Image{}), pastOf(w))
 	case refused(w):
 		r.withdraw(w)
 	case admitted(w):
@@ -131,11 +136,11 @@ func saidOf(w *api.StormWorker, status metav1.ConditionStatus) bool {
 
 // withdraw gives up a launch that the manager has come to refuse. Once nothing
 // of it is left it is forgotten, so that it can begin again if it is admitted.
-// A worker that runs is not the manager's to refuse any more.
+// A worker that runs, or has run to its end, is not the manager's to refuse.
 func (r *Reconciler) withdraw(w *api.StormWorker) {
 	uid := string(w.UID)
 	switch s, known := r.Engine.State(uid); {
-	case !known, s.Phase == engine.Running:
+	case !known, s.Phase == engine.Running, s.Phase == engine.Ended:
 	case s.Phase == engine.Removed:
 		r.Engine.Forget(uid)
 	default:
@@ -148,8 +153,12 @@ func (r *Reconciler) withdraw(w *api.StormWorker) {
 func (r *Reconciler) report(ctx context.Context, w *api.StormWorker) (ctrl.Result, error) {
 	state, known := r.Engine.State(string(w.UID))
 	switch {
-	case r.behind(w), !known && w.DeletionTimestamp.IsZero() && !spoken(w):
+	case r.behind(w), !known && !spoken(w):
 		return ctrl.Result{}, nil // a look is due soon; or it is the manager's yet
+	case lost(w) && !r.Heartbeat.Beats():
+		// The manager has no news of this node: to contradict it would start
+		// a quarrel, until the Lease is renewed again.
+		return ctrl.Result{RequeueAfter: leaseRenewal}, nil
 	case !known:
 		state = engine.State{Phase: engine.Removed, ContainerID: w.ContainerID()}
 	case passing(state.Phase) && time.Since(state.Since) < passingDelay:
@@ -169,6 +178,12 @@ func (r *Reconciler) report(ctx context.Context, w *api.StormWorker) (ctrl.Resul
 // spoken tells whether an agent has reported on w before.
 func spoken(w *api.StormWorker) bool {
 	return meta.FindStatusCondition(w.Status.Conditions, api.WorkerLocalized) != nil
+}
+
+// lost tells whether the manager has given up this node.
+func lost(w *api.StormWorker) bool {
+	c := meta.FindStatusCondition(w.Status.Conditions, api.WorkerReady)
+	return c != nil && c.Reason == api.ReasonNodeLost
 }
 
 func passing(p engine.Phase) bool {

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -50,6 +51,16 @@ func (n *node) Ensure(w worker.Spec, _ engine.Past) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.ensured[w.UID] = w
+}
+
+func (n *node) Purge(w worker.Spec, _ engine.Past) {
+	if _, known := n.State(w.UID); known {
+		n.Remove(w.UID)
+		return
+	}
+	n.mu.Lock()
+	n.states[w.UID] = engine.State{Namespace: w.Namespace, Name: w.Name, UID: w.UID, ContainerID: w.ContainerID(), Phase: engine.Removed}
+	n.mu.Unlock()
 }
 
 func (n *node) Remove(uid string) {
@@ -124,13 +135,15 @@ func begin(t *testing.T, name string) (*node, client.Client) {
 		t.Fatal(err)
 	}
 	n := &node{changes: new(nodeagent.Changes), ensured: map[string]worker.Spec{}, states: map[string]engine.State{}}
+	heartbeat := &nodeagent.Heartbeat{Client: mgr.GetClient(), Node: name}
 	r := &nodeagent.Reconciler{
-		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Engine: n, Node: name, Changes: n.changes,
+		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Engine: n, Node: name,
+		Heartbeat: heartbeat, Changes: n.changes,
 	}
 	if err := r.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
-	if err := mgr.Add(&nodeagent.Heartbeat{Client: mgr.GetClient(), Node: name}); err != nil {
+	if err := mgr.Add(heartbeat); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -165,10 +178,24 @@ func bind(t *testing.T, c client.Client, name, node string, port int32) *api.Sto
 // admit says that the manager admits the worker's generation.
 func admit(t *testing.T, c client.Client, w *api.StormWorker) {
 	t.Helper()
-	meta.SetStatusCondition(&w.Status.Conditions, metav1.Condition{
-		Type: api.WorkerAdmitted, Status: metav1.ConditionTrue, Reason: api.ReasonAdmitted, ObservedGeneration: w.Generation,
+	say(t, c, w, metav1.ConditionTrue, api.ReasonAdmitted)
+}
+
+// say sets Admitted as the manager does: on the latest version.
+func say(t *testing.T, c client.Client, w *api.StormWorker, status metav1.ConditionStatus, reason string) {
+	t.Helper()
+	said := w.Status
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(w), w); err != nil {
+			return err
+		}
+		w.Status.NodeName, w.Status.Image = said.NodeName, said.Image
+		meta.SetStatusCondition(&w.Status.Conditions, metav1.Condition{
+			Type: api.WorkerAdmitted, Status: status, Reason: reason, ObservedGeneration: w.Generation,
+		})
+		return c.Status().Update(t.Context(), w)
 	})
-	if err := c.Status().Update(t.Context(), w); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 }
@@ -208,6 +235,15 @@ func TestLifeOfAWorker(t *testing.T) {
 	w := bind(t, c, "life", "life", 6700)
 
 	g.Eventually(func() bool { _, ok := n.spec(w); return ok }).Should(BeTrue(), "the engine is told of the worker")
+	for _, done := range []int64{5, 7} {
+		n.is(w, engine.State{Phase: engine.Localizing, LocalizedBytes: done, TotalBytes: 10})
+		g.Eventually(func() int64 {
+			if reason(t, c, w); w.Status.Localization == nil {
+				return 0
+			}
+			return w.Status.Localization.Bytes
+		}).Should(Equal(done), "progress shows in bytes")
+	}
 	n.is(w, engine.State{Phase: engine.Running, PID: 42, StartedAt: time.Now(), Localized: true, Mounted: true})
 	g.Eventually(func() string { return reason(t, c, w) }).Should(Equal(api.ReasonRunning))
 	g.Expect(w.Status.PID).To(BeEquivalentTo(42))
@@ -330,10 +366,7 @@ func TestRefusedLater(t *testing.T) {
 	n.is(w, engine.State{Phase: engine.BackOff, RetryAt: time.Now()})
 	g.Eventually(func() string { return reason(t, c, w) }).Should(Equal(api.ReasonCrashLoopBackOff))
 
-	meta.SetStatusCondition(&w.Status.Conditions, metav1.Condition{
-		Type: api.WorkerAdmitted, Status: metav1.ConditionFalse, Reason: api.ReasonImageNotAllowed, ObservedGeneration: w.Generation,
-	})
-	g.Expect(c.Status().Update(t.Context(), w)).To(Succeed())
+	say(t, c, w, metav1.ConditionFalse, api.ReasonImageNotAllowed)
 	g.Eventually(func() bool { return n.wasRemoved(w) }).Should(BeTrue(), "the engine is told to give it up")
 	n.is(w, engine.State{Phase: engine.Removed})
 	g.Eventually(func() string { return reason(t, c, w) }).Should(Equal(api.ReasonImageNotAllowed), "the manager's word is what is shown")

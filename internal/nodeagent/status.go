@@ -86,16 +86,23 @@ func exitOf(e *container.Exit) *api.WorkerExit {
 // conditionsOf tells the state as conditions, Ready last.
 func conditionsOf(w *api.StormWorker, s engine.State) []metav1.Condition {
 	reason, message := story(s)
-	if refused(w) && w.DeletionTimestamp.IsZero() && s.Phase != engine.Running {
+	if refused(w) && w.DeletionTimestamp.IsZero() && s.Phase != engine.Running && s.Phase != engine.Ended {
 		verdict := meta.FindStatusCondition(w.Status.Conditions, api.WorkerAdmitted)
 		reason, message = verdict.Reason, verdict.Message
 	}
 	return []metav1.Condition{
-		condition(api.WorkerLocalized, s.Localized, api.ReasonLocalized, "every layer is on the node, verified", reason, message),
+		condition(api.WorkerLocalized, s.Localized, api.ReasonLocalized, localizedStory(s), reason, message),
 		condition(api.WorkerMounted, s.Mounted, api.ReasonMounted, "the layers are mounted and stacked", reason, message),
 		condition(api.WorkerRunning, s.Phase == engine.Running, api.ReasonRunning, message, reason, message),
 		condition(api.WorkerReady, s.Phase == engine.Running, api.ReasonRunning, message, reason, message),
 	}
+}
+
+func localizedStory(s engine.State) string {
+	if s.Unverified == 0 {
+		return "every layer is on the node, verified"
+	}
+	return fmt.Sprintf("every layer is on the node; %d could not be verified, since the store has no identity for them (stormcell.image.verify)", s.Unverified)
 }
 
 func condition(t string, is bool, trueReason, trueMessage, reason, message string) metav1.Condition {
@@ -111,7 +118,7 @@ func story(s engine.State) (reason, message string) {
 	case engine.Waiting:
 		return api.ReasonPortInUse, fmt.Sprintf("waits until StormWorker %s, which has its port or its id on this node, is gone", s.Blocker)
 	case engine.Localizing:
-		return api.ReasonLocalizing, "the image is being brought to the node"
+		return api.ReasonLocalizing, fmt.Sprintf("the image is being brought to the node: %d of %d MB", s.LocalizedBytes/1e6, s.TotalBytes/1e6)
 	case engine.Mounting, engine.Starting:
 		return api.ReasonStarting, "the image is here, the container is being made"
 	case engine.Running:

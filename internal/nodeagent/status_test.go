@@ -33,11 +33,11 @@ func TestReadyTellsTheStory(t *testing.T) {
 		message string // a part of it
 	}{
 		{"waits", engine.State{Phase: engine.Waiting, Blocker: "a/b"}, "False", api.ReasonPortInUse, "StormWorker a/b"},
-		{"localizing", engine.State{Phase: engine.Localizing}, "False", api.ReasonLocalizing, "brought to the node"},
+		{"localizing", engine.State{Phase: engine.Localizing, LocalizedBytes: 5e6, TotalBytes: 12e6}, "False", api.ReasonLocalizing, "5 of 12 MB"},
 		{"starting", engine.State{Phase: engine.Starting}, "False", api.ReasonStarting, "being made"},
 		{"running", engine.State{Phase: engine.Running, ContainerID: "1-x"}, "True", api.ReasonRunning, "container 1-x runs"},
 		{"user refused", failed(engine.StepPrepare, hostuser.ErrRefused), "False", api.ReasonUserRefused, "00:01:00 UTC"},
-		{"corrupt layer", failed(engine.StepLocalize, localizer.ErrCorrupt), "False", api.ReasonLayerCorrupt, "tried again"},
+		{"corrupt layer", failed(engine.StepLocalize, localizer.ErrCorrupt), "False", api.ReasonImageCorrupt, "tried again"},
 		{"disk full", failed(engine.StepLocalize, localizer.ErrDiskFull), "False", api.ReasonDiskFull, "tried again"},
 		{"other fetch", failed(engine.StepLocalize, errors.New("x")), "False", api.ReasonLocalizeFailed, "localize: x"},
 		{"mount", failed(engine.StepMount, errors.New("x")), "False", api.ReasonMountFailed, "mount: x"},
@@ -65,6 +65,15 @@ func TestReadyTellsTheStory(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestLayersThatNobodyCanVerifyAreTold(t *testing.T) {
+	for unverified, want := range map[int]string{0: "verified", 2: "2 could not be verified"} {
+		s := statusOf(&api.StormWorker{}, engine.State{Phase: engine.Running, Localized: true, Unverified: unverified}, time.Unix(0, 0))
+		if c := meta.FindStatusCondition(s.Conditions, api.WorkerLocalized); !strings.Contains(c.Message, want) {
+			t.Errorf("%d unverified: %q", unverified, c.Message)
+		}
 	}
 }
 

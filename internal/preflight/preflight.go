@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -161,20 +162,23 @@ func cgroups(root string) []Problem {
 	return []Problem{{fmt.Sprintf("cgroup controllers %s are not at %s", strings.Join(missing, ", "), root), cure}}
 }
 
-// controllers are those that either version of cgroups has at root.
+// controllers are those that either version of cgroups has at root; version 2
+// alone has a file there that lists them.
 func controllers(root string) (map[string]bool, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(root, &st); err != nil {
+	if _, err := os.Stat(root); err != nil {
 		return nil, err
 	}
 	have := map[string]bool{}
-	if st.Type == unix.CGROUP2_SUPER_MAGIC {
-		content, err := os.ReadFile(root + "/cgroup.controllers")
+	content, err := os.ReadFile(root + "/cgroup.controllers")
+	switch {
+	case err == nil:
 		have["devices"] = true // by a program in the kernel, not by a controller
 		for name := range strings.FieldsSeq(string(content)) {
 			have[name] = true
 		}
-		return have, err
+		return have, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
 	}
 	for _, name := range []string{"cpu", "memory", "pids", "devices"} {
 		_, err := os.Stat(root + "/" + name + "/cgroup.procs")

@@ -42,6 +42,43 @@ func TestEverythingMissingIsSaidAtOnce(t *testing.T) {
 	}
 }
 
+func TestCgroups(t *testing.T) {
+	tests := []struct {
+		name  string
+		files map[string]string
+		want  string // what the problem says, empty for none
+	}{
+		{"version 2", map[string]string{"cgroup.controllers": "cpuset cpu io memory hugetlb pids rdma misc\n"}, ""},
+		{"version 2 without memory", map[string]string{"cgroup.controllers": "cpuset cpu io pids\n"}, "controllers memory are not"},
+		{"version 2 beside version 1", map[string]string{"cgroup.controllers": "\n"}, "controllers cpu, memory, pids are not"},
+		{"version 1", map[string]string{
+			"cpu/cgroup.procs": "", "memory/cgroup.procs": "", "pids/cgroup.procs": "", "devices/cgroup.procs": "", "unified/cgroup.controllers": "\n",
+		}, ""},
+		{"version 1 without devices", map[string]string{"cpu/cgroup.procs": "", "memory/cgroup.procs": "", "pids/cgroup.procs": ""}, "controllers devices are not"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			root := t.TempDir()
+			for name, content := range tt.files {
+				path := filepath.Join(root, name)
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got := cgroups(root)
+			if (tt.want == "") != (len(got) == 0) || len(got) > 0 && !strings.Contains(got[0].What, tt.want) {
+				t.Errorf("got %v, want %q", got, tt.want)
+			}
+		})
+	}
+	if got := cgroups(filepath.Join(t.TempDir(), "absent")); len(got) != 1 || !strings.Contains(got[0].What, "no cgroups at") {
+		t.Errorf("without a root: %v", got)
+	}
+}
+
 func TestRuncFlaws(t *testing.T) {
 	const old, masked = "2024-21626", "2025-31133"
 	tests := []struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,13 +30,28 @@ func (h hierarchy) has(controller string) bool { return slices.Contains(h.contro
 
 // findHierarchies lists what is mounted at and below root.
 func findHierarchies(root string) ([]hierarchy, error) {
-	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
-		inside := m.Mountpoint == root || strings.HasPrefix(m.Mountpoint, strings.TrimSuffix(root, "/")+"/")
-		return !inside || m.FSType != "cgroup" && m.FSType != "cgroup2", false
-	})
+	table, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return nil, fmt.Errorf("read mounts: %w", err)
 	}
+	defer table.Close()
+	found, err := parseHierarchies(table, root)
+	if err != nil {
+		return nil, fmt.Errorf("read mounts: %w", err)
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("no cgroups are mounted below %s (storm.oci.cgroup.root)", root)
+	}
+	return found, nil
+}
+
+// parseHierarchies finds them in a table like /proc/self/mountinfo.
+func parseHierarchies(table io.Reader, root string) ([]hierarchy, error) {
+	root = filepath.Clean(root)
+	mounts, err := mountinfo.GetMountsFromReader(table, func(m *mountinfo.Info) (skip, stop bool) {
+		inside := m.Mountpoint == root || strings.HasPrefix(m.Mountpoint, strings.TrimSuffix(root, "/")+"/")
+		return !inside || m.FSType != "cgroup" && m.FSType != "cgroup2", false
+	})
 	var found []hierarchy
 	for _, m := range mounts {
 		h := hierarchy{mount: m.Mountpoint}
@@ -44,10 +60,7 @@ func findHierarchies(root string) ([]hierarchy, error) {
 		}
 		found = append(found, h)
 	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("no cgroups are mounted below %s (storm.oci.cgroup.root)", root)
-	}
-	return found, nil
+	return found, err
 }
 
 // containerGroup is the cgroup of container id, which runc makes.

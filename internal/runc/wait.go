@@ -122,8 +122,11 @@ func (r *Runtime) Signal(ctx context.Context, id string, sig syscall.Signal, all
 		return err
 	}
 	defer h.close()
+	err = h.signal(sig)
 	if all {
-		return r.signalGroup(containerGroup(id), sig)
+		// Beside the first process, which is reached even if its cgroup is not
+		// where this runtime looks for it.
+		err = errors.Join(err, r.signalGroup(containerGroup(id), sig))
 	}
-	return h.signal(sig)
+	return err
 }

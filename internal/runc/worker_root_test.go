@@ -82,7 +82,11 @@ func (c *cell) remove() {
 	if err := errors.Join(c.runtime.Delete(ctx, c.spec.ContainerID()), c.bundles.Remove(ctx, c.spec)); err != nil {
 		c.t.Error(err)
 	}
-	groups, err := filepath.Glob("/sys/fs/cgroup/*" + c.parent)
+	pattern := "/sys/fs/cgroup/*" + c.parent
+	if unified() {
+		pattern = "/sys/fs/cgroup" + c.parent
+	}
+	groups, err := filepath.Glob(pattern)
 	if err != nil || len(groups) == 0 {
 		c.t.Errorf("the cgroup's parent: %v, %v", groups, err)
 	}
@@ -91,6 +95,13 @@ func (c *cell) remove() {
 			c.t.Errorf("cgroup: %v", err)
 		}
 	}
+}
+
+// unified is true if this machine has version 2 of cgroups, and not version 1
+// with or without an empty tree of version 2 beside it.
+func unified() bool {
+	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+	return err == nil
 }
 
 // copyPrograms makes a root file system of programs and their libraries.
@@ -162,9 +173,10 @@ func TestWorkerInside(t *testing.T) {
 		echo "cgroup=$(cat /proc/self/cgroup)"
 		echo "oom=$(cat /proc/self/oom_score_adj)"
 		echo "files=$(ulimit -n) core=$(ulimit -c)"
-		echo "pids=$(cat /sys/fs/cgroup/pids/pids.max)"
-		echo "cpu=$(cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us)"
-		echo "memory=$(cat /sys/fs/cgroup/memory/memory.limit_in_bytes) $(cat /sys/fs/cgroup/memory/memory.memsw.limit_in_bytes)"
+		for f in pids/pids.max cpu/cpu.cfs_quota_us memory/memory.limit_in_bytes memory/memory.memsw.limit_in_bytes \
+			pids.max cpu.max memory.max memory.swap.max; do
+			[[ ! -e /sys/fs/cgroup/$f ]] || echo "limit $f=$(cat /sys/fs/cgroup/$f)"
+		done
 		echo null > /dev/null && echo "null=ok"
 		exit 7`,
 		func(c *cell) {
@@ -174,14 +186,24 @@ func TestWorkerInside(t *testing.T) {
 	if code != 7 {
 		t.Errorf("exit code %d", code)
 	}
+	limits := []string{
+		"memory:/\n", "limit pids/pids.max=16384", "limit cpu/cpu.cfs_quota_us=140000",
+		"limit memory/memory.limit_in_bytes=268435456", "limit memory/memory.memsw.limit_in_bytes=268435456",
+	}
+	if unified() {
+		limits = []string{
+			"cgroup=0::/\n", "limit pids.max=16384", "limit cpu.max=140000 100000",
+			"limit memory.max=268435456", "limit memory.swap.max=0",
+		}
+	}
 	w := ocispec.PathsOf(c.policy.Node, c.spec).Worker
-	for _, want := range []string{
+	for _, want := range append(limits,
 		"Uid:\t54321\t54321\t54321\t54321", "Gid:\t54322\t54322\t54322\t54322", "Groups:\t54323",
 		"CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000",
 		"CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1",
-		"pwd=" + w + " twice=worker's umask=0027 pid=1",
-		"memory:/\n", "oom=200", "core=0", "pids=16384", "cpu=140000", "memory=268435456 268435456", "null=ok",
-	} {
+		"pwd="+w+" twice=worker's umask=0027 pid=1",
+		"oom=200", "core=0", "null=ok",
+	) {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not in what the worker says", want)
 		}
@@ -196,8 +218,8 @@ func TestWorkerCannotEscape(t *testing.T) {
 	escapes := map[string]string{
 		"write to the root":              `echo x > /planted`,
 		"write to a host's file":         `echo x >> /etc/hosts`,
-		"write to the host's cgroups":    `echo 1 > /sys/fs/cgroup/memory/memory.limit_in_bytes`,
-		"see the host's cgroups":         `[[ -e /sys/fs/cgroup/memory` + "/PARENT" + ` ]]`,
+		"write to the host's cgroups":    `echo 1 > /sys/fs/cgroup/memory/memory.limit_in_bytes || echo 1 > /sys/fs/cgroup/memory.max`,
+		"see the host's cgroups":         `[[ -e /sys/fs/cgroup/memoryPARENT || -e /sys/fs/cgroupPARENT ]]`,
 		"see processes of the host":      `for p in /proc/[0-9]*; do [[ $p == /proc/1 || $p == /proc/$$ || ! -e $p/cmdline ]] || exit 0; done; false`,
 		"mount":                          `mount -t tmpfs none /tmp`,
 		"a user namespace with mounts":   `unshare -m true`,

@@ -68,7 +68,7 @@ var keys = []key{
 	},
 	{
 		keyStore, "URL", "required", byBoth,
-		"Root of the image store: `hdfs://host:port/path`, `hdfs://nameservice/path` or `file:///path`.",
+		"Root of the image store: `file:///path`; `hdfs://host:port/path` and `hdfs://nameservice/path` are accepted, and not read yet.",
 		text(func(d *draft) *string { return &d.Store.URL }),
 	},
 	{
@@ -93,12 +93,12 @@ var keys = []key{
 	},
 	{
 		keyPrincipal, "string", "`" + keyBlobPrincipal + "`", byBoth,
-		"Kerberos principal for a secure HDFS; `_HOST` in it stands for the host's name. Set it together with the keytab.",
+		"Kerberos principal for a secure HDFS; `_HOST` in it stands for the host's name. Set it together with the keytab. Not used yet.",
 		text(func(d *draft) *string { return &d.Store.Principal }),
 	},
 	{
 		keyKeytab, "path", "`" + keyBlobKeytab + "`", byBoth,
-		"Keytab of that principal.",
+		"Keytab of that principal. Not used yet.",
 		absolute(func(d *draft) *string { return &d.Store.Keytab }),
 	},
 	{

@@ -147,15 +147,15 @@ var launcherKeys = []launcherKey{
 		launcherPath(func(l *Launcher) *string { return &l.RunRoot }),
 	},
 	{
-		"worker.profiler.script.path", "path", "none", "The profiler script, as it is called inside of the container.",
+		"worker.profiler.script.path", "path", "none", "The profiler script, as it is called inside of the container. Not used yet.",
 		launcherPath(func(l *Launcher) *string { return &l.ProfilerScript }),
 	},
 	{
-		"docker.binary", "path", "`/usr/bin/docker`", "The docker program.",
+		"docker.binary", "path", "`/usr/bin/docker`", "The docker program. Not used yet.",
 		launcherPath(func(l *Launcher) *string { return &l.Docker }),
 	},
 	{
-		"nsenter.binary", "path", "`/usr/bin/nsenter`", "The nsenter program.",
+		"nsenter.binary", "path", "`/usr/bin/nsenter`", "The nsenter program. Not used yet.",
 		launcherPath(func(l *Launcher) *string { return &l.Nsenter }),
 	},
 }

@@ -46,6 +46,9 @@ type cost struct {
 	size int64         // of the squashfs file, in bytes
 }
 
+// cores is how many cores were busy in the mean.
+func (c cost) cores() float64 { return c.cpu.Seconds() / c.wall.Seconds() }
+
 func (c *conversion) measure(ctx context.Context, log io.Writer) (figure, error) {
 	dir, err := os.MkdirTemp("", "stormcell-bench-")
 	if err != nil {
@@ -79,6 +82,7 @@ func (c *conversion) measure(ctx context.Context, log io.Writer) (figure, error)
 			fmt.Sprintf("a layer of %.2f GB in %d files (%.2f GB as tar.gz), until it is in a file:// store; the peer is tar -x, then mksquashfs", gb(l.unpacked), l.files, gb(l.size)),
 			fmt.Sprintf("file size: ours %.1f MB, peer %.1f MB (%.3f)", float64(ours.size)/1e6, float64(peer.size)/1e6, float64(ours.size)/float64(peer.size)),
 			fmt.Sprintf("CPU time: ours %.1f s, peer %.1f s (%.2f times less)", ours.cpu.Seconds(), peer.cpu.Seconds(), peer.cpu.Seconds()/ours.cpu.Seconds()),
+			fmt.Sprintf("cores busy, CPU time / wall time: ours %.2f, peer %.2f", ours.cores(), peer.cores()),
 		},
 	}, nil
 }

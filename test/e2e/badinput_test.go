@@ -89,7 +89,7 @@ func TestDamagedLayers(t *testing.T) {
 	emptyCache(t)
 	put(altered)
 	w := apply(t, aWorker("altered"))
-	c := waitFor(t, w, api.ReasonLayerCorrupt)
+	c := waitFor(t, w, api.ReasonImageCorrupt)
 	g.Expect(c.Message).To(ContainSubstring("sha256:"))
 	put(whole)
 	waitFor(t, w, api.ReasonRunning)
@@ -98,7 +98,7 @@ func TestDamagedLayers(t *testing.T) {
 	put(whole[:len(whole)/2])
 	emptyCache(t)
 	truncated := apply(t, aWorker("truncated"))
-	g.Eventually(func() string { return ready(t, truncated).Reason }).Should(BeElementOf(api.ReasonLayerCorrupt, api.ReasonImageNotResolved))
+	g.Eventually(func() string { return ready(t, truncated).Reason }).Should(BeElementOf(api.ReasonImageCorrupt, api.ReasonImageNotResolved))
 	put(whole)
 	waitFor(t, truncated, api.ReasonRunning)
 }

@@ -36,17 +36,29 @@ func TestWorkerRunsConfinedAndLeavesNothing(t *testing.T) {
 		ContainSubstring(`says it's "quoted" $HOME`),
 		ContainSubstring("Read-only file system"),
 	))
-	cgroups, err := filepath.Glob("/sys/fs/cgroup/*" + s.CgroupParent() + "/" + w.ContainerID())
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(cgroups).NotTo(BeEmpty())
-	quota, err := os.ReadFile("/sys/fs/cgroup/cpu" + s.CgroupParent() + "/" + w.ContainerID() + "/cpu.cfs_quota_us")
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(strings.TrimSpace(string(quota))).To(Equal("150000"))
+	g.Expect(cpuLimits(t, w)).To(Or(Equal([]string{"cpu.cfs_quota_us 150000"}), Equal([]string{"cpu.max 150000 100000"})))
 
 	begin := time.Now()
 	remove(t, w)
 	t.Logf("deleted in %v, grace period 1 s", time.Since(begin))
 	g.Expect(s.Leftovers()).To(BeEmpty())
+}
+
+// cpuLimits reads the file of either version of cgroups that limits a worker's
+// CPU time; only one of them is there.
+func cpuLimits(t *testing.T, w *api.StormWorker) (limits []string) {
+	t.Helper()
+	g := expect(t)
+	for _, file := range []string{"cpu.cfs_quota_us", "cpu.max"} {
+		found, err := s.CgroupDirs(filepath.Join(w.ContainerID(), file))
+		g.Expect(err).NotTo(HaveOccurred())
+		for _, f := range found {
+			content, err := os.ReadFile(f)
+			g.Expect(err).NotTo(HaveOccurred())
+			limits = append(limits, file+" "+strings.TrimSpace(string(content)))
+		}
+	}
+	return limits
 }
 
 func TestRestartPolicies(t *testing.T) {

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,8 +26,14 @@ func (s *Stack) Leftovers() []string {
 			left = append(left, "loop device of "+strings.TrimSpace(string(file)))
 		}
 	}
+	cgroups, err := s.CgroupDirs("*-*-*-*-*")
+	if err != nil {
+		left = append(left, "cgroups: "+err.Error())
+	}
+	for _, c := range cgroups {
+		left = append(left, "cgroup "+c)
+	}
 	for what, pattern := range map[string]string{
-		"cgroup":    "/sys/fs/cgroup/*" + s.CgroupParent() + "/*-*-*-*-*",
 		"directory": s.Path("run", "workers", "*"),
 		"worker":    s.Path("storm", "workers", "*"),
 		"user file": s.Path("storm", "workers-users", "*"),
@@ -40,6 +47,25 @@ func (s *Stack) Leftovers() []string {
 		}
 	}
 	return append(left, s.processes()...)
+}
+
+// CgroupDirs lists the cgroups below the stack's parent whose names match a
+// pattern, in every hierarchy that is mounted: version 1 has many, version 2
+// has one. The pattern "" matches the parent itself.
+func (s *Stack) CgroupDirs(pattern string) ([]string, error) {
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter("/sys/fs/cgroup"))
+	if err != nil {
+		return nil, fmt.Errorf("read mounts: %w", err)
+	}
+	var dirs []string
+	for _, m := range mounts {
+		found, err := filepath.Glob(filepath.Join(m.Mountpoint, s.CgroupParent(), pattern))
+		if err != nil {
+			return nil, fmt.Errorf("cgroups that match %q: %w", pattern, err)
+		}
+		dirs = append(dirs, found...)
+	}
+	return dirs, nil
 }
 
 // processes lists the processes that name the stack's directory in their

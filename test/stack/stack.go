@@ -224,13 +224,17 @@ func stop(c *exec.Cmd, sig syscall.Signal) error {
 }
 
 // removeCgroups removes the parent cgroups, which outlive workers.
-func (s *Stack) removeCgroups() {
-	for _, pattern := range []string{"/*", ""} {
-		dirs, _ := filepath.Glob("/sys/fs/cgroup/*" + s.CgroupParent() + pattern)
+func (s *Stack) removeCgroups() error {
+	for _, pattern := range []string{"*", ""} {
+		dirs, err := s.CgroupDirs(pattern)
+		if err != nil {
+			return err
+		}
 		for _, d := range dirs {
 			_ = os.Remove(d) // one that is in use is among the leftovers
 		}
 	}
+	return nil
 }
 
 // Stop ends every part and deletes the stack's files. Workers must be gone.
@@ -239,7 +243,7 @@ func (s *Stack) Stop() error {
 	if s.cluster != nil {
 		err = errors.Join(err, s.cluster.Stop())
 	}
-	s.removeCgroups()
+	err = errors.Join(err, s.removeCgroups())
 	if left := s.Leftovers(); len(left) > 0 {
 		return errors.Join(err, fmt.Errorf("%s is kept, since there is left: %s", s.Dir, strings.Join(left, ", ")))
 	}

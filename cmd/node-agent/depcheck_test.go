@@ -1,0 +1,28 @@
+package main
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestDependencies checks that the node-agent, which is root, carries nothing
+// of what makes images or decides for the cluster.
+func TestDependencies(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dep := range strings.FieldsSeq(string(out)) {
+		for _, no := range []string{
+			"github.com/google/go-containerregistry",
+			"github.com/stormcell/stormcell/controllers",
+			"github.com/stormcell/stormcell/internal/convert",
+			"github.com/stormcell/stormcell/internal/imagetags",
+		} {
+			if dep == no || strings.HasPrefix(dep, no+"/") {
+				t.Errorf("the node-agent depends on %s", dep)
+			}
+		}
+	}
+}
