@@ -7,21 +7,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/controllers"
 	"github.com/stormcell/stormcell/internal/stormconf"
 )
@@ -29,14 +23,7 @@ import (
 // version is set by the linker.
 var version = "unknown"
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "manager:", err)
-		os.Exit(1)
-	}
-}
+func main() { daemon.Main(command()) }
 
 func command() *cobra.Command {
 	o := new(options)
@@ -60,7 +47,7 @@ nodes whose agent is silent. It needs no root. Several may run: one works.`,
 			if err := o.complete(); err != nil {
 				return err
 			}
-			log, err := o.logger()
+			log, err := o.Logger()
 			if err != nil {
 				return err
 			}
@@ -74,12 +61,12 @@ nodes whose agent is silent. It needs no root. Several may run: one works.`,
 // run works until ctx ends or leadership is lost.
 func run(ctx context.Context, o *options, log *slog.Logger) error {
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
-	conf, notes, err := stormconf.Load(o.config)
-	tell(log, notes)
+	conf, notes, err := stormconf.Load(o.Config)
+	daemon.Tell(log, notes)
 	if err != nil {
 		return err
 	}
-	watcher := watch(o.config, conf, log)
+	watcher := watch(o.Config, conf, log)
 	resolver := &images{current: watcher.Current, log: log}
 	if _, err := resolver.follow(); err != nil {
 		return err // at once, rather than on every image
@@ -119,20 +106,14 @@ func watch(path string, conf *stormconf.Config, log *slog.Logger) *stormconf.Wat
 	return stormconf.NewWatcher(path, conf, stormconf.WatchOptions{
 		Reloaded: func(_ *stormconf.Config, notes []string) {
 			log.Info("configuration reloaded", "file", path)
-			tell(log, notes)
+			daemon.Tell(log, notes)
 		},
 		Failed: func(err error) { log.Error("configuration", "error", err) },
 	})
 }
 
-func tell(log *slog.Logger, notes []string) {
-	for _, n := range notes {
-		log.Info("configuration", "note", n)
-	}
-}
-
 func newManager(o *options) (ctrl.Manager, error) {
-	conf, err := clientConfig(o)
+	conf, err := o.Client(api.ManagerFieldOwner+"/"+version, o.qps, o.burst)
 	if err != nil {
 		return nil, err
 	}
@@ -142,35 +123,13 @@ func newManager(o *options) (ctrl.Manager, error) {
 	}
 	mgr, err := ctrl.NewManager(conf, ctrl.Options{
 		Scheme: scheme, Cache: controllers.CacheOptions(),
-		HealthProbeBindAddress: o.healthAddress,
-		Metrics:                server.Options{BindAddress: o.metricsAddress},
+		HealthProbeBindAddress: o.HealthAddress,
+		Metrics:                server.Options{BindAddress: o.MetricsAddress},
 		LeaderElection:         o.leaderElect, LeaderElectionID: api.ManagerFieldOwner,
 		LeaderElectionNamespace: api.SystemNamespace, LeaderElectionReleaseOnCancel: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)
 	}
-	if err := mgr.AddHealthzCheck("alive", healthz.Ping); err != nil {
-		return nil, fmt.Errorf("set up probes: %w", err)
-	}
-	synced := func(req *http.Request) error {
-		if !mgr.GetCache().WaitForCacheSync(req.Context()) {
-			return fmt.Errorf("the cluster's objects are not known yet")
-		}
-		return nil
-	}
-	if err := mgr.AddReadyzCheck("objects", synced); err != nil {
-		return nil, fmt.Errorf("set up probes: %w", err)
-	}
-	return mgr, nil
-}
-
-func clientConfig(o *options) (*rest.Config, error) {
-	conf, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
-	if err != nil {
-		return nil, fmt.Errorf("reach the API server (--kubeconfig %q): %w", o.kubeconfig, err)
-	}
-	conf.UserAgent = api.ManagerFieldOwner + "/" + version
-	conf.QPS, conf.Burst = o.qps, o.burst
-	return conf, nil
+	return mgr, daemon.AddProbes(mgr)
 }

@@ -30,15 +30,15 @@ const patience = 30 * time.Second
 
 var (
 	testCluster *cluster.Cluster
-	// daemon has the rights of the manager's role and no others.
-	daemon *envtest.AuthenticatedUser
+	// identity has the rights of the manager's role and no others.
+	identity *envtest.AuthenticatedUser
 )
 
 func TestMain(m *testing.M) {
 	os.Exit(cluster.Main(m, func(c *cluster.Cluster) {
 		testCluster = c
 		var err error
-		if daemon, err = c.Daemon(context.Background(), api.ManagerFieldOwner, "manager_role.yaml"); err != nil {
+		if identity, err = c.Daemon(context.Background(), api.ManagerFieldOwner, "manager_role.yaml"); err != nil {
 			panic(err)
 		}
 	}))
@@ -172,7 +172,7 @@ func write(t *testing.T, name, content string) {
 
 func kubeconfig(t *testing.T) string {
 	t.Helper()
-	name, err := cluster.WriteKubeconfig(daemon, t.TempDir())
+	name, err := cluster.WriteKubeconfig(identity, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

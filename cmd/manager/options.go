@@ -2,39 +2,28 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
-	"os"
 	"time"
 
 	"github.com/spf13/pflag"
 
-	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/cmd/internal/daemon"
 )
 
 // options are the command line of a manager.
 type options struct {
-	config              string
-	kubeconfig          string
-	qps                 float32
-	burst               int
-	leaderElect         bool
-	leaseDuration       time.Duration
-	healthAddress       string
-	metricsAddress      string
-	logLevel, logFormat string
+	daemon.Options
+	qps           float32
+	burst         int
+	leaderElect   bool
+	leaseDuration time.Duration
 }
 
 func (o *options) register(f *pflag.FlagSet) {
-	f.StringVar(&o.config, "config", stormconf.DefaultPath, "Storm's `FILE` of configuration; reloaded when it changes")
-	f.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "`FILE` that says how to reach the API server; inside a pod none is needed")
+	o.Register(f, "127.0.0.1:9080")
 	f.Float32Var(&o.qps, "kube-api-qps", 0, "requests a second to the API server, for long; 0 for no limit but the server's own")
 	f.IntVar(&o.burst, "kube-api-burst", 0, "requests a second to the API server, for a moment; 0 for twice --kube-api-qps")
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "let only one of several managers work")
 	f.DurationVar(&o.leaseDuration, "node-lease-duration", 40*time.Second, "for how long a node-agent may be silent until its node counts as lost; agents speak each 10s")
-	f.StringVar(&o.healthAddress, "health-probe-bind-address", "127.0.0.1:9080", "`ADDRESS` of /healthz and /readyz; 0 for none")
-	f.StringVar(&o.metricsAddress, "metrics-bind-address", "0", "`ADDRESS` of /metrics; 0 for none")
-	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 }
 
 // complete checks the options and fills in what follows from others.
@@ -53,21 +42,4 @@ func (o *options) complete() error {
 		o.burst = int(2 * o.qps)
 	}
 	return nil
-}
-
-// logger makes the log that all parts write to.
-func (o *options) logger() (*slog.Logger, error) {
-	level := new(slog.LevelVar)
-	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		return nil, fmt.Errorf("--log-level %q: give debug, info, warn or error", o.logLevel)
-	}
-	handlerOptions := &slog.HandlerOptions{Level: level}
-	switch o.logFormat {
-	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, handlerOptions)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, handlerOptions)), nil
-	default:
-		return nil, fmt.Errorf("--log-format %q: give text or json", o.logFormat)
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/internal/bundle"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/imagestore"
@@ -81,7 +82,7 @@ func watch(path string, first *stormconf.Config, log *slog.Logger) *watcher {
 	return &watcher{first: first, Watcher: stormconf.NewWatcher(path, first, stormconf.WatchOptions{
 		Reloaded: func(c *stormconf.Config, notes []string) {
 			log.Info("configuration reloaded", "file", path)
-			tell(log, notes)
+			daemon.Tell(log, notes)
 			if placesOf(c) != placesOf(first) {
 				log.Warn("configuration", "note", "the store, the directories, the cgroup parent, and the limits of cache, logs and kept mounts change only when the node-agent is restarted")
 			}

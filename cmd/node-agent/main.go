@@ -7,19 +7,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/nodeagent"
 )
@@ -27,14 +22,7 @@ import (
 // version is set by the linker.
 var version = "unknown"
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "node-agent:", err)
-		os.Exit(1)
-	}
-}
+func main() { daemon.Main(command()) }
 
 func command() *cobra.Command {
 	o := new(options)
@@ -59,7 +47,7 @@ workers run on; when it starts, it takes over those that run.`,
 			if err := o.complete(); err != nil {
 				return err
 			}
-			log, err := o.logger()
+			log, err := o.Logger()
 			if err != nil {
 				return err
 			}
@@ -103,28 +91,18 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 }
 
 func newManager(o *options) (ctrl.Manager, error) {
-	conf, err := clientConfig(o)
+	conf, err := o.Client(api.AgentFieldOwner+"/"+version, 50, 100)
 	if err != nil {
 		return nil, err
 	}
 	options := nodeagent.ManagerOptions(o.nodeName)
-	options.HealthProbeBindAddress = o.healthAddress
-	options.Metrics = server.Options{BindAddress: o.metricsAddress}
+	options.HealthProbeBindAddress = o.HealthAddress
+	options.Metrics = server.Options{BindAddress: o.MetricsAddress}
 	mgr, err := ctrl.NewManager(conf, options)
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)
 	}
 	return mgr, nil
-}
-
-func clientConfig(o *options) (*rest.Config, error) {
-	conf, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
-	if err != nil {
-		return nil, fmt.Errorf("reach the API server (--kubeconfig %q): %w", o.kubeconfig, err)
-	}
-	conf.UserAgent = api.AgentFieldOwner + "/" + version
-	conf.QPS, conf.Burst = 50, 100
-	return conf, nil
 }
 
 // register adds the reconciler, the heartbeat and the probes to the manager.
@@ -143,19 +121,7 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *nodeagent.Changes
 	if err := mgr.Add(p.watcher); err != nil {
 		return fmt.Errorf("set up the configuration's watcher: %w", err)
 	}
-	if err := mgr.AddHealthzCheck("alive", func(*http.Request) error { return nil }); err != nil {
-		return fmt.Errorf("set up probes: %w", err)
-	}
-	synced := func(req *http.Request) error {
-		if !mgr.GetCache().WaitForCacheSync(req.Context()) {
-			return fmt.Errorf("StormWorkers of node %s are not known yet", o.nodeName)
-		}
-		return nil
-	}
-	if err := mgr.AddReadyzCheck("workers", synced); err != nil {
-		return fmt.Errorf("set up probes: %w", err)
-	}
-	return nil
+	return daemon.AddProbes(mgr)
 }
 
 var _ nodeagent.Engine = (*engine.Engine)(nil)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/internal/bundle"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/hostuser"
@@ -38,10 +39,10 @@ type parts struct {
 // assemble reads the configuration, checks the machine and joins the parts.
 // Nothing is changed on the node yet.
 func assemble(ctx context.Context, o *options, log *slog.Logger, changes *nodeagent.Changes) (*parts, error) {
-	conf, notes, err := stormconf.Load(o.config)
-	tell(log, notes)
+	conf, notes, err := stormconf.Load(o.Config)
+	daemon.Tell(log, notes)
 	launcher, moreNotes, launcherErr := stormconf.LoadLauncher(o.launcherConfig)
-	tell(log, moreNotes)
+	daemon.Tell(log, moreNotes)
 	if err := errors.Join(err, launcherErr); err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *nodeag
 	if err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
-	w := watch(o.config, conf, log)
+	w := watch(o.Config, conf, log)
 	r := rootfs.New(rootfs.Options{
 		RunRoot: conf.Node.RunRoot, LayersDir: filepath.Join(conf.Node.ResourcesDir, "layers"), KeepMounts: conf.Node.LayerMountsToKeep,
 	})
@@ -102,10 +103,4 @@ func check(ctx context.Context, o *options, conf *stormconf.Config, launcher *st
 		return fmt.Errorf("this machine cannot run workers yet:\n%w", err)
 	}
 	return nil
-}
-
-func tell(log *slog.Logger, notes []string) {
-	for _, n := range notes {
-		log.Info("configuration", "note", n)
-	}
 }

@@ -1,0 +1,105 @@
+// Package daemon has what the manager and the node-agent share as programs:
+// how they are told where things are, how they log, reach the API server, can
+// be asked whether they are well, and end.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+
+	"github.com/stormcell/stormcell/internal/stormconf"
+)
+
+// Options are the flags that both daemons have.
+type Options struct {
+	// Config is the path of the storm.yaml, Kubeconfig that of the API
+	// server's address and the daemon's identity; "" inside a pod.
+	Config, Kubeconfig string
+	// HealthAddress and MetricsAddress are listened on; "0" is none.
+	HealthAddress, MetricsAddress string
+	logLevel, logFormat           string
+}
+
+// Register adds the flags to f. health is the default of the probes' address.
+func (o *Options) Register(f *pflag.FlagSet, health string) {
+	f.StringVar(&o.Config, "config", stormconf.DefaultPath, "Storm's `FILE` of configuration; reloaded when it changes")
+	f.StringVar(&o.Kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "`FILE` that says how to reach the API server; inside a pod none is needed")
+	f.StringVar(&o.HealthAddress, "health-probe-bind-address", health, "`ADDRESS` of /healthz and /readyz; 0 for none")
+	f.StringVar(&o.MetricsAddress, "metrics-bind-address", "0", "`ADDRESS` of /metrics; 0 for none")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
+}
+
+// Logger makes the log that all parts of the daemon write to.
+func (o *Options) Logger() (*slog.Logger, error) {
+	level := new(slog.LevelVar)
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: give debug, info, warn or error", o.logLevel)
+	}
+	handlerOptions := &slog.HandlerOptions{Level: level}
+	switch o.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, handlerOptions)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, handlerOptions)), nil
+	default:
+		return nil, fmt.Errorf("--log-format %q: give text or json", o.logFormat)
+	}
+}
+
+// Client returns how to reach the API server, as userAgent, with at most qps
+// requests a second for long and burst for a moment; a negative qps is no limit.
+func (o *Options) Client(userAgent string, qps float32, burst int) (*rest.Config, error) {
+	conf, err := clientcmd.BuildConfigFromFlags("", o.Kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("reach the API server (--kubeconfig %q): %w", o.Kubeconfig, err)
+	}
+	conf.UserAgent, conf.QPS, conf.Burst = userAgent, qps, burst
+	return conf, nil
+}
+
+// AddProbes lets mgr be asked whether it lives, and whether it knows what it
+// works on.
+func AddProbes(mgr ctrl.Manager) error {
+	synced := func(req *http.Request) error {
+		if !mgr.GetCache().WaitForCacheSync(req.Context()) {
+			return errors.New("the cluster's objects are not known yet")
+		}
+		return nil
+	}
+	if err := errors.Join(mgr.AddHealthzCheck("alive", healthz.Ping), mgr.AddReadyzCheck("objects", synced)); err != nil {
+		return fmt.Errorf("set up probes: %w", err)
+	}
+	return nil
+}
+
+// Tell logs what an operator should know of the configuration.
+func Tell(log *slog.Logger, notes []string) {
+	for _, n := range notes {
+		log.Info("configuration", "note", n)
+	}
+}
+
+// Main runs a daemon's command until it ends or a signal ends it.
+func Main(c *cobra.Command) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := c.ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", c.Name(), err)
+		os.Exit(1)
+	}
+}
