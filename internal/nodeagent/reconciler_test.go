@@ -117,6 +117,13 @@ func (n *node) wasRemoved(w *api.StormWorker) bool {
 // begin runs an agent for a node of its own.
 func begin(t *testing.T, name string) (*node, client.Client) {
 	t.Helper()
+	n, c, _ := beginWith(t, name, true)
+	return n, c
+}
+
+// beginWith runs an agent that renews its Lease, or does not.
+func beginWith(t *testing.T, name string, beats bool) (*node, client.Client, *nodeagent.Heartbeat) {
+	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, api.AddToScheme} {
 		if err := add(scheme); err != nil {
@@ -143,8 +150,10 @@ func begin(t *testing.T, name string) (*node, client.Client) {
 	if err := r.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
-	if err := mgr.Add(heartbeat); err != nil {
-		t.Fatal(err)
+	if beats {
+		if err := mgr.Add(heartbeat); err != nil {
+			t.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
@@ -155,7 +164,7 @@ func begin(t *testing.T, name string) (*node, client.Client) {
 			t.Error(err)
 		}
 	})
-	return n, admin
+	return n, admin, heartbeat
 }
 
 // bind makes a worker that is admitted and bound, as the manager does.
@@ -204,14 +213,17 @@ func say(t *testing.T, c client.Client, w *api.StormWorker, status metav1.Condit
 func release(t *testing.T, c client.Client, w *api.StormWorker) {
 	t.Helper()
 	ctx := context.Background()
-	if err := c.Get(ctx, client.ObjectKeyFromObject(w), w); err != nil {
-		return
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		if err := c.Get(ctx, client.ObjectKeyFromObject(w), w); err != nil {
+			return err
+		}
+		w.Finalizers = nil
+		return c.Update(ctx, w)
+	})
+	if err == nil {
+		err = c.Delete(ctx, w)
 	}
-	w.Finalizers = nil
-	if err := client.IgnoreNotFound(c.Update(ctx, w)); err != nil {
-		t.Error(err)
-	}
-	if err := client.IgnoreNotFound(c.Delete(ctx, w)); err != nil {
+	if client.IgnoreNotFound(err) != nil {
 		t.Error(err)
 	}
 }
@@ -294,6 +306,7 @@ func TestSpecComesFromTheResolvedImage(t *testing.T) {
 	n, c := begin(t, "resolved")
 	image := &api.StormImage{ObjectMeta: metav1.ObjectMeta{Name: "resolved"}, Spec: api.StormImageSpec{Tag: "storm/resolved"}}
 	g.Expect(c.Create(t.Context(), image)).To(Succeed())
+	t.Cleanup(func() { g.Expect(c.Delete(context.Background(), image)).To(Succeed()) })
 	image.Status = api.StormImageStatus{
 		ManifestDigest: "sha256:resolved",
 		Config:         &api.ImageBlob{Digest: "sha256:c", Size: 3},
@@ -372,9 +385,38 @@ func TestRefusedLater(t *testing.T) {
 	g.Eventually(func() string { return reason(t, c, w) }).Should(Equal(api.ReasonImageNotAllowed), "the manager's word is what is shown")
 	g.Eventually(func() bool { _, known := n.State(string(w.UID)); return known }).Should(BeFalse())
 
+	g.Consistently(func() string { reason(t, c, w); return w.ResourceVersion }, time.Second).Should(Equal(w.ResourceVersion), "nothing is written without news")
 	n.mu.Lock()
 	delete(n.ensured, string(w.UID))
 	n.mu.Unlock()
 	admit(t, c, w)
 	g.Eventually(func() bool { _, ok := n.spec(w); return ok }).Should(BeTrue(), "it begins again")
+}
+
+// TestNoQuarrelOverALostNode: while the Lease cannot be renewed, the manager's
+// word that the node is lost stands; then the agent has its say again.
+func TestNoQuarrelOverALostNode(t *testing.T) {
+	g := NewWithT(t)
+	g.SetDefaultEventuallyTimeout(20 * time.Second)
+	n, c, heartbeat := beginWith(t, "lost", false)
+	w := bind(t, c, "lost", "lost", 6760)
+	state := engine.State{Phase: engine.Running, PID: 42, StartedAt: time.Now(), Localized: true, Mounted: true}
+	n.is(w, state)
+	g.Eventually(func() string { return reason(t, c, w) }).Should(Equal(api.ReasonRunning))
+
+	meta.SetStatusCondition(&w.Status.Conditions, metav1.Condition{Type: api.WorkerReady, Status: metav1.ConditionUnknown, Reason: api.ReasonNodeLost})
+	g.Expect(c.Status().Update(t.Context(), w)).To(Succeed())
+	n.is(w, state)
+	g.Consistently(func() string { return reason(t, c, w) }, time.Second).Should(Equal(api.ReasonNodeLost))
+
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: api.SystemNamespace}}
+	g.Expect(client.IgnoreAlreadyExists(c.Create(t.Context(), ns))).To(Succeed())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- heartbeat.Start(ctx) }()
+	g.Eventually(heartbeat.Beats).Should(BeTrue())
+	n.is(w, state)
+	g.Eventually(func() string { return reason(t, c, w) }).Should(Equal(api.ReasonRunning))
+	cancel()
+	g.Expect(<-done).To(Succeed())
 }
