@@ -161,10 +161,7 @@ func (a *actor) stopping() bool {
 // confirm says that the worker shall run, and takes over what may change of
 // its spec.
 func (a *actor) confirm(w worker.Spec) {
-	a.mu.Lock()
-	changed := a.spec.RestartPolicy != w.RestartPolicy
-	a.spec.RestartPolicy, a.spec.GracePeriod = w.RestartPolicy, w.GracePeriod
-	a.mu.Unlock()
+	changed := a.update(w)
 	a.confirmOnce.Do(func() { close(a.confirmed) })
 	if changed {
 		select {
@@ -172,6 +169,16 @@ func (a *actor) confirm(w worker.Spec) {
 		default: // a token is there already
 		}
 	}
+}
+
+// update takes over what may change of a spec, and tells whether the restart
+// policy has.
+func (a *actor) update(w worker.Spec) (policyChanged bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	policyChanged = a.spec.RestartPolicy != w.RestartPolicy
+	a.spec.RestartPolicy, a.spec.GracePeriod = w.RestartPolicy, w.GracePeriod
+	return policyChanged
 }
 
 // save writes the record, with what may change of the spec.

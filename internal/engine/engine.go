@@ -98,8 +98,10 @@ func (e *Engine) Ensure(w worker.Spec, past Past) {
 // a reboot: what is left of it is removed all the same.
 func (e *Engine) Purge(w worker.Spec, past Past) {
 	e.mu.Lock()
-	if _, ok := e.actors[w.UID]; !ok {
-		a := newActor(e, past.record(w))
+	if a, ok := e.actors[w.UID]; ok {
+		a.update(w)
+	} else {
+		a = newActor(e, past.record(w))
 		a.stop()
 		e.add(a)
 	}

@@ -206,3 +206,24 @@ func TestWaitingTellsWhom(t *testing.T) {
 		}
 	})
 }
+
+// TestPurgeByTheLatestGracePeriod: the one of the record may be older.
+func TestPurgeByTheLatestGracePeriod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		n.ignoresTerm = true
+		first := n.begin()
+		w := aWorker("a")
+		first.Ensure(w, Past{})
+		first.phase(t, "a", Running)
+		first.end()
+		second := n.begin()
+		defer second.end()
+		w.GracePeriod = 9 * time.Second
+		second.Purge(w, Past{})
+		time.Sleep(w.GracePeriod - time.Nanosecond)
+		second.phase(t, "a", Stopping)
+		time.Sleep(time.Nanosecond)
+		second.phase(t, "a", Removed)
+	})
+}
