@@ -36,7 +36,14 @@ type Info struct {
 	Mode    fs.FileMode
 }
 
-// File is an open file of a store. Ranges of it may be read side by side.
+// Entry is a file in a folder of a store. Name is that in the folder.
+type Entry struct {
+	Name string
+	Info
+}
+
+// File is an open file of a store. Ranges of it may be read side by side. A
+// read that goes on where an earlier one has ended costs least.
 type File interface {
 	io.ReaderAt
 	io.Closer
@@ -76,9 +83,12 @@ type Writer interface {
 	// Remove deletes a file; one that is not there is no error. Folders are
 	// never removed.
 	Remove(ctx context.Context, name string) error
-	// List names the files in a folder, sorted, without its sub-folders and
-	// without what the backend itself keeps there, such as uploads under way.
-	List(ctx context.Context, dir string) ([]string, error)
+	// List describes the files in a folder, sorted by name, without its
+	// sub-folders and without what the backend itself keeps there, such as
+	// uploads under way. A file that vanishes meanwhile may be left out.
+	List(ctx context.Context, dir string) ([]Entry, error)
+	// Chmod sets the permission bits of a file.
+	Chmod(ctx context.Context, name string, mode fs.FileMode) error
 }
 
 // CreateOptions says how a new file is kept.

@@ -109,7 +109,11 @@ func (s *Store) Stat(ctx context.Context, name string) (imagestore.Info, error) 
 	if !fi.Mode().IsRegular() {
 		return imagestore.Info{}, fmt.Errorf("store %s: %s: %w", s.URL(), name, imagestore.ErrNotFile)
 	}
-	return imagestore.Info{Size: fi.Size(), ModTime: fi.ModTime(), Mode: fi.Mode().Perm()}, nil
+	return infoOf(fi), nil
+}
+
+func infoOf(fi fs.FileInfo) imagestore.Info {
+	return imagestore.Info{Size: fi.Size(), ModTime: fi.ModTime(), Mode: fi.Mode().Perm()}
 }
 
 // Open implements imagestore.Reader.
@@ -180,7 +184,7 @@ func (s *Store) Remove(ctx context.Context, name string) error {
 }
 
 // List implements imagestore.Writer.
-func (s *Store) List(ctx context.Context, dir string) ([]string, error) {
+func (s *Store) List(ctx context.Context, dir string) ([]imagestore.Entry, error) {
 	root, err := s.dir(ctx)
 	if err != nil {
 		return nil, err
@@ -190,11 +194,39 @@ func (s *Store) List(ctx context.Context, dir string) ([]string, error) {
 	if err != nil {
 		return nil, s.fault(err)
 	}
-	var names []string
+	var files []imagestore.Entry
 	for _, e := range entries {
-		if e.Type().IsRegular() && e.Name() != lockName && !strings.HasPrefix(e.Name(), uploadPrefix) {
-			names = append(names, e.Name())
+		if !e.Type().IsRegular() || e.Name() == lockName || strings.HasPrefix(e.Name(), uploadPrefix) {
+			continue
 		}
+		fi, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, s.fault(err)
+		}
+		files = append(files, imagestore.Entry{Name: e.Name(), Info: infoOf(fi)})
 	}
-	return names, nil
+	return files, nil
+}
+
+// Chmod implements imagestore.Writer.
+func (s *Store) Chmod(ctx context.Context, name string, mode fs.FileMode) error {
+	root, err := s.file(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	fi, err := root.Lstat(name)
+	if err == nil && !fi.Mode().IsRegular() {
+		err = fmt.Errorf("chmod %s: %w", name, imagestore.ErrNotFile)
+	}
+	if err == nil {
+		err = root.Chmod(name, mode.Perm())
+	}
+	if err != nil {
+		return s.fault(err)
+	}
+	return nil
 }

@@ -48,7 +48,8 @@ func Run(t *testing.T, create func(t *testing.T) imagestore.Writer) {
 		"replace writes only over what the caller saw": replace,
 		"concurrent replaces lose no update":           replaceConcurrently,
 		"remove can be repeated":                       remove,
-		"list names files only, sorted":                list,
+		"list describes files only, sorted":            list,
+		"a file can get another mode":                  chmod,
 	}
 	for name, check := range ready {
 		t.Run(name, func(t *testing.T) {
@@ -112,9 +113,9 @@ func bootstrap(t *testing.T, s imagestore.Writer) {
 		}
 	}
 	wantContent(t, s, manifest.TagFile, "")
-	names, err := s.List(t.Context(), ".")
-	if err != nil || !slices.Equal(names, []string{manifest.TagFile}) {
-		t.Errorf("root has %v, %v, want the tag file alone", names, err)
+	files, err := s.List(t.Context(), ".")
+	if err != nil || !slices.Equal(namesOf(files), []string{manifest.TagFile}) {
+		t.Errorf("root has %v, %v, want the tag file alone", files, err)
 	}
 }
 
@@ -250,6 +251,7 @@ func each(ctx context.Context, s imagestore.Writer, name string) map[string]erro
 		"read": read, "stat": stat, "open": open, "create": create,
 		"replace": s.Replace(ctx, name, nil, []byte("x"), imagestore.CreateOptions{}),
 		"remove":  s.Remove(ctx, name),
+		"chmod":   s.Chmod(ctx, name, 0o444),
 	}
 }
 
@@ -352,12 +354,38 @@ func list(t *testing.T, s imagestore.Writer) {
 		write(t, s, manifest.ManifestsDir+"/"+name, name)
 	}
 	got, err := s.List(t.Context(), manifest.ManifestsDir)
-	if err != nil || !slices.Equal(got, want) {
+	if err != nil || !slices.Equal(namesOf(got), want) {
 		t.Errorf("%v, %v, want %v", got, err, want)
+	}
+	for _, e := range got {
+		if info, err := s.Stat(t.Context(), manifest.ManifestsDir+"/"+e.Name); err != nil || info != e.Info {
+			t.Errorf("%s is listed as %+v, Stat gives %+v, %v", e.Name, e.Info, info, err)
+		}
 	}
 	write(t, s, "another", "x")
 	got, err = s.List(t.Context(), ".")
-	if want = []string{"another", manifest.TagFile}; err != nil || !slices.Equal(got, want) {
+	if want = []string{"another", manifest.TagFile}; err != nil || !slices.Equal(namesOf(got), want) {
 		t.Errorf("root: %v, %v, want %v", got, err, want)
 	}
+}
+
+func namesOf(files []imagestore.Entry) []string {
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+func chmod(t *testing.T, s imagestore.Writer) {
+	write(t, s, file, "x")
+	for _, mode := range []fs.FileMode{0o400, 0o644} {
+		must(t, s.Chmod(t.Context(), file, mode))
+		if info, err := s.Stat(t.Context(), file); err != nil || info.Mode != mode {
+			t.Errorf("mode %v, %v, want %v", info.Mode, err, mode)
+		}
+	}
+	wantContent(t, s, file, "x")
+	wantErr(t, s.Chmod(t.Context(), "layers/none", 0o444), fs.ErrNotExist)
+	wantErr(t, s.Chmod(t.Context(), manifest.LayersDir, 0o444), imagestore.ErrNotFile)
 }
