@@ -59,7 +59,7 @@ func TestFlagsStandWhereTheyLike(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v: %s", err, stderr.String())
 			}
-			var report convert.Report
+			var report publication.Report
 			if err := json.Unmarshal(out, &report); err != nil {
 				t.Fatalf("%v in %s", err, out)
 			}

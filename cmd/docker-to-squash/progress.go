@@ -18,7 +18,7 @@ import (
 
 // progress shows how far a conversion is.
 type progress interface {
-	convert.Progress
+	publication.Progress
 	// Close waits until the last state is shown. Every layer has ended by then.
 	Close()
 }
@@ -41,7 +41,7 @@ type bars struct {
 	bars      map[digest.Digest]*mpb.Bar
 }
 
-// Begin implements convert.Progress.
+// Begin implements publication.Progress.
 func (b *bars) Begin(layer digest.Digest, size int64) {
 	// A bar that is born with a total ends by itself when it is reached. This
 	// one goes on until the layer is in the store.
@@ -67,10 +67,10 @@ func (b *bars) bar(layer digest.Digest) *mpb.Bar {
 	return b.bars[layer]
 }
 
-// Advance implements convert.Progress.
+// Advance implements publication.Progress.
 func (b *bars) Advance(layer digest.Digest, n int64) { b.bar(layer).IncrInt64(n) }
 
-// End implements convert.Progress.
+// End implements publication.Progress.
 func (b *bars) End(layer digest.Digest, done bool) {
 	if done {
 		b.bar(layer).SetTotal(-1, true)
@@ -98,7 +98,7 @@ type layerLine struct {
 	began, written time.Time
 }
 
-// Begin implements convert.Progress.
+// Begin implements publication.Progress.
 func (l *lines) Begin(layer digest.Digest, size int64) {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -107,7 +107,7 @@ func (l *lines) Begin(layer digest.Digest, size int64) {
 	l.log.Info("converting layer", "layer", layer, "size", humanBytes(size))
 }
 
-// Advance implements convert.Progress.
+// Advance implements publication.Progress.
 func (l *lines) Advance(layer digest.Digest, n int64) {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -119,7 +119,7 @@ func (l *lines) Advance(layer digest.Digest, n int64) {
 	}
 }
 
-// End implements convert.Progress.
+// End implements publication.Progress.
 func (l *lines) End(layer digest.Digest, done bool) {
 	l.lock.Lock()
 	defer l.lock.Unlock()

@@ -91,7 +91,7 @@ func parseRequests(args []string) ([]convert.Request, error) {
 	return requests, nil
 }
 
-func warn(log *slog.Logger, report *convert.Report) {
+func warn(log *slog.Logger, report *publication.Report) {
 	for _, w := range report.Warnings {
 		log.Warn("a line of the old tag file was dropped", "line", w)
 	}
@@ -108,7 +108,7 @@ func warn(log *slog.Logger, report *convert.Report) {
 }
 
 // writeReport writes what was published.
-func writeReport(w io.Writer, form string, report *convert.Report) error {
+func writeReport(w io.Writer, form string, report *publication.Report) error {
 	if form == "json" {
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
