@@ -15,7 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/stormcell/stormcell/internal/convert"
+	"github.com/stormcell/stormcell/internal/imagestore/publication"
 	"github.com/stormcell/stormcell/internal/manifest"
 )
 
@@ -182,7 +182,7 @@ func TestHumanBytes(t *testing.T) {
 func TestLinesAreWrittenAtIntervals(t *testing.T) {
 	var b bytes.Buffer
 	now := time.Unix(0, 0)
-	l := &lines{log: slog.New(slog.NewTextHandler(&b, nil)), now: func() time.Time { return now }, layers: map[digest.Digest]*layerLine{}}
+	l := &lines{log: slog.New(slog.NewTextHandler(&b, nil)), say: converting, now: func() time.Time { return now }, layers: map[digest.Digest]*layerLine{}}
 	d := digest.FromString("layer")
 	l.Begin(d, 4<<20)
 	for range 40 {
