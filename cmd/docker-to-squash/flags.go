@@ -108,7 +108,7 @@ func (f *flags) check(cmd *cobra.Command, _ []string) error {
 	}
 	cmd.Flags().Visit(func(flag *pflag.Flag) {
 		if !matters(cmd, flag.Name) {
-			f.log.Warn("a flag has no effect on this command", "flag", "--"+flag.Name, "command", cmd.Name())
+			f.log.Info("a flag has no effect on this command", "flag", "--"+flag.Name, "command", cmd.Name())
 		}
 	})
 	return nil

@@ -40,21 +40,22 @@ func (inv *inventory) references(removed map[digest.Digest]bool) (references, er
 }
 
 // removal lists the files of an image that nothing else needs, in the order in
-// which they are deleted. The manifest stays until what it names is gone, so
-// that a removal that was cut short can be repeated; the marker, which says
-// that it is under way, is last.
-func removal(d digest.Digest, m *manifest.Manifest, needed references) []string {
+// which they are deleted, and spares them from then on: another image of the
+// same removal does not list them again. The manifest stays until what it
+// names is gone, so that a removal that was cut short can be repeated; the
+// marker, which says that it is under way, is last.
+func removal(d digest.Digest, m *manifest.Manifest, spared references) []string {
 	var files []string
 	if m != nil {
-		seen := map[digest.Digest]bool{}
 		for _, l := range m.Layers {
-			if !needed[l.Digest] && !seen[l.Digest] {
+			if !spared[l.Digest] {
 				files = append(files, manifest.LayerFile(l.Digest), manifest.IdentityFile(l.Digest))
+				spared[l.Digest] = true
 			}
-			seen[l.Digest] = true
 		}
-		if !needed[m.Config.Digest] {
+		if !spared[m.Config.Digest] {
 			files = append(files, manifest.ConfigFile(m.Config.Digest))
+			spared[m.Config.Digest] = true
 		}
 	}
 	return append(files, manifest.ManifestFile(d), publication.MarkerFile(d))
