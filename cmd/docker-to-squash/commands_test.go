@@ -116,15 +116,13 @@ func TestMagicFile(t *testing.T) {
 	image := sharedImages(t, 1) + ":v1,storm/a"
 	store := filepath.Join(t.TempDir(), "store")
 	args := []string{"pull-build-push-update", image, "-b", "--store", store, "--check-magic-file"}
-	for name, path := range map[string]string{"of the base layer": "etc/dockerfile-version", "with a slash": "/etc/dockerfile-version", "of the upper layer": "f0"} {
-		mustRun(t, append(args, "--magic-file", path)...) // the first run converts, others look at layers that are kept
-		if t.Failed() {
-			t.Errorf("the file %s was not found", name)
-		}
+	// The first run converts, the others look at layers that are kept.
+	for _, path := range []string{"etc/dockerfile-version", "/etc/dockerfile-version", "f0"} {
+		mustRun(t, append(args, "--magic-file", path)...)
 	}
-	for _, path := range []string{"etc", "none", "../f0"} {
+	for _, path := range []string{"etc", "none", "etc/dockerfile-version/x"} {
 		out, err := program(t, append(args, "--magic-file", path)...).CombinedOutput()
-		if err == nil && path != "../f0" || err != nil && !strings.Contains(string(out), "lacks the magic file") {
+		if err == nil || !strings.Contains(string(out), "lacks the magic file") {
 			t.Errorf("%s: %v: %s", path, err, out)
 		}
 	}

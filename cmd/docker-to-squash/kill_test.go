@@ -1,22 +1,20 @@
 package main
 
 import (
-	"bytes"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
 
-// moments is at how many points of its run a command is killed.
-const moments = 16
-
-// TestKilledAtAnyMoment kills commands by SIGKILL all over their run. The tags
-// are as before or as after, each leads to a whole image, and the same
-// command then does the rest.
+// TestKilledAtAnyMoment kills commands by SIGKILL before each call to the
+// kernel that changes the store. The tags are as before or as after, each
+// leads to a whole image, and the same command then does the rest.
 func TestKilledAtAnyMoment(t *testing.T) {
 	image := sharedImages(t, 2)
 	// before has the image of storm/a; dead also has one that the next cleanup
@@ -50,32 +48,47 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			if again == nil {
 				again = tt.args
 			}
-			began := time.Now()
-			done := runKilled(t, tt.store, tt.args, time.Minute)
-			took := time.Since(began)
-			was, after := tagsOf(t, tt.store), tagsOf(t, done)
-			for i := range moments {
-				store := runKilled(t, tt.store, tt.args, took*time.Duration(i)/moments)
-				wantWhole(t, store)
-				switch tags := tagsOf(t, store); {
-				case maps.Equal(tags, after):
-					// It may have been done but for its exit.
-					out, err := program(t, argsFor(again, store)...).CombinedOutput()
-					if err != nil && !strings.Contains(string(out), "no such image in the store") {
-						t.Errorf("repeated: %v: %s", err, out)
+			was := tagsOf(t, tt.store)
+			store, _ := runKilled(t, tt.store, tt.args, "rename", 0)
+			after := tagsOf(t, store)
+			moments := 0
+			for _, call := range []string{"rename", "unlink", "chmod"} {
+				for n := 1; ; n++ {
+					store, killed := runKilled(t, tt.store, tt.args, call, n)
+					if !killed {
+						break
 					}
-				case maps.Equal(tags, was):
-					mustRun(t, argsFor(again, store)...)
-				default:
-					t.Errorf("tags %v, before %v, after %v", tags, was, after)
+					moments++
+					goesOn(t, store, again, was, after)
 				}
-				if tags := tagsOf(t, store); !maps.Equal(tags, after) {
-					t.Errorf("tags after the repetition %v, want %v", tags, after)
-				}
-				wantNoFaults(t, store)
+			}
+			if moments < 2 {
+				t.Errorf("it was killed at %d moments", moments)
 			}
 		})
 	}
+}
+
+// goesOn checks what a killed command has left in store, and repeats it.
+func goesOn(t *testing.T, store string, again []string, was, after map[string]string) {
+	t.Helper()
+	wantWhole(t, store)
+	switch tags := tagsOf(t, store); {
+	case maps.Equal(tags, after):
+		// It may have been done but for its exit.
+		out, err := program(t, argsFor(again, store)...).CombinedOutput()
+		if err != nil && !strings.Contains(string(out), "no such image in the store") {
+			t.Errorf("repeated: %v: %s", err, out)
+		}
+	case maps.Equal(tags, was):
+		mustRun(t, argsFor(again, store)...)
+	default:
+		t.Errorf("tags %v, before %v, after %v", tags, was, after)
+	}
+	if tags := tagsOf(t, store); !maps.Equal(tags, after) {
+		t.Errorf("tags after the repetition %v, want %v", tags, after)
+	}
+	wantNoFaults(t, store)
 }
 
 func argsFor(args []string, store string) []string {
@@ -86,24 +99,31 @@ func argsFor(args []string, store string) []string {
 	return out
 }
 
-// runKilled runs a command on a copy of a store, kills it after a while if it
-// has not ended, and returns the copy.
-func runKilled(t *testing.T, store string, args []string, after time.Duration) string {
+// runKilled runs a command on a copy of a store, which it returns, and kills it
+// before the nth call of a kind that one of its threads makes; 0 is never.
+func runKilled(t *testing.T, store string, args []string, call string, n int) (work string, killed bool) {
 	t.Helper()
-	work := filepath.Join(t.TempDir(), "store")
+	work = filepath.Join(t.TempDir(), "store")
 	copyDir(t, store, work)
 	cmd := program(t, argsFor(args, work)...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	if n > 0 {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		inject := fmt.Sprintf("inject=/%s:signal=KILL:when=%d", call, n)
+		strace := exec.CommandContext(t.Context(), "strace", append([]string{"-f", "-qq", "-o", "/dev/null", "-e", inject, self}, cmd.Args[1:]...)...)
+		strace.Env = cmd.Env
+		cmd = strace
 	}
-	kill := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-	defer kill.Stop()
-	if err := cmd.Wait(); err != nil && cmd.ProcessState.Exited() {
-		t.Fatalf("%q: %v: %s", args, err, out.String())
+	out, err := cmd.CombinedOutput()
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
+		return work, true
 	}
-	return work
+	if err != nil {
+		t.Fatalf("%q: %v: %s", args, err, out)
+	}
+	return work, false
 }
 
 func copyDir(t *testing.T, from, to string) {
@@ -119,13 +139,14 @@ func TestAKilledPullBuildIsContinued(t *testing.T) {
 	began := time.Now()
 	mustRun(t, "pull-build", "--working-dir", t.TempDir(), image)
 	took := time.Since(began)
-	for i := range moments / 2 {
+	const moments = 8
+	for i := range moments {
 		work, store := t.TempDir(), filepath.Join(t.TempDir(), "store")
 		cmd := program(t, "pull-build", "--working-dir", work, image)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		kill := time.AfterFunc(took*time.Duration(i)*2/moments, func() { _ = cmd.Process.Kill() })
+		kill := time.AfterFunc(took*time.Duration(i)/moments, func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait()
 		kill.Stop()
 		mustRun(t, "pull-build", "--working-dir", work, image)

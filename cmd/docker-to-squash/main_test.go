@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,6 +25,8 @@ const asProgram = "STORMCELL_DOCKER_TO_SQUASH"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		// One thread makes what changes a store, so that killed can count.
+		runtime.LockOSThread()
 		os.Exit(run())
 	}
 	os.Exit(m.Run())
