@@ -81,6 +81,8 @@ log4j.appender.console.layout=org.apache.log4j.PatternLayout
 log4j.appender.console.layout.ConversionPattern=%d{ISO8601} %p %c{2}: %m%n
 # It says that this Hadoop has no libhadoop.so: true, and no news.
 log4j.logger.org.apache.hadoop.util.NativeCodeLoader=ERROR
+# It prints a stack for what it throws anyway.
+log4j.logger.org.apache.hadoop.ipc.Client=ERROR
 TEXT
 }
 

@@ -128,7 +128,8 @@ func (c *Cluster) Krb5Conf() string { return filepath.Join(c.dir, "krb5.conf") }
 // what it printed. Its error has what it printed of errors.
 func (c *Cluster) DFS(args ...string) (string, error) { return c.script("dfs", args...) }
 
-// DFSAs is DFS as another user.
+// DFSAs is DFS as another user, who has no ticket in a secure HDFS unless there is
+// a keytab.
 func (c *Cluster) DFSAs(user string, args ...string) (string, error) {
 	return run(c.command("dfs", args...), "HDFS_USER="+user)
 }
