@@ -36,7 +36,7 @@ func newCopyUpdate(f *flags) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return copyUpdate(cmd, f, args[0], args[1], args[2:])
 		},
-	}, limitFlags, []string{"bootstrap", "force", "replication", "image-tag-to-hash", "hadoop-prefix", "dry-run"})
+	}, limitFlags, hadoopFlags, []string{"bootstrap", "force", "replication", "image-tag-to-hash", "dry-run"})
 }
 
 func copyUpdate(cmd *cobra.Command, f *flags, from, to string, args []string) error {

@@ -95,7 +95,7 @@ func tagsOf(t *testing.T, store string) map[string]string {
 // wantWhole checks that every tag of a store leads to an image that is whole.
 func wantWhole(t *testing.T, url string) {
 	t.Helper()
-	store, err := opener.Open(url)
+	store, err := opener.Open(url, opener.Options{HadoopConf: opener.HadoopConf(os.Getenv)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ import (
 
 // flags are the flags of all sub-commands.
 type flags struct {
+	hadoop       opener.Options
 	store        string
 	bootstrap    bool
 	force        bool
@@ -76,7 +77,10 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.tagFile, "image-tag-to-hash", manifest.TagFile, "`name` of the store's tag file")
 	set.StringVar(&f.workingDir, "working-dir", cmp.Or(os.Getenv("TMPDIR"), "/var/tmp"), "`directory` for squashfs files in the making, and of what pull-build keeps for push-update")
 	set.StringVarP(&f.output, "output", "o", "text", "form of the result: text or json")
-	set.StringVar(&f.hadoopPrefix, "hadoop-prefix", os.Getenv("HADOOP_PREFIX"), "`directory` whose etc/hadoop holds Hadoop's configuration files")
+	set.StringVar(&f.hadoop.HadoopConf, "hadoop-conf", opener.HadoopConf(os.Getenv), "`directory` of core-site.xml and hdfs-site.xml; as $HADOOP_CONF_DIR says by default, or etc/hadoop in $HADOOP_PREFIX or $HADOOP_HOME")
+	set.StringVar(&f.hadoopPrefix, "hadoop-prefix", "", "`directory` in whose etc/hadoop these files are, as with the original")
+	set.StringVar(&f.hadoop.Keytab, "keytab", "", "`file` to log in to a secure HDFS with; the tickets of kinit by default")
+	set.StringVar(&f.hadoop.Principal, "principal", "", "Kerberos `name` in the keytab; _HOST in it stands for the host's name")
 	set.StringVar(&f.skopeoFormat, "skopeo-format", "dir", "accepted for the original's sake, without effect: there is no skopeo")
 	if err := set.MarkHidden("skopeo-format"); err != nil {
 		panic(err) // it is registered above
@@ -105,6 +109,9 @@ func (f *flags) check(cmd *cobra.Command, _ []string) error {
 		return fmt.Errorf("--replication %d: must be at least 1", f.replication)
 	case f.tagFile == "" || f.tagFile == "." || f.tagFile == ".." || strings.ContainsRune(f.tagFile, '/'):
 		return fmt.Errorf("--image-tag-to-hash %q: must be the name of a file in the store, without a slash", f.tagFile)
+	}
+	if f.hadoopPrefix != "" && !cmd.Flags().Changed("hadoop-conf") {
+		f.hadoop.HadoopConf = filepath.Join(f.hadoopPrefix, "etc", "hadoop")
 	}
 	cmd.Flags().Visit(func(flag *pflag.Flag) {
 		if !matters(cmd, flag.Name) {
@@ -165,7 +172,7 @@ func (f *flags) image(name string) (string, error) {
 }
 
 // open opens a store.
-func (f *flags) open(url string) (imagestore.Writer, error) { return opener.Open(url) }
+func (f *flags) open(url string) (imagestore.Writer, error) { return opener.Open(url, f.hadoop) }
 
 // curator opens a store to look after it, and sets it up where that is asked
 // for.
@@ -215,7 +222,7 @@ func (f *flags) built() (imagestore.Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--working-dir %s: %w", f.workingDir, err)
 	}
-	return opener.Open(filepath.Join(dir, builtDir))
+	return opener.Open(filepath.Join(dir, builtDir), f.hadoop)
 }
 
 // waiting tells whom the tags of a store have to wait for.

@@ -17,7 +17,8 @@ const usesAnnotation = "uses"
 
 // The flags that go together.
 var (
-	storeFlags   = []string{"store", "image-tag-to-hash", "hadoop-prefix"}
+	hadoopFlags  = []string{"hadoop-conf", "hadoop-prefix", "keytab", "principal"}
+	storeFlags   = append([]string{"store", "image-tag-to-hash"}, hadoopFlags...)
 	writeFlags   = append([]string{"replication"}, storeFlags...)
 	imageFlags   = []string{"platform", "pull-format"}
 	limitFlags   = []string{"max-layers", "max-size"}

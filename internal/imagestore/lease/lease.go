@@ -33,11 +33,12 @@ const File = "image-lock"
 
 const (
 	// Expiry is how long a lock lives that is not renewed.
-	Expiry = 30 * time.Second
-	// renewAfter leaves a holder that acts for less than actTimeout after
-	// Renew far from Expiry.
-	renewAfter = 5 * time.Second
-	actTimeout = 10 * time.Second
+	Expiry = 90 * time.Second
+	// A renewal takes at most actTimeout, and so does what is done after it,
+	// which begins at most renewAfter later: all is over long before Expiry. A
+	// store may take this long where another writer of the lock has died.
+	renewAfter = 10 * time.Second
+	actTimeout = 30 * time.Second
 	// poll is how often a waiting process looks.
 	poll = 250 * time.Millisecond
 
@@ -126,6 +127,9 @@ func read(ctx context.Context, store imagestore.Writer) ([]byte, error) {
 
 // write swaps the lock's content, which must be old, for ours.
 func (l *Lease) write(ctx context.Context, old []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, actTimeout)
+	defer cancel()
+	began := time.Now()
 	l.holder.Renewal++
 	content, err := json.Marshal(l.holder)
 	if err != nil {
@@ -134,7 +138,7 @@ func (l *Lease) write(ctx context.Context, old []byte) error {
 	if err := l.store.Replace(ctx, File, old, content, options); err != nil {
 		return err
 	}
-	l.content, l.renewed = content, time.Now()
+	l.content, l.renewed = content, began
 	return nil
 }
 
