@@ -32,9 +32,10 @@ func TestHDFS(t *testing.T) {
 	})
 	t.Run("killed in the middle", func(t *testing.T) {
 		store := hadoop.URL("/killed")
-		image := sharedImages(t, 2)
+		image, work := sharedImages(t, 2), t.TempDir()
 		mustRun(t, "-b", "--store", store, "pull-build-push-update", image+":v1,storm/a")
-		killedOverNetwork(t, store, "pull-build-push-update", image+":v2,storm/b")
+		mustRun(t, "pull-build", "--working-dir", work, image+":v2")
+		killedOverNetwork(t, store, "push-update", "--working-dir", work, image+":v2,storm/b")
 		killedOverNetwork(t, store, "add-tag", "storm/b,storm/c")
 		killedOverNetwork(t, store, "remove-image", tagsOf(t, store)["storm/b"])
 		if tags := tagsOf(t, store); len(tags) != 1 || tags["storm/a"] == "" {

@@ -49,23 +49,7 @@ func TestRemoveImages(t *testing.T) {
 			if strings.Contains(name, "of all") {
 				s.remove(t, manifest.ManifestFile(twinOf))
 			}
-			s.DryRun = true
-			names := tt.names(old, twin, other)
-			before := s.files(t)
-			dry, err := s.RemoveImages(t.Context(), names)
-			if err != nil || !slices.Equal(s.files(t), before) {
-				t.Fatalf("the dry run: %v, %q", err, s.files(t))
-			}
-			s.DryRun = false
-			report, err := s.RemoveImages(t.Context(), names)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, image := range report.Images {
-				if !slices.Equal(image.Files, dry.Images[i].Files) || !slices.Equal(image.Tags, dry.Images[i].Tags) {
-					t.Errorf("%+v, the dry run says %+v", image, dry.Images[i])
-				}
-			}
+			s.removeAsPlanned(t, tt.names(old, twin, other))
 			tags, _ := manifest.ParseTags([]byte(s.read(t, manifest.TagFile)))
 			if got := strings.Join(tags.All(), " "); got != tt.tags {
 				t.Errorf("tags %q, want %q", got, tt.tags)
@@ -79,6 +63,27 @@ func TestRemoveImages(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// removeAsPlanned removes images, after a dry run that must say the same.
+func (s *store) removeAsPlanned(t *testing.T, names []string) {
+	t.Helper()
+	before := s.files(t)
+	s.DryRun = true
+	plan, err := s.RemoveImages(t.Context(), names)
+	if err != nil || !slices.Equal(s.files(t), before) {
+		t.Fatalf("the dry run: %v, %q", err, s.files(t))
+	}
+	s.DryRun = false
+	report, err := s.RemoveImages(t.Context(), names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, image := range report.Images {
+		if !slices.Equal(image.Files, plan.Images[i].Files) || !slices.Equal(image.Tags, plan.Images[i].Tags) {
+			t.Errorf("%+v, the dry run says %+v", image, plan.Images[i])
+		}
 	}
 }
 
