@@ -3,6 +3,7 @@ package curator_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -120,6 +121,40 @@ func TestRemoveImageRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// forbidding is a store one of whose files only its owner may read.
+type forbidding struct {
+	imagestore.Writer
+	name string
+}
+
+func (f forbidding) ReadFile(ctx context.Context, name string, limit int64) ([]byte, error) {
+	if name == f.name {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+	}
+	return f.Writer.ReadFile(ctx, name, limit)
+}
+
+// TestManifestsThatOnlyTheOwnerMayRead lets neither removal nor cleanup guess
+// what a dead manifest of another user names.
+func TestManifestsThatOnlyTheOwnerMayRead(t *testing.T) {
+	s := newStore(t)
+	s.addImage(t, "storm/a", "base", "a")
+	dead := s.addImage(t, "", "base")
+	s.Store = forbidding{s.Store, manifest.ManifestFile(dead)}
+	before := s.files(t)
+	_, err := s.RemoveImages(t.Context(), []string{"storm/a"})
+	wantError(t, err, curator.ErrUnknownReferences, "run the command as that user")
+	_, err = s.RemoveImages(t.Context(), []string{dead.Encoded()})
+	wantError(t, err, fs.ErrPermission, "only the owner")
+	_, err = s.Cleanup(t.Context(), curator.CleanupOptions{Unreferenced: true})
+	wantError(t, err, curator.ErrUnknownReferences, "only the owner")
+	s.remove(t, publication.MarkerFile(dead)) // all that cleanup has done
+	if !slices.Equal(s.files(t), before) {
+		t.Errorf("the store now has %q", s.files(t))
+	}
+	s.wantWhole(t, "storm/a")
 }
 
 // TestRemoveAMalformedManifest gets rid of what keeps cleanup from deleting.
