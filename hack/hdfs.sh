@@ -9,6 +9,7 @@ usage() {
 usage: hack/hdfs.sh up DIR [OPTION...]         start it; DIR/conf is the HADOOP_CONF_DIR of clients
        hack/hdfs.sh down DIR                   stop it and remove its files
        hack/hdfs.sh status DIR                 say what runs
+       hack/hdfs.sh url DIR                    print hdfs://HOST:PORT, or hdfs://stormcell with --ha
        hack/hdfs.sh dfs DIR ARGS...            "hdfs dfs ARGS...", the Java client, as HDFS_USER
        hack/hdfs.sh admin DIR TOOL ARGS...     "hdfs TOOL ARGS...": dfsadmin, haadmin, fsck
        hack/hdfs.sh await DIR                  wait until it serves
@@ -260,6 +261,8 @@ await() {
     fi
 }
 
+url() { if [[ -n $ha ]]; then echo hdfs://stormcell; else echo "hdfs://$(address namenode1 rpc)"; fi; }
+
 dfs() { hdfs dfs "$@"; }
 
 admin() { HDFS_USER='' hdfs "$@"; }
@@ -307,7 +310,7 @@ main() {
     umask 077
     load
     case $verb in
-    up | down | status | await | dfs | admin | start | stop | signal | failover) "$verb" "$@" ;;
+    up | down | status | await | url | dfs | admin | start | stop | signal | failover) "$verb" "$@" ;;
     *)
         usage >&2
         return 2

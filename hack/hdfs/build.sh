@@ -36,7 +36,7 @@ fetch() {
 train() {
     local parts=$1
     mkdir "$parts/lists"
-    CLASS_LISTS=$parts/lists practise "$parts/hdfs" >"$parts/log" 2>&1
+    CLASS_LISTS=$parts/lists logged "$parts/log" "lines of HDFS" "" practise "$parts/hdfs"
     # Only plain names: classes made at run time and by loaders of their own cannot
     # be shared.
     grep -hvE '^[#@]|source:' "$parts/lists"/* | awk '!seen[$1]++ { print $1 }' >"$parts/classes"
@@ -49,6 +49,8 @@ train() {
 # practise does a bit of everything, below a directory.
 practise() {
     local hdfs=$here/../hdfs.sh
+    # Daemons must not hold the lock of a build that was killed.
+    exec 8<&-
     "$hdfs" up "$1" --ha --secure
     "$hdfs" dfs "$1" -put "$here/pom.xml" /pom.xml
     "$hdfs" dfs "$1" -cat /pom.xml
@@ -68,7 +70,7 @@ main() {
     rm -rf "$bin"/.hadoop.*
     parts=$(mktemp -d "$bin/.hadoop.XXXXXX")
     # shellcheck disable=SC2064 # expanded now, because parts is local
-    trap "rm -rf '$parts'" EXIT
+    trap "'$here/../hdfs.sh' down '$parts/hdfs'; rm -rf '$parts'" EXIT
     fetch "$parts"
     rm -rf "$out"
     mkdir "$out"

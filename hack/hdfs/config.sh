@@ -88,6 +88,7 @@ TEXT
 
 common_settings() {
     core+=(
+        fs.defaultFS "$(url)"
         hadoop.tmp.dir "$dir/tmp"
         # Users need not be known to this machine.
         hadoop.security.group.mapping org.apache.hadoop.security.NullGroupsMapping
@@ -119,7 +120,6 @@ common_settings() {
 }
 
 single_settings() {
-    core+=(fs.defaultFS "hdfs://$(address namenode1 rpc)")
     hdfs+=(
         dfs.namenode.rpc-address "$(address namenode1 rpc)"
         dfs.namenode.http-address "$(address namenode1 http)"
@@ -131,7 +131,6 @@ ha_settings() {
     for name in "${journalnodes[@]}"; do
         journals+=("$(address "$name" rpc)")
     done
-    core+=(fs.defaultFS hdfs://stormcell)
     hdfs+=(
         dfs.nameservices stormcell
         dfs.ha.namenodes.stormcell 'nn1,nn2'

@@ -72,9 +72,11 @@ func Start(options Options) (*Cluster, error) {
 	if _, err := c.script("up", options.flags()...); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
-	if c.url, err = defaultFS(c.ConfDir()); err != nil {
+	url, err := c.script("url")
+	if err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
+	c.url = strings.TrimSpace(url)
 	return c, nil
 }
 
