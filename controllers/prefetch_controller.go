@@ -78,9 +78,9 @@ func (r *prefetchReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 // find gathers what the nodes that i chooses say of it. Objects are read in
 // place, since there may be thousands.
 func (r *prefetchReconciler) find(ctx context.Context, i *api.StormImage) (prefetchFindings, error) {
-	selector, err := prefetchSelector(i)
-	if err != nil || i.Spec.Prefetch == nil {
-		return prefetchFindings{selectorErr: err}, nil
+	selector, selectorErr := prefetchSelector(i)
+	if selectorErr != nil || i.Spec.Prefetch == nil {
+		return prefetchFindings{selectorErr: selectorErr}, nil // a finding, not a failure
 	}
 	nodes, stormNodes := new(corev1.NodeList), new(api.StormNodeList)
 	if err := r.client.List(ctx, nodes, client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy); err != nil {

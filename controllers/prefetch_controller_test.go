@@ -38,8 +38,8 @@ func (w *world) wants(node string, digests map[string]string) *api.StormNode {
 		if client.IgnoreNotFound(err) != nil {
 			return err
 		}
-		if (err != nil) != (len(digests) == 0) || len(n.Spec.Images) != len(digests) {
-			return fmt.Errorf("%s wants %v (error %v), want %v", node, n.Spec.Images, err, digests)
+		if exists := err == nil; exists != (len(digests) > 0) || len(n.Spec.Images) != len(digests) {
+			return fmt.Errorf("%s has a StormNode: %v; it wants %v, want %v", node, exists, n.Spec.Images, digests)
 		}
 		for _, i := range n.Spec.Images {
 			if digests[i.Tag] != i.ManifestDigest {

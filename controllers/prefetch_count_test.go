@@ -58,27 +58,33 @@ func TestPrefetchStatus(t *testing.T) {
 			meta.SetStatusCondition(&i.Status.Conditions, metav1.Condition{Type: api.ImagePrefetched, Status: metav1.ConditionTrue})
 		}, prefetchFindings{}, nil, "", "", ""},
 		{
-			"bad selector", none, prefetchFindings{selectorErr: errors.New(`spec.prefetch.nodeSelector: "Near" is not a valid label selector operator`)},
+			"bad selector", none,
+			prefetchFindings{selectorErr: errors.New(`spec.prefetch.nodeSelector: "Near" is not a valid label selector operator`)},
 			&api.StormImagePrefetchStatus{}, metav1.ConditionFalse, api.ReasonSelectorInvalid, "until this is corrected",
 		},
 		{
-			"no node", none, prefetchFindings{},
+			"no node", none,
+			prefetchFindings{},
 			&api.StormImagePrefetchStatus{}, metav1.ConditionFalse, api.ReasonNoNodeSelected, "kubectl get nodes --show-labels",
 		},
 		{
-			"not resolved yet", func(i *api.StormImage) { i.Status.ManifestDigest = "" }, prefetchFindings{nodes: []nodeProgress{is("n1", api.PrefetchPending, "")}},
+			"not resolved yet", func(i *api.StormImage) { i.Status.ManifestDigest = "" },
+			prefetchFindings{nodes: []nodeProgress{is("n1", api.PrefetchPending, "")}},
 			&api.StormImagePrefetchStatus{Nodes: 1}, metav1.ConditionFalse, api.ReasonImagePending, "1 nodes once it is ready",
 		},
 		{
-			"under way", none, prefetchFindings{nodes: []nodeProgress{is("n1", api.PrefetchReady, ""), is("n2", api.PrefetchFetching, ""), is("n3", api.PrefetchPending, "")}},
+			"under way", none,
+			prefetchFindings{nodes: []nodeProgress{is("n1", api.PrefetchReady, ""), is("n2", api.PrefetchFetching, ""), is("n3", api.PrefetchPending, "")}},
 			&api.StormImagePrefetchStatus{Nodes: 3, NodesReady: 1}, metav1.ConditionFalse, api.ReasonPrefetching, "1 of 3 nodes",
 		},
 		{
-			"all", none, prefetchFindings{nodes: []nodeProgress{is("n1", api.PrefetchReady, ""), is("n2", api.PrefetchReady, "")}},
+			"all", none,
+			prefetchFindings{nodes: []nodeProgress{is("n1", api.PrefetchReady, ""), is("n2", api.PrefetchReady, "")}},
 			&api.StormImagePrefetchStatus{Nodes: 2, NodesReady: 2}, metav1.ConditionTrue, api.ReasonPrefetched, "2 of 2 nodes have manifest " + digestOf("a:1"),
 		},
 		{
-			"one of the failures is told, always the same", none, prefetchFindings{nodes: []nodeProgress{
+			"one of the failures is told, always the same", none,
+			prefetchFindings{nodes: []nodeProgress{
 				is("n3", api.PrefetchFailed, "third"), is("n2", api.PrefetchFailed, "no room"), is("n1", api.PrefetchReady, ""), is("n4", api.PrefetchFetching, ""),
 			}},
 			&api.StormImagePrefetchStatus{Nodes: 4, NodesReady: 1, NodesFailed: 2}, metav1.ConditionFalse, api.ReasonPrefetchFailed, "2 failed, among them n2: no room",
