@@ -39,15 +39,22 @@ type cache struct {
 	root  *os.Root // nil until open
 	// evicted may be nil. See Options.Evicted.
 	evicted func(context.Context) error
+	// evictedAhead may be nil. See Options.EvictedAhead.
+	evictedAhead func(owner string)
+	ahead        ahead
 
 	mu       sync.Mutex
 	entries  map[string]entry           // by name
 	holds    map[string]map[string]bool // names by owner
 	reserved int64                      // bytes of files being written
+	lost     []string                   // owners ahead to be told of an eviction
 }
 
 func newCache(opts Options) *cache {
-	return &cache{dir: opts.Dir, limit: opts.MaxBytes, evicted: opts.Evicted, entries: map[string]entry{}, holds: map[string]map[string]bool{}}
+	return &cache{
+		dir: opts.Dir, limit: opts.MaxBytes, evicted: opts.Evicted, evictedAhead: opts.EvictedAhead,
+		entries: map[string]entry{}, holds: map[string]map[string]bool{},
+	}
 }
 
 func (c *cache) isOpen() bool { return c.root != nil }
@@ -120,7 +127,9 @@ func (c *cache) hold(owner, name string) {
 		c.holds[owner] = map[string]bool{}
 	}
 	c.holds[owner][name] = true
-	c.touchLocked(name)
+	if !c.ahead.has(owner) { // that is no use yet
+		c.touchLocked(name)
+	}
 }
 
 // held returns what owner holds.
@@ -144,25 +153,38 @@ func (c *cache) restore(owner string, names map[string]bool) {
 // release ends all holds of owner, and deletes what is above the limit.
 func (c *cache) release(owner string) {
 	c.mu.Lock()
-	for name := range c.holds[owner] {
-		c.touchLocked(name)
+	if !c.ahead.has(owner) {
+		for name := range c.holds[owner] {
+			c.touchLocked(name)
+		}
 	}
 	delete(c.holds, owner)
-	freed := c.trimLocked(0)
+	c.ahead.remove(owner)
+	freed := c.trimLocked(0, true)
 	c.mu.Unlock()
 	c.afterEviction(context.Background(), freed)
 }
 
 // trimLocked evicts what is above the limit when size more bytes come.
-func (c *cache) trimLocked(size int64) (freed int64) {
+func (c *cache) trimLocked(size int64, alsoAhead bool) (freed int64) {
 	if c.limit <= 0 || !c.isOpen() {
 		return 0
 	}
-	return c.evictLocked(c.sizeLocked() + size - c.limit)
+	return c.evictLocked(c.sizeLocked()+size-c.limit, alsoAhead)
 }
 
-// afterEviction has the space of deleted files freed.
+// afterEviction has the space of deleted files freed, and tells the owners
+// whose files were held ahead.
 func (c *cache) afterEviction(ctx context.Context, freed int64) {
+	c.mu.Lock()
+	lost := c.lost
+	c.lost = nil
+	c.mu.Unlock()
+	for _, owner := range lost {
+		if c.evictedAhead != nil {
+			c.evictedAhead(owner)
+		}
+	}
 	if freed > 0 && c.evicted != nil {
 		// What it could not free shows as a full disk, if it is needed.
 		_ = c.evicted(ctx)
@@ -189,17 +211,52 @@ func (c *cache) sizeLocked() int64 {
 	return n
 }
 
-// evictLocked deletes files that nobody holds, until need bytes are free or
-// none is left, and returns how many it freed.
-func (c *cache) evictLocked(need int64) (freed int64) {
+// evictLocked deletes files until need bytes are free or none is left, and
+// returns how many it freed: those that nobody holds and then, with alsoAhead,
+// those that are held ahead only.
+func (c *cache) evictLocked(need int64, alsoAhead bool) (freed int64) {
 	if need <= 0 {
 		return 0
 	}
-	held := map[string]bool{}
-	for _, names := range c.holds {
-		maps.Copy(held, names)
+	held, soft := c.heldLocked()
+	freed = c.deleteLocked(victims(c.entries, func(n string) bool { return held[n] || soft[n] }, need))
+	if alsoAhead && freed < need {
+		chosen := victims(c.entries, func(n string) bool { return held[n] || !soft[n] }, need-freed)
+		c.loseLocked(chosen)
+		freed += c.deleteLocked(chosen)
 	}
-	for _, name := range victims(c.entries, func(n string) bool { return held[n] }, need) {
+	return freed
+}
+
+// heldLocked returns the files that workers hold and those held ahead. A file
+// may be both.
+func (c *cache) heldLocked() (held, soft map[string]bool) {
+	held, soft = map[string]bool{}, map[string]bool{}
+	for owner, names := range c.holds {
+		if c.ahead.has(owner) {
+			maps.Copy(soft, names)
+		} else {
+			maps.Copy(held, names)
+		}
+	}
+	return held, soft
+}
+
+// loseLocked ends the holds of the owners ahead whose files are deleted.
+func (c *cache) loseLocked(names []string) {
+	for _, name := range names {
+		for owner, holds := range c.holds {
+			if holds[name] && c.ahead.has(owner) {
+				delete(c.holds, owner)
+				c.ahead.evict(owner)
+				c.lost = append(c.lost, owner)
+			}
+		}
+	}
+}
+
+func (c *cache) deleteLocked(names []string) (freed int64) {
+	for _, name := range names {
 		size := c.entries[name].size
 		if c.dropLocked(name) == nil {
 			freed += size
@@ -211,7 +268,7 @@ func (c *cache) evictLocked(need int64) (freed int64) {
 // evict is evictLocked for want of room on the disk.
 func (c *cache) evict(ctx context.Context, need int64) (freed int64) {
 	c.mu.Lock()
-	freed = c.evictLocked(need)
+	freed = c.evictLocked(need, !isAhead(ctx))
 	c.mu.Unlock()
 	c.afterEviction(ctx, freed)
 	return freed
@@ -219,20 +276,32 @@ func (c *cache) evict(ctx context.Context, need int64) (freed int64) {
 
 // reserve takes size bytes of the limit.
 func (c *cache) reserve(ctx context.Context, size int64) error {
+	for {
+		used, full := c.tryReserve(ctx, size)
+		if !full {
+			return nil
+		}
+		if c.ahead.giveWay(ctx) {
+			continue
+		}
+		return fmt.Errorf("%w: %s may hold %d bytes, %d are in use and %d more are needed; raise stormcell.cache.max.bytes",
+			ErrDiskFull, c.dir, c.limit, used, size)
+	}
+}
+
+// tryReserve takes size bytes of the limit if they are there, and tells how
+// many are used.
+func (c *cache) tryReserve(ctx context.Context, size int64) (used int64, full bool) {
 	c.mu.Lock()
-	freed := c.trimLocked(size)
-	used := c.sizeLocked()
-	full := c.limit > 0 && used+size > c.limit
+	freed := c.trimLocked(size, !isAhead(ctx))
+	used = c.sizeLocked()
+	full = c.limit > 0 && used+size > c.limit
 	if !full {
 		c.reserved += size
 	}
 	c.mu.Unlock()
 	c.afterEviction(ctx, freed)
-	if full {
-		return fmt.Errorf("%w: %s may hold %d bytes, %d are in use and %d more are needed; raise stormcell.cache.max.bytes",
-			ErrDiskFull, c.dir, c.limit, used, size)
-	}
-	return nil
+	return used, full
 }
 
 func (c *cache) unreserve(size int64) {

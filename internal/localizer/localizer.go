@@ -66,6 +66,9 @@ type Options struct {
 	// deleted file that is still mounted keeps its space: here is the place to
 	// unmount it (rootfs.Manager.Reap).
 	Evicted func(context.Context) error
+	// EvictedAhead, if set, is called after files of an owner of LocalizeAhead
+	// were deleted to make room for a worker. It must not block.
+	EvictedAhead func(owner string)
 }
 
 // Localizer fetches images and holds their files. Its methods may be called
@@ -127,6 +130,9 @@ func (l *Localizer) Localize(ctx context.Context, owner string, image manifest.I
 func (l *Localizer) localize(ctx context.Context, owner string, image manifest.Image, m *meter) (*manifest.LocalImage, error) {
 	local := &manifest.LocalImage{Layers: make([]manifest.LocalLayer, len(image.Layers))}
 	group, ctx := errgroup.WithContext(ctx)
+	if isAhead(ctx) {
+		group.SetLimit(1) // workers go first
+	}
 	group.Go(func() error {
 		config, err := l.config(ctx, owner, image.Config.Digest)
 		if err != nil {

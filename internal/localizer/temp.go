@@ -26,7 +26,7 @@ type temp struct {
 // files that nobody holds are deleted, as few as will do.
 func (c *cache) create(ctx context.Context, dir string, size int64) (*temp, error) {
 	if err := c.reserve(ctx, size); err != nil {
-		return nil, err
+		return nil, markAhead(ctx, err)
 	}
 	t := &temp{cache: c, name: path.Join(dir, tempPrefix+rand.Text()), size: size}
 	for {
@@ -34,9 +34,9 @@ func (c *cache) create(ctx context.Context, dir string, size int64) (*temp, erro
 		if err == nil {
 			return t, nil
 		}
-		if !noSpace(err) || c.evict(ctx, size) == 0 {
+		if !noSpace(err) || c.evict(ctx, size) == 0 && !c.ahead.giveWay(ctx) {
 			t.discard()
-			return nil, c.explain(err, size)
+			return nil, markAhead(ctx, c.explain(err, size))
 		}
 	}
 }
@@ -128,11 +128,7 @@ func (c *cache) explain(err error, size int64) error {
 	if !noSpace(err) {
 		return fmt.Errorf("layer cache %s: %w", c.dir, err)
 	}
-	var free int64
-	var st unix.Statfs_t
-	if unix.Statfs(c.dir, &st) == nil {
-		free = int64(st.Bavail) * st.Bsize //nolint:gosec // no disk has 2^63 blocks
-	}
+	free, _ := c.free()
 	return fmt.Errorf("%w: %s needs %d bytes, its disk has %d free and nothing that is not in use can be deleted; "+
 		"free some space, or set another storm.oci.resources.local.dir: %w", ErrDiskFull, c.dir, size, free, err)
 }
