@@ -59,7 +59,8 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *nodeag
 		RunRoot: conf.Node.RunRoot, LayersDir: filepath.Join(conf.Node.ResourcesDir, "layers"), KeepMounts: conf.Node.LayerMountsToKeep,
 	})
 	l := localizer.New(localizer.Options{
-		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes, Evicted: r.Reap,
+		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes,
+		DiskHighPercent: conf.Node.DiskHighPercent, DiskLowPercent: conf.Node.DiskLowPercent, Evicted: r.Reap,
 	})
 	e := engine.New(engine.Options{
 		Images: &images{Localizer: l, store: store, verify: conf.Store.Verify},
