@@ -74,7 +74,7 @@ type StormNodeImageStatus struct {
 	// +optional
 	Reason string `json:"reason,omitempty"`
 	// message says it in a sentence, with what helps.
-	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:MaxLength=1100
 	// +optional
 	Message string `json:"message,omitempty"`
 }
