@@ -36,7 +36,7 @@ func (l *Localizer) LocalizeAhead(ctx context.Context, owner string, image manif
 	defer end()
 	_, err := l.Localize(ctx, owner, image, progress)
 	if errors.Is(context.Cause(ctx), ErrEvicted) {
-		l.cache.release(owner)
+		l.cache.release(context.WithoutCancel(ctx), owner)
 		return fmt.Errorf("localize image %s: %w", image.Tag, ErrEvicted)
 	}
 	return err

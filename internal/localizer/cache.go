@@ -152,7 +152,7 @@ func (c *cache) restore(owner string, names map[string]bool) {
 
 // release ends all holds of owner, and makes use of that where there is too
 // much.
-func (c *cache) release(owner string) {
+func (c *cache) release(ctx context.Context, owner string) {
 	c.mu.Lock()
 	if !c.ahead.has(owner) {
 		for name := range c.holds[owner] {
@@ -163,7 +163,6 @@ func (c *cache) release(owner string) {
 	c.ahead.remove(owner)
 	freed := c.trimLocked(true)
 	c.mu.Unlock()
-	ctx := context.Background()
 	c.afterEviction(ctx, freed)
 	c.relieve(ctx)
 }

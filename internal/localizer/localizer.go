@@ -207,7 +207,7 @@ func (l *Localizer) Hold(owner string, layers []digest.Digest) {
 
 // Release ends owner's hold; none is no error. Files that nobody holds stay
 // until their room is needed.
-func (l *Localizer) Release(owner string) { l.cache.release(owner) }
+func (l *Localizer) Release(owner string) { l.cache.release(context.Background(), owner) }
 
 // check refuses an image whose names or sizes no store has said: root builds
 // paths of them.
