@@ -121,6 +121,7 @@ type places struct {
 	localDir, artifactsDir, cacheDir, logDir string
 	cacheBytes, logBytes                     int64
 	keepMounts                               int
+	diskHigh, diskLow                        int
 }
 
 func placesOf(c *stormconf.Config) places {
@@ -129,6 +130,7 @@ func placesOf(c *stormconf.Config) places {
 		store: c.Store, cgroupRoot: c.Cgroup.Root, cgroupParent: c.Cgroup.Parent,
 		localDir: n.LocalDir, artifactsDir: n.ArtifactsDir, cacheDir: n.ResourcesDir, logDir: n.LogDir,
 		cacheBytes: n.CacheBytes, logBytes: n.LogBytes, keepMounts: n.LayerMountsToKeep,
+		diskHigh: n.DiskHighPercent, diskLow: n.DiskLowPercent,
 	}
 }
 
@@ -137,4 +139,5 @@ func (p places) apply(c *stormconf.Config) {
 	n := &c.Node
 	n.LocalDir, n.ArtifactsDir, n.ResourcesDir, n.LogDir = p.localDir, p.artifactsDir, p.cacheDir, p.logDir
 	n.CacheBytes, n.LogBytes, n.LayerMountsToKeep = p.cacheBytes, p.logBytes, p.keepMounts
+	n.DiskHighPercent, n.DiskLowPercent = p.diskHigh, p.diskLow
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
@@ -126,6 +127,9 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes) error {
 	}
 	if err := mgr.Add(p.watcher); err != nil {
 		return fmt.Errorf("set up the configuration's watcher: %w", err)
+	}
+	if err := mgr.Add(manager.RunnableFunc(p.localizer.Run)); err != nil {
+		return fmt.Errorf("set up the care for the layer cache: %w", err)
 	}
 	return daemon.AddProbes(mgr)
 }

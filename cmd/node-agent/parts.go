@@ -71,8 +71,9 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	})
 	var ahead *prefetch.Queue
 	l := localizer.New(localizer.Options{
-		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes, Evicted: r.Reap,
-		EvictedAhead: func(owner string) { ahead.Evicted(owner) },
+		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes,
+		DiskHighPercent: conf.Node.DiskHighPercent, DiskLowPercent: conf.Node.DiskLowPercent,
+		Evicted: r.Reap, EvictedAhead: func(owner string) { ahead.Evicted(owner) },
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
 	ahead = prefetch.New(images, changes.prefetch.Add)

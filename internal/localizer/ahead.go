@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/stormcell/stormcell/internal/manifest"
 )
 
@@ -38,7 +36,7 @@ func (l *Localizer) LocalizeAhead(ctx context.Context, owner string, image manif
 	defer end()
 	_, err := l.Localize(ctx, owner, image, progress)
 	if errors.Is(context.Cause(ctx), ErrEvicted) {
-		l.cache.release(owner) //nolint:contextcheck // what is evicted by it shall be told of also when ctx has ended
+		l.cache.release(context.WithoutCancel(ctx), owner)
 		return fmt.Errorf("localize image %s: %w", image.Tag, ErrEvicted)
 	}
 	return err
@@ -66,9 +64,9 @@ func (c *cache) roomAhead(here map[string]bool, missing int64) error {
 	}
 	c.mu.Lock()
 	held, soft := c.heldLocked()
-	kept, idle := c.reserved, int64(0)
+	var kept, idle int64
 	for name, e := range c.entries {
-		if held[name] || soft[name] || here[name] {
+		if e.busy || held[name] || soft[name] || here[name] {
 			kept += e.size
 		} else {
 			idle += e.size
@@ -79,20 +77,11 @@ func (c *cache) roomAhead(here map[string]bool, missing int64) error {
 		return fmt.Errorf("%w: %s may hold %d bytes, %d are in use or ahead of use, and %d more are needed; raise stormcell.cache.max.bytes: %w",
 			ErrDiskFull, c.dir, c.limit, kept, missing, errNoRoomAhead)
 	}
-	if free, ok := c.free(); ok && free+idle < missing {
+	if d, err := diskOf(c.dir); err == nil && d.free+idle < missing {
 		return fmt.Errorf("%w: %s needs %d bytes, its disk has %d free and %d that nobody uses; free some space, or set another storm.oci.resources.local.dir: %w",
-			ErrDiskFull, c.dir, missing, free, idle, errNoRoomAhead)
+			ErrDiskFull, c.dir, missing, d.free, idle, errNoRoomAhead)
 	}
 	return nil
-}
-
-// free is the number of bytes that the cache's disk has left, if it tells.
-func (c *cache) free() (int64, bool) {
-	var st unix.Statfs_t
-	if unix.Statfs(c.dir, &st) != nil {
-		return 0, false
-	}
-	return int64(st.Bavail) * st.Bsize, true //nolint:gosec // no disk has 2^63 blocks
 }
 
 // fly joins or begins a fetch. One that was begun ahead of time may fail for

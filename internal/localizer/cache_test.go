@@ -17,7 +17,10 @@ import (
 
 func TestVictims(t *testing.T) {
 	at := func(n int) time.Time { return time.Unix(int64(n), 0) }
-	entries := map[string]entry{"old": {10, at(1)}, "older": {10, at(0)}, "new": {10, at(9)}, "held": {10, at(0)}}
+	entries := map[string]entry{
+		"old": {size: 10, used: at(1)}, "older": {size: 10, used: at(0)}, "new": {size: 10, used: at(9)},
+		"held": {size: 10, used: at(0)}, "busy": {size: 10, used: at(0), busy: true},
+	}
 	held := func(name string) bool { return name == "held" }
 	for need, want := range map[int64][]string{
 		1:  {"older"},
@@ -76,6 +79,25 @@ func TestEviction(t *testing.T) {
 	l.Release("nobody")
 	s.localize(l, "f", images[0])
 	s.wantLayers(layers[0], layers[2])
+}
+
+// TestAnImageDoesNotEvictItself: a layer that is here gives no room to another
+// layer of the same image, however long it was idle.
+func TestAnImageDoesNotEvictItself(t *testing.T) {
+	s := newSite(t, 100<<10, 100<<10, 100<<10)
+	images, layers := oneLayerImages(s), s.image.Layers
+	var store faultyStore
+	l := s.localizer(&store, func(o *Options) { o.MaxBytes = layers[0].Squashfs.Size * 5 / 2 })
+	for _, i := range []int{1, 2} {
+		s.localize(l, "w", images[i])
+		l.Release("w")
+	}
+	s.image.Layers = layers[:2]
+	s.localize(l, "w", s.image)
+	s.wantLayers(layers[0], layers[1])
+	if n, _ := store.totals(); n != layers[0].Squashfs.Size*3 {
+		t.Errorf("%d bytes were read, want %d: each layer once", n, layers[0].Squashfs.Size*3)
+	}
 }
 
 func TestEvictionIsTold(t *testing.T) {
