@@ -21,19 +21,6 @@ TEXT
 
 kubectl() { "$bin/kubectl" --kubeconfig "$dir/admin.kubeconfig" "$@"; }
 
-# free_port finds a port of loopback that nobody listens on, below the range
-# that the kernel gives to outgoing connections.
-free_port() {
-    local port
-    while true; do
-        port=$((20000 + RANDOM % 10000))
-        if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-            echo "$port"
-            return
-        fi
-    done
-}
-
 start_etcd() {
     # A unix socket, because whoever reaches etcd is the cluster's admin.
     daemon_start "$dir" etcd "$bin/etcd" --name default --data-dir "$dir/etcd" --unsafe-no-fsync --log-level warn \

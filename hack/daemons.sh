@@ -61,3 +61,16 @@ wait_for() {
         sleep 0.05
     done
 }
+
+# free_port finds a port of loopback that nobody listens on, below the range
+# that the kernel gives to outgoing connections.
+free_port() {
+    local port
+    while true; do
+        port=$((20000 + RANDOM % 10000))
+        if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            echo "$port"
+            return
+        fi
+    done
+}
