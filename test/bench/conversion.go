@@ -111,7 +111,7 @@ func cpuTime() time.Duration {
 
 // convertOurs publishes an image of that layer into a new store.
 func convertOurs(ctx context.Context, dir string, l layer) (int64, error) {
-	image, err := l.writeLayout(filepath.Join(dir, "image"))
+	image, err := writeLayout(filepath.Join(dir, "image"), nil, l)
 	if err != nil {
 		return 0, err
 	}

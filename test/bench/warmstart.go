@@ -114,8 +114,8 @@ func workerStart(ctx context.Context, s *stack.Stack, i int) (time.Duration, err
 	if len(fields) != 4 {
 		return 0, fmt.Errorf("the worker's log is %q", line)
 	}
-	took, err := since(begin, fields[3])
-	return took, errors.Join(err, end(ctx, s, w))
+	at, err := stamped(fields[3])
+	return at.Sub(begin), errors.Join(err, end(ctx, s, w))
 }
 
 // runcStart starts the standing worker's container a second time, by runc
@@ -147,16 +147,17 @@ func runcStart(ctx context.Context, s *stack.Stack, standing *api.StormWorker, i
 	if err != nil {
 		return 0, fmt.Errorf("runc run: %w", err)
 	}
-	return since(begin, strings.TrimSpace(string(out)))
+	at, err := stamped(strings.TrimSpace(string(out)))
+	return at.Sub(begin), err
 }
 
-// since is the time from begin to a stamp in nanoseconds.
-func since(begin time.Time, nanoseconds string) (time.Duration, error) {
+// stamped is the moment of a stamp.
+func stamped(nanoseconds string) (time.Time, error) {
 	n, err := strconv.ParseInt(nanoseconds, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("read the stamp: %w", err)
+		return time.Time{}, fmt.Errorf("read the stamp: %w", err)
 	}
-	return time.Unix(0, n).Sub(begin), nil
+	return time.Unix(0, n), nil
 }
 
 func start(ctx context.Context, s *stack.Stack, name string, port int32, command []string) (*api.StormWorker, error) {
