@@ -45,6 +45,22 @@ daemon_stop() {
     rm -f "$1/$2.pid"
 }
 
+# free_port finds a port of loopback that nobody listens on, below the range
+# that the kernel gives to outgoing connections.
+free_port() {
+    local port
+    while true; do
+        port=$((20000 + RANDOM % 10000))
+        if port_free "$port"; then
+            echo "$port"
+            return
+        fi
+    done
+}
+
+# port_free tells whether nobody listens on a port of loopback.
+port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
 # process_gone tells whether a process has ended; a zombie has.
 process_gone() {
     local stat
@@ -59,18 +75,5 @@ wait_for() {
     until "$@"; do
         ((SECONDS < end)) || return 1
         sleep 0.05
-    done
-}
-
-# free_port finds a port of loopback that nobody listens on, below the range
-# that the kernel gives to outgoing connections.
-free_port() {
-    local port
-    while true; do
-        port=$((20000 + RANDOM % 10000))
-        if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-            echo "$port"
-            return
-        fi
     done
 }
