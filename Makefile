@@ -41,10 +41,18 @@ packages: ## Install the Debian packages that tests and the demo need.
 k8s: ## Build etcd, kube-apiserver and kubectl into bin/k8s, once.
 	@hack/kubernetes/build.sh
 
+.PHONY: hadoop
+hadoop: packages ## Fetch Apache Hadoop into bin/hadoop, once.
+	@hack/hdfs/build.sh
+
 .PHONY: test
-test: packages k8s ## Run every test, as root, with the race detector.
+test: packages k8s hadoop ## Run every test, as root, with the race detector.
 	@test $$(id -u) = 0 || { echo 'run "make test" as root: tests mount file systems and run containers' >&2; exit 1; }
 	KUBEBUILDER_ASSETS=$(ASSETS) go test -race -count 1 -timeout 20m ./...
+
+.PHONY: test-hdfs
+test-hdfs: hadoop ## Run the tests that use a real HDFS.
+	go test -race -count 1 -timeout 20m $$(hack/hdfs/importers.sh)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME seconds.

@@ -17,6 +17,11 @@ needed=(
     'useradd passwd shadow-utils'
     'shellcheck shellcheck ShellCheck'
     'gcc gcc gcc'
+    'java default-jre-headless java-17-openjdk-headless'
+    'mvn maven maven'
+    'krb5kdc krb5-kdc krb5-server'
+    'kadmin.local krb5-admin-server krb5-server'
+    'kinit krb5-user krb5-workstation'
 )
 # Packages without a program to look for: what the race detector links with,
 # and the keys that debootstrap checks Debian's archive by.

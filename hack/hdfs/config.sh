@@ -1,0 +1,203 @@
+# shellcheck shell=bash
+# The configuration of HDFS and its clients, for hdfs.sh to source. It reads the
+# variables of hdfs.sh.
+# shellcheck disable=SC2154
+
+# Ports of an HDFS, counted from the first one.
+block_size=20
+
+# port_block claims a block of ports, below the range that the kernel gives to
+# outgoing connections, and sets base to the first. The lock keeps others that start at
+# this moment off the block; it lives as long as a daemon that has it open.
+port_block() {
+    local locks=${TMPDIR:-/tmp}/stormcell-ports-$EUID first
+    mkdir -p "$locks"
+    for ((first = 20000 + RANDOM % 500 * block_size; ; first = first % 10000 + 20000 + block_size)); do
+        exec 7<>"$locks/$first"
+        if flock --nonblock 7 && ports_free "$first"; then
+            base=$first
+            return
+        fi
+    done
+}
+
+ports_free() {
+    local offset
+    for ((offset = 0; offset < block_size; offset++)); do
+        port_free $(($1 + offset)) || return 1
+    done
+}
+
+# port NAME KIND prints a port of a daemon.
+port() {
+    local number=${1: -1} offset
+    case $1:$2 in
+    namenode?:rpc) offset=$((number * 2 - 2)) ;;
+    namenode?:http) offset=$((number * 2 - 1)) ;;
+    datanode?:data) offset=$((number * 3 + 1)) ;;
+    datanode?:ipc) offset=$((number * 3 + 2)) ;;
+    datanode?:http) offset=$((number * 3 + 3)) ;;
+    journalnode?:rpc) offset=$((number * 2 + 11)) ;;
+    journalnode?:http) offset=$((number * 2 + 12)) ;;
+    kdc:kdc) offset=19 ;;
+    esac
+    echo $((base + offset))
+}
+
+# address NAME KIND prints a port with the host before it.
+address() { echo "$host:$(port "$@")"; }
+
+# xml NAME VALUE... prints a Hadoop configuration of these pairs.
+xml() {
+    echo '<?xml version="1.0"?>'
+    echo '<configuration>'
+    while (($#)); do
+        printf '  <property><name>%s</name><value>%s</value></property>\n' "$1" "$2"
+        shift 2
+    done
+    echo '</configuration>'
+}
+
+# write_conf writes DIR/conf, which daemons and clients share.
+write_conf() {
+    # Hadoop's web servers insist on a directory for pages; its jars have none.
+    mkdir -p "$dir/conf/webapps"/{hdfs,datanode,journal} "$dir/tmp"
+    local core=() hdfs=()
+    common_settings
+    if [[ -n $ha ]]; then
+        ha_settings
+    else
+        single_settings
+    fi
+    [[ -z $secure ]] || secure_settings
+    xml "${core[@]}" >"$dir/conf/core-site.xml"
+    xml "${hdfs[@]}" >"$dir/conf/hdfs-site.xml"
+    cat >"$dir/conf/log4j.properties" <<'TEXT'
+log4j.rootLogger=${stormcell.log.level},console
+stormcell.log.level=WARN
+log4j.appender.console=org.apache.log4j.ConsoleAppender
+log4j.appender.console.target=System.err
+log4j.appender.console.layout=org.apache.log4j.PatternLayout
+log4j.appender.console.layout.ConversionPattern=%d{ISO8601} %p %c{2}: %m%n
+# It says that this Hadoop has no libhadoop.so: true, and no news.
+log4j.logger.org.apache.hadoop.util.NativeCodeLoader=ERROR
+TEXT
+}
+
+common_settings() {
+    core+=(
+        hadoop.tmp.dir "$dir/tmp"
+        # Users need not be known to this machine.
+        hadoop.security.group.mapping org.apache.hadoop.security.NullGroupsMapping
+        # A daemon that starts before its partner finds it soon.
+        ipc.client.connect.retry.interval 100
+        ipc.client.connect.max.retries 100
+        ipc.client.connect.timeout 5000
+        # "df" for all of the disk instead of "du" for each directory.
+        fs.getspaceused.classname org.apache.hadoop.fs.DFCachingGetSpaceUsed
+    )
+    hdfs+=(
+        dfs.replication 3
+        dfs.permissions.enabled true
+        # Small blocks, so that files of tests have many.
+        dfs.blocksize 8388608
+        dfs.namenode.fs-limits.min-block-size 4096
+        dfs.namenode.safemode.extension 0
+        # A DataNode that is gone is stale after 3 s and dead after 12 s.
+        dfs.heartbeat.interval 1
+        dfs.namenode.stale.datanode.interval 3000
+        dfs.namenode.heartbeat.recheck-interval 1000
+        dfs.namenode.redundancy.interval.seconds 1
+        dfs.datanode.hostname localhost
+        dfs.namenode.datanode.registration.ip-hostname-check false
+        dfs.namenode.edits.noeditlogchannelflush true
+        dfs.namenode.handler.count 10
+        dfs.http.policy HTTP_ONLY
+    )
+}
+
+single_settings() {
+    core+=(fs.defaultFS "hdfs://$(address namenode1 rpc)")
+    hdfs+=(
+        dfs.namenode.rpc-address "$(address namenode1 rpc)"
+        dfs.namenode.http-address "$(address namenode1 http)"
+    )
+}
+
+ha_settings() {
+    local name journals=()
+    for name in "${journalnodes[@]}"; do
+        journals+=("$(address "$name" rpc)")
+    done
+    core+=(fs.defaultFS hdfs://stormcell)
+    hdfs+=(
+        dfs.nameservices stormcell
+        dfs.ha.namenodes.stormcell 'nn1,nn2'
+        dfs.client.failover.proxy.provider.stormcell
+        org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider
+        dfs.namenode.shared.edits.dir "qjournal://$(IFS=';' && echo "${journals[*]}")/stormcell"
+        # Two NameNodes that think that they are active cannot write both: the
+        # JournalNodes see to that.
+        dfs.ha.fencing.methods 'shell(/bin/true)'
+        dfs.ha.tail-edits.period 1s
+    )
+    for name in "${namenodes[@]}"; do
+        hdfs+=(
+            "dfs.namenode.rpc-address.stormcell.nn${name: -1}" "$(address "$name" rpc)"
+            "dfs.namenode.http-address.stormcell.nn${name: -1}" "$(address "$name" http)"
+        )
+    done
+}
+
+secure_settings() {
+    local kind
+    core+=(
+        hadoop.security.authentication kerberos
+        hadoop.security.authorization true
+        hadoop.rpc.protection "$protection"
+    )
+    hdfs+=(
+        dfs.block.access.token.enable true
+        dfs.data.transfer.protection "$protection"
+        dfs.web.authentication.kerberos.principal HTTP/_HOST@"$realm"
+        dfs.web.authentication.kerberos.keytab "$dir/keytabs/hdfs.keytab"
+        dfs.journalnode.kerberos.internal.spnego.principal HTTP/_HOST@"$realm"
+    )
+    for kind in namenode datanode journalnode; do
+        hdfs+=(
+            "dfs.$kind.kerberos.principal" "hdfs/_HOST@$realm"
+            "dfs.$kind.keytab.file" "$dir/keytabs/hdfs.keytab"
+        )
+    done
+}
+
+# settings NAME sets the array own: what a daemon has for itself.
+settings() {
+    own=()
+    case $1 in
+    namenode*)
+        own=(-D "dfs.namenode.name.dir=file://$dir/$1")
+        [[ -z $ha ]] || own+=(-D "dfs.ha.namenode.id=nn${1: -1}")
+        ;;
+    datanode*)
+        own=(
+            -D "dfs.datanode.data.dir=file://$dir/$1"
+            -D "dfs.datanode.address=$(address "$1" data)"
+            -D "dfs.datanode.ipc.address=$(address "$1" ipc)"
+            -D "dfs.datanode.http.address=$(address "$1" http)"
+        )
+        # Without ports below 1024, a secure DataNode insists on HTTPS.
+        [[ -z $secure ]] || own+=(
+            -D dfs.http.policy=HTTPS_ONLY
+            -D "dfs.datanode.https.address=$(address "$1" http)"
+        )
+        ;;
+    journalnode*)
+        own=(
+            -D "dfs.journalnode.edits.dir=$dir/$1"
+            -D "dfs.journalnode.rpc-address=$(address "$1" rpc)"
+            -D "dfs.journalnode.http-address=$(address "$1" http)"
+        )
+        ;;
+    esac
+}
