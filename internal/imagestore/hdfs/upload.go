@@ -1,0 +1,254 @@
+package hdfs
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/colinmarc/hdfs/v2"
+
+	"github.com/stormcell/stormcell/internal/imagestore"
+)
+
+const defaultMode fs.FileMode = 0o444
+
+// deadAge is the age, by the NameNode's clock, from which an unfinished upload
+// is taken for that of a writer that died. HDFS has no lock that goes with its
+// holder, and the time of a file does not move while it is written: a day is
+// more than any upload of one file lasts.
+const deadAge = 24 * time.Hour
+
+// Create implements imagestore.Writer. What uploads of the same name have left
+// that were killed long ago is removed.
+func (s *Store) Create(ctx context.Context, name string, opts imagestore.CreateOptions) (imagestore.Upload, error) {
+	p, err := s.path(name)
+	if err != nil {
+		return nil, err
+	}
+	u, err := s.create(ctx, p, uploadPrefix, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.sweep(ctx, name, u.temp); err != nil {
+		u.Abort()
+		return nil, err
+	}
+	return u, nil
+}
+
+// create begins a file that is to become p.
+func (s *Store) create(ctx context.Context, p, prefix string, opts imagestore.CreateOptions) (*upload, error) {
+	u := &upload{ctx: ctx, store: s, name: p, mode: opts.Mode.Perm()}
+	if u.mode == 0 {
+		u.mode = defaultMode
+	}
+	err := s.try(ctx, func() error { return u.open(prefix, opts.Replication) })
+	if err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// sweep removes dead uploads of a name, by the time of living, a new one.
+func (s *Store) sweep(ctx context.Context, name, living string) error {
+	found, err := s.readDir(ctx, path.Dir(name))
+	if err != nil {
+		return err
+	}
+	var now time.Time
+	for _, fi := range found {
+		if fi.Name() == path.Base(living) {
+			now = fi.ModTime()
+		}
+	}
+	for _, fi := range found {
+		if !strings.HasPrefix(fi.Name(), uploadPrefix+path.Base(name)+".") || now.Sub(fi.ModTime()) < deadAge {
+			continue
+		}
+		if err := s.discard(ctx, path.Join(path.Dir(living), fi.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// discard removes the file at p, which may be gone already.
+func (s *Store) discard(ctx context.Context, p string) error {
+	err := s.do(ctx, func(c *hdfs.Client) error { return c.Remove(p) })
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// upload is a file on its way: written under a temporary name beside its own,
+// by a session that renews the lease of it.
+type upload struct {
+	ctx        context.Context //nolint:containedctx // writes stop when the upload's caller gives up
+	store      *Store
+	session    *session
+	stop       func() bool
+	writer     *hdfs.FileWriter
+	temp, name string
+	mode       fs.FileMode
+	// id is the file's number, which it keeps when it is renamed.
+	id uint64
+	// failed is the first error of a Write; such a file is never published.
+	failed error
+	// settled: there is nothing left to do.
+	settled bool
+}
+
+// open makes the temporary file, by a new name at each try.
+func (u *upload) open(prefix string, replication int) error {
+	pool := u.store.pool
+	session, err := pool.take(u.ctx)
+	if err != nil {
+		return err
+	}
+	u.session, u.stop = session, context.AfterFunc(u.ctx, session.end)
+	u.temp = path.Join(path.Dir(u.name), prefix+path.Base(u.name)+"."+rand.Text())
+	err = u.start(session.client, replication)
+	if err != nil {
+		err, good := session.judge(err)
+		u.leave(good)
+		return err
+	}
+	return nil
+}
+
+func (u *upload) start(c *hdfs.Client, replication int) error {
+	defaults, err := c.ServerDefaults()
+	if err != nil {
+		return err
+	}
+	conf := u.store.cluster
+	size := conf.blockSize
+	if size == 0 {
+		size = defaults.BlockSize
+	}
+	if replication == 0 {
+		replication = conf.replication
+	}
+	if replication == 0 {
+		replication = defaults.Replication
+	}
+	u.writer, err = c.CreateFile(u.temp, replication, size, 0o600)
+	return err
+}
+
+// leave gives up the upload's session.
+func (u *upload) leave(good bool) {
+	if u.stop() && good {
+		u.store.pool.put(u.session)
+	} else {
+		u.store.pool.drop(u.session)
+	}
+}
+
+// Write implements io.Writer.
+func (u *upload) Write(p []byte) (int, error) {
+	if u.failed == nil && u.settled {
+		u.failed = fmt.Errorf("write %s: %w", u.name, fs.ErrClosed)
+	}
+	if u.failed == nil {
+		u.failed = u.ctx.Err()
+	}
+	if u.failed != nil {
+		return 0, u.failed
+	}
+	n, err := u.writer.Write(p)
+	if err != nil {
+		err, _ = u.session.judge(err)
+		u.failed = u.store.fault(u.ctx, fmt.Errorf("write %s: %w", u.name, err))
+	}
+	return n, u.failed
+}
+
+// Commit implements imagestore.Upload.
+func (u *upload) Commit() error {
+	if err := u.complete(); err != nil {
+		u.Abort()
+		return err
+	}
+	if err := u.rename(); err != nil {
+		u.remove()
+		return err
+	}
+	return nil
+}
+
+// complete closes the file: all its bytes are at the DataNodes then, and its
+// mode is set. The session is given up.
+func (u *upload) complete() error {
+	if u.failed != nil {
+		return u.failed
+	}
+	if u.settled {
+		return fmt.Errorf("write %s: %w", u.name, fs.ErrClosed)
+	}
+	err := u.store.try(u.ctx, func() error {
+		err := u.writer.Close()
+		if errors.Is(err, hdfs.ErrReplicating) {
+			return errReplicating
+		}
+		err, _ = u.session.judge(err)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	u.leave(true)
+	u.settled = true
+	return u.store.do(u.ctx, func(c *hdfs.Client) error {
+		fi, err := c.Stat(u.temp)
+		if err != nil {
+			return err
+		}
+		u.id = status(fi).GetFileId()
+		return c.Chmod(u.temp, u.mode)
+	})
+}
+
+// rename gives the file its name. An answer of the NameNode that was lost on
+// its way is found out by the file's number.
+func (u *upload) rename() error {
+	return u.store.do(u.ctx, func(c *hdfs.Client) error {
+		err := c.Rename(u.temp, u.name)
+		if errors.Is(err, fs.ErrNotExist) {
+			if fi, statErr := c.Stat(u.name); statErr == nil && status(fi).GetFileId() == u.id {
+				return nil
+			}
+		}
+		return err
+	})
+}
+
+// abortTime is how long an abandoned upload may take to be removed.
+const abortTime = 5 * time.Second
+
+// Abort implements imagestore.Upload.
+func (u *upload) Abort() {
+	if u.settled {
+		return
+	}
+	u.settled = true
+	// Closing a file in order ends the library's goroutines.
+	limit := time.AfterFunc(abortTime, u.session.end)
+	_ = u.writer.Close() // it is removed
+	limit.Stop()
+	u.leave(false)
+	u.remove()
+}
+
+// remove removes the temporary file, also when the caller's context has ended.
+func (u *upload) remove() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(u.ctx), abortTime)
+	defer cancel()
+	_ = u.store.discard(ctx, u.temp) // else a later Create removes it
+}
