@@ -20,18 +20,18 @@ import (
 	"text/tabwriter"
 )
 
-// row is one line of the table. A new one gets a file of its own and a place
-// in rows.
+// row is a measurement, of one or more lines of the table. A new one gets a file
+// of its own and a place in rows.
 type row interface {
 	// name is what -rows calls it.
 	name() string
 	// register adds the row's own flags.
 	register(set *flag.FlagSet)
-	// measure makes both measurements. It tells of its progress on log.
-	measure(ctx context.Context, log io.Writer) (figure, error)
+	// measure measures both sides. It tells of its progress on log.
+	measure(ctx context.Context, log io.Writer) ([]figure, error)
 }
 
-func rows() []row { return []row{&conversion{}, &warmStart{}} }
+func rows() []row { return []row{&conversion{}, &warmStart{}, &localization{}, &coldStart{}} }
 
 // figure is what a row has measured.
 type figure struct {
@@ -85,11 +85,11 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	res := result{Machine: thisMachine(ctx)}
 	fmt.Fprintln(log, res.Machine)
 	for _, r := range chosen {
-		f, err := r.measure(ctx, log)
+		figures, err := r.measure(ctx, log)
 		if err != nil {
 			return fmt.Errorf("row %s: %w", r.name(), err)
 		}
-		res.Rows = append(res.Rows, f)
+		res.Rows = append(res.Rows, figures...)
 	}
 	if err := printTable(out, res); err != nil {
 		return err

@@ -12,7 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -224,6 +226,23 @@ func (s *Stack) daemon(name string, args ...string) (*exec.Cmd, error) {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	return c, nil
+}
+
+// AwaitAgent waits until the node-agent, started after a moment, is ready: then
+// it has renewed its Lease.
+func (s *Stack) AwaitAgent(ctx context.Context, started time.Time) error {
+	lease := &coordinationv1.Lease{}
+	key := client.ObjectKey{Namespace: api.SystemNamespace, Name: api.LeaseName(NodeName)}
+	err := poll(ctx, func() (bool, error) {
+		if err := s.Client.Get(ctx, key, lease); err != nil {
+			return false, client.IgnoreNotFound(err)
+		}
+		return lease.Spec.RenewTime != nil && lease.Spec.RenewTime.After(started), nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for the node-agent's Lease: %w", err)
+	}
+	return nil
 }
 
 // StopAgent ends the node-agent with a signal; SIGKILL is a crash.
