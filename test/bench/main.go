@@ -18,6 +18,9 @@ import (
 	"strings"
 	"syscall"
 	"text/tabwriter"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
 )
 
 // row is a measurement, of one or more lines of the table. A new one gets a file
@@ -60,6 +63,8 @@ var errMissed = errors.New("a goal was missed")
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// The cluster of package stack has much to say to a log.
+	ctrl.SetLogger(logr.Discard())
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
