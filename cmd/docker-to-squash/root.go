@@ -21,6 +21,7 @@ import (
 
 // flags are the flags that every sub-command takes.
 type flags struct {
+	hadoop      opener.Options
 	store       string
 	bootstrap   bool
 	force       bool
@@ -63,7 +64,10 @@ func newRoot() *cobra.Command {
 }
 
 func (f *flags) register(set *pflag.FlagSet) {
-	set.StringVar(&f.store, "store", "", "`URL` of the store: file:///path, or a path (--hdfs-root means the same)")
+	set.StringVar(&f.store, "store", "", "`URL` of the store: hdfs://host:port/path, hdfs://nameservice/path, file:///path, or a path (--hdfs-root means the same)")
+	set.StringVar(&f.hadoop.HadoopConf, "hadoop-conf", opener.HadoopConf(os.Getenv), "`directory` of core-site.xml and hdfs-site.xml; as $HADOOP_CONF_DIR says by default, or etc/hadoop in $HADOOP_PREFIX or $HADOOP_HOME")
+	set.StringVar(&f.hadoop.Keytab, "keytab", "", "`file` to log in to a secure HDFS with; the tickets of kinit by default")
+	set.StringVar(&f.hadoop.Principal, "principal", "", "Kerberos `name` in the keytab; _HOST in it stands for the host's name")
 	set.BoolVarP(&f.bootstrap, "bootstrap", "b", false, "make the store's folders and its tag file first")
 	set.BoolVarP(&f.force, "force", "f", false, "make files anew that the store has already")
 	set.StringVar(&f.platform, "platform", "linux/"+runtime.GOARCH, "`OS/ARCH[/VARIANT]` to take of an image for several")
@@ -116,7 +120,7 @@ func (f *flags) openStore(cmd *cobra.Command) (imagestore.Writer, error) {
 	if f.store == "" {
 		return nil, errors.New("--store is missing: say where the store is, such as --store file:///srv/images")
 	}
-	store, err := opener.Open(f.store)
+	store, err := opener.Open(f.store, f.hadoop)
 	if err != nil || !f.bootstrap {
 		return store, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -70,7 +71,8 @@ func (m *images) warn(warnings []string) {
 
 // newResolver builds the resolver of a configuration. It contacts no store.
 func newResolver(c stormconf.Store) (*imagetags.Resolver, error) {
-	store, err := opener.Open(c.URL)
+	options := opener.Options{HadoopConf: opener.HadoopConf(os.Getenv), Keytab: c.Keytab, Principal: c.Principal}
+	store, err := opener.Open(c.URL, options)
 	if err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
@@ -81,7 +83,7 @@ func newResolver(c stormconf.Store) (*imagetags.Resolver, error) {
 		files = append(files, imagetags.File{Store: local, Name: filepath.Base(c.LocalTagFile), Optional: true})
 	}
 	if c.HDFSTagFile != "" {
-		owner, name, err := opener.OpenFile(c.HDFSTagFile)
+		owner, name, err := opener.OpenFile(c.HDFSTagFile, options)
 		if err != nil {
 			return nil, fmt.Errorf("open tag file: %w", err)
 		}

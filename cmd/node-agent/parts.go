@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -50,7 +51,9 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *nodeag
 	if err := check(ctx, o, conf, launcher, log); err != nil {
 		return nil, err
 	}
-	store, err := opener.Open(conf.Store.URL)
+	store, err := opener.Open(conf.Store.URL, opener.Options{
+		HadoopConf: opener.HadoopConf(os.Getenv), Keytab: conf.Store.Keytab, Principal: conf.Store.Principal,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}

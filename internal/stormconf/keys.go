@@ -68,7 +68,7 @@ var keys = []key{
 	},
 	{
 		keyStore, "URL", "required", byBoth,
-		"Root of the image store: `file:///path`; `hdfs://host:port/path` and `hdfs://nameservice/path` are accepted, and not read yet.",
+		"Root of the image store: `file:///path`, `hdfs://host:port/path`, or `hdfs://nameservice/path` of the Hadoop configuration in `$HADOOP_CONF_DIR`.",
 		text(func(d *draft) *string { return &d.Store.URL }),
 	},
 	{
@@ -93,12 +93,12 @@ var keys = []key{
 	},
 	{
 		keyPrincipal, "string", "`" + keyBlobPrincipal + "`", byBoth,
-		"Kerberos principal for a secure HDFS; `_HOST` in it stands for the host's name. Set it together with the keytab. Not used yet.",
+		"Kerberos principal for a secure HDFS; `_HOST` in it stands for the host's name. Set it together with the keytab; without both, the ticket cache of kinit is used.",
 		text(func(d *draft) *string { return &d.Store.Principal }),
 	},
 	{
 		keyKeytab, "path", "`" + keyBlobKeytab + "`", byBoth,
-		"Keytab of that principal. Not used yet.",
+		"Keytab of that principal. Tickets are renewed before they expire.",
 		absolute(func(d *draft) *string { return &d.Store.Keytab }),
 	},
 	{

@@ -50,7 +50,7 @@ func exception(err error) string {
 // translated are the errors that the library makes of exceptions, and ours
 // about an answer.
 var translated = []error{
-	fs.ErrNotExist, fs.ErrPermission, fs.ErrExist, fs.ErrInvalid, syscall.ENOTEMPTY, hdfs.ErrReplicating,
+	fs.ErrNotExist, fs.ErrPermission, fs.ErrExist, fs.ErrInvalid, syscall.ENOTEMPTY,
 	imagestore.ErrNotFile, imagestore.ErrTooLarge, imagestore.ErrChanged,
 }
 

@@ -3,22 +3,22 @@ package hdfs
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"os"
 	"path"
 	"strings"
 	"time"
 
-
 	"github.com/stormcell/stormcell/internal/imagestore"
 )
 
 const (
-	// courtesy is how long a writer waits for one that came before it. A
-	// writer that does nothing for longer is taken for dead.
+	// courtesy is how long a writer waits for each one that came before it. One
+	// that takes longer is taken for dead.
 	courtesy = 10 * time.Second
 	// turn is how long it waits between two looks.
 	turn = 20 * time.Millisecond
@@ -30,150 +30,157 @@ var errFenced = errors.New("another writer took the turn")
 // Replace implements imagestore.Writer.
 //
 // HDFS has neither a compare-and-swap nor a lock that goes with its holder, so
-// writers fence each other. Each first writes a bid, which is its new content
+// writers fence each other. Each first makes a bid, which is its new content
 // in a file of its own beside the target, and then
 //
-//  1. lists the bids of the target and removes all others;
+//  1. lists the bids for the target and removes all others;
 //  2. reads the target, and gives up unless it has the old content;
 //  3. renames its bid to the target, which fails if the bid is gone.
 //
-// No update is lost. Let A and B both rename, A first, and let A's listing be
-// LA, its reading RA, and so on; the NameNode does one thing after another.
-// B's bid was there at its rename, so A did not remove it, so B made it after
-// LA, so LB comes after LA, while A's bid was there. If LB came before A's
-// rename, then B removed A's bid (before RB), which A can only have outrun, so
-// A's rename was before RB. If LB came after A's rename, RB did too. Either
-// way B read what A had written, and did not rename unless that was what it
-// wanted to replace. It does not matter how long a writer sleeps between two
-// steps, nor that it dies: all that is left of it is a bid, which the next one
+// No update is lost. Let A and B both succeed with 3, A first; the NameNode
+// does one thing after another. B's bid was there at B's rename, so A had not
+// removed it, so it was made after A's listing. So B's listing was later than
+// A's, and A's bid was there from before A's listing until A's rename. If B
+// listed before A's rename, then B removed A's bid before it read, and A can
+// only have been faster: A renamed before B read. If B listed after A's rename,
+// B read after it, too. Either way B read what A had written, and renamed only
+// if that was what B's caller wanted to replace. It does not matter how long a
+// writer sleeps between two steps, how late the NameNode hears of one, or
+// whether a writer dies: all that is left of it is a bid, which the next one
 // removes.
 //
-// So that two writers do not remove each other's bids for ever, each lets
-// those that came before it go first, for a while.
+// So that writers do not remove each other's bids for ever, each lets those
+// that came before it go first, for a while.
 func (s *Store) Replace(ctx context.Context, name string, old, content []byte, opts imagestore.CreateOptions) error {
 	p, err := s.path(name)
 	if err != nil {
 		return err
 	}
+	b := &bidder{store: s, name: name, path: p, old: old, seen: make(map[string]time.Time)}
 	for {
-		// No need to bid where the target has changed already.
-		if err := s.compare(ctx, name, old); err != nil {
-			return err
-		}
-		err := s.bid(ctx, name, p, old, content, opts)
+		err := b.bid(ctx, content, opts)
 		if !errors.Is(err, errFenced) {
 			return err
 		}
-		if err := wait(ctx, jitter(turn)); err != nil {
-			return err
-		}
 	}
 }
 
-func jitter(d time.Duration) time.Duration {
-	return d/2 + rand.N(d) //nolint:gosec // no secret
+// bidder is a Replace under way.
+type bidder struct {
+	store *Store
+	// name is that of the target, path where it lies in HDFS.
+	name, path string
+	old        []byte
+	// seen is when other bids were first seen.
+	seen map[string]time.Time
 }
 
-// compare returns nil if the file has the old content, ErrChanged if not.
-func (s *Store) compare(ctx context.Context, name string, old []byte) error {
-	// A longer file has changed, so there is no need to read it.
-	current, err := s.ReadFile(ctx, name, int64(len(old)))
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && old == nil:
-		return nil
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, imagestore.ErrTooLarge),
-		err == nil && (old == nil || !bytes.Equal(current, old)):
-		return fmt.Errorf("store %s: %s: %w", s.URL(), name, imagestore.ErrChanged)
+// bid makes one attempt.
+func (b *bidder) bid(ctx context.Context, content []byte, opts imagestore.CreateOptions) error {
+	if err := b.await(ctx, ""); err != nil {
+		return err
 	}
-	return err
-}
-
-// bid makes one attempt of Replace.
-func (s *Store) bid(ctx context.Context, name, p string, old, content []byte, opts imagestore.CreateOptions) (retErr error) {
-	u, err := s.create(ctx, p, bidPrefix, opts)
+	// No need to write where the target has changed already.
+	if err := b.compare(ctx); err != nil {
+		return err
+	}
+	u, err := b.store.create(ctx, b.path, opts)
 	if err != nil {
 		return err
 	}
 	defer u.Abort()
-	if _, err := u.Write(content); err != nil && len(content) > 0 {
+	if _, err := u.Write(content); err != nil {
 		return err
 	}
 	if err := u.complete(); err != nil {
-		return s.fenced(err)
-	}
-	defer func() {
-		if retErr != nil {
-			u.remove()
-		}
-	}()
-	if err := s.outrun(ctx, name, u.temp); err != nil {
 		return err
 	}
-	if err := s.compare(ctx, name, old); err != nil {
+	own := bidPrefix + path.Base(b.path) + "." + rand.Text()
+	if err := u.rename(path.Join(path.Dir(b.path), own)); err != nil {
 		return err
 	}
-	return s.fenced(u.rename())
-}
-
-// fenced tells a bid that is gone from other errors.
-func (s *Store) fenced(err error) error {
+	if err := b.await(ctx, own); err != nil {
+		return err
+	}
+	if err := b.compare(ctx); err != nil {
+		return err
+	}
+	err = u.publish()
 	if errors.Is(err, fs.ErrNotExist) {
 		return errFenced
 	}
 	return err
 }
 
-// outrun waits for the writers that bid before us, and then removes all other
-// bids for the file.
-func (s *Store) outrun(ctx context.Context, name, own string) error {
-	start := time.Now()
+// compare returns nil if the target has the old content, ErrChanged if not.
+func (b *bidder) compare(ctx context.Context) error {
+	// A longer file has changed, so there is no need to read it.
+	current, err := b.store.ReadFile(ctx, b.name, int64(len(b.old)))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && b.old == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, imagestore.ErrTooLarge),
+		err == nil && (b.old == nil || !bytes.Equal(current, b.old)):
+		return fmt.Errorf("store %s: %s: %w", b.store.URL(), b.name, imagestore.ErrChanged)
+	}
+	return err
+}
+
+// await waits for the writers whose bids came before ours, and then removes
+// all other bids. Without a bid of our own, all came before, and none is
+// removed.
+func (b *bidder) await(ctx context.Context, own string) error {
 	for {
-		rivals, first, err := s.rivals(ctx, name, path.Base(own))
+		others, mine, err := b.list(ctx, own)
 		if err != nil {
 			return err
 		}
-		if !first && time.Since(start) < courtesy {
-			if err := wait(ctx, jitter(turn)); err != nil {
-				return err
+		if b.mayGo(others, mine) {
+			if own == "" {
+				return nil
 			}
-			continue
+			return b.fence(ctx, others)
 		}
-		for _, r := range rivals {
-			if err := s.discard(ctx, path.Join(path.Dir(own), r)); err != nil {
-				return err
-			}
+		if err := wait(ctx, turn/2+mathrand.N(turn)); err != nil { //nolint:gosec // a jitter is no secret
+			return fmt.Errorf("store %s: wait for another writer of %s: %w", b.store.URL(), b.name, err)
 		}
-		return nil
 	}
 }
 
-// rivals lists the other bids for a file, and tells whether ours was first.
-func (s *Store) rivals(ctx context.Context, name, own string) (rivals []string, first bool, err error) {
-	found, err := s.readDir(ctx, path.Dir(name))
+// list returns the other bids for the target, and ours.
+func (b *bidder) list(ctx context.Context, own string) (others []os.FileInfo, mine os.FileInfo, err error) {
+	found, err := b.store.readDir(ctx, path.Dir(b.name))
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
-	var mine os.FileInfo
-	var others []os.FileInfo
 	for _, fi := range found {
 		switch {
 		case fi.Name() == own:
 			mine = fi
-		case strings.HasPrefix(fi.Name(), bidPrefix+path.Base(name)+"."):
+		case strings.HasPrefix(fi.Name(), bidPrefix+path.Base(b.name)+"."):
 			others = append(others, fi)
-			rivals = append(rivals, fi.Name())
 		}
 	}
-	if mine == nil {
-		return nil, false, errFenced
+	if own != "" && mine == nil {
+		return nil, nil, errFenced
 	}
-	first = true
+	return others, mine, nil
+}
+
+// mayGo tells whether nobody is before us whom we should wait for.
+func (b *bidder) mayGo(others []os.FileInfo, mine os.FileInfo) bool {
+	now := time.Now()
+	may := true
 	for _, o := range others {
-		if before(o, mine) {
-			first = false
+		first, known := b.seen[o.Name()]
+		if !known {
+			first, b.seen[o.Name()] = now, now
+		}
+		if (mine == nil || before(o, mine)) && now.Sub(first) < courtesy {
+			may = false
 		}
 	}
-	return rivals, first, nil
+	return may
 }
 
 // before orders bids by their times, which are the NameNode's.
@@ -184,3 +191,12 @@ func before(a, b os.FileInfo) bool {
 	return a.Name() < b.Name()
 }
 
+// fence removes bids, which cannot be renamed to the target then.
+func (b *bidder) fence(ctx context.Context, bids []os.FileInfo) error {
+	for _, fi := range bids {
+		if err := b.store.discard(ctx, path.Join(path.Dir(b.path), fi.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"strings"
 	"time"
@@ -23,58 +24,68 @@ const defaultMode fs.FileMode = 0o444
 // more than any upload of one file lasts.
 const deadAge = 24 * time.Hour
 
-// Create implements imagestore.Writer. What uploads of the same name have left
-// that were killed long ago is removed.
+// Create implements imagestore.Writer.
 func (s *Store) Create(ctx context.Context, name string, opts imagestore.CreateOptions) (imagestore.Upload, error) {
 	p, err := s.path(name)
 	if err != nil {
 		return nil, err
 	}
-	u, err := s.create(ctx, p, uploadPrefix, opts)
+	u, err := s.create(ctx, p, opts)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.sweep(ctx, name, u.temp); err != nil {
+	return u, nil
+}
+
+// create begins a file that is to become p. What uploads of the same name have
+// left that were killed long ago is removed.
+func (s *Store) create(ctx context.Context, p string, opts imagestore.CreateOptions) (*upload, error) {
+	u := &upload{ctx: ctx, store: s, name: p, mode: opts.Mode.Perm()}
+	if u.mode == 0 {
+		u.mode = defaultMode
+	}
+	if err := s.try(ctx, func() error { return u.open(opts.Replication) }); err != nil {
+		return nil, err
+	}
+	if err := u.sweep(); err != nil {
 		u.Abort()
 		return nil, err
 	}
 	return u, nil
 }
 
-// create begins a file that is to become p.
-func (s *Store) create(ctx context.Context, p, prefix string, opts imagestore.CreateOptions) (*upload, error) {
-	u := &upload{ctx: ctx, store: s, name: p, mode: opts.Mode.Perm()}
-	if u.mode == 0 {
-		u.mode = defaultMode
+// sweep removes the dead uploads of the same name.
+func (u *upload) sweep() error {
+	dir := path.Dir(u.name)
+	var dead []string
+	err := u.store.do(u.ctx, func(c *hdfs.Client) error {
+		found, err := c.ReadDir(dir)
+		dead = deadUploads(found, path.Base(u.name), path.Base(u.temp))
+		return err
+	})
+	for _, name := range dead {
+		if err == nil {
+			err = u.store.discard(u.ctx, path.Join(dir, name))
+		}
 	}
-	err := s.try(ctx, func() error { return u.open(prefix, opts.Replication) })
-	if err != nil {
-		return nil, err
-	}
-	return u, nil
+	return err
 }
 
-// sweep removes dead uploads of a name, by the time of living, a new one.
-func (s *Store) sweep(ctx context.Context, name, living string) error {
-	found, err := s.readDir(ctx, path.Dir(name))
-	if err != nil {
-		return err
-	}
+// deadUploads picks the uploads of a name that are much older than the living
+// one, which has just begun.
+func deadUploads(found []os.FileInfo, name, living string) (dead []string) {
 	var now time.Time
 	for _, fi := range found {
-		if fi.Name() == path.Base(living) {
+		if fi.Name() == living {
 			now = fi.ModTime()
 		}
 	}
 	for _, fi := range found {
-		if !strings.HasPrefix(fi.Name(), uploadPrefix+path.Base(name)+".") || now.Sub(fi.ModTime()) < deadAge {
-			continue
-		}
-		if err := s.discard(ctx, path.Join(path.Dir(living), fi.Name())); err != nil {
-			return err
+		if strings.HasPrefix(fi.Name(), uploadPrefix+name+".") && now.Sub(fi.ModTime()) > deadAge {
+			dead = append(dead, fi.Name())
 		}
 	}
-	return nil
+	return dead
 }
 
 // discard removes the file at p, which may be gone already.
@@ -100,19 +111,28 @@ type upload struct {
 	id uint64
 	// failed is the first error of a Write; such a file is never published.
 	failed error
-	// settled: there is nothing left to do.
-	settled bool
+	state  uploadState
 }
 
+// uploadState is how far an upload has come.
+type uploadState int
+
+const (
+	open      uploadState = iota // it is being written
+	completed                    // all of it is written, and the session given up
+	published                    // it has its name
+	gone                         // it is removed
+)
+
 // open makes the temporary file, by a new name at each try.
-func (u *upload) open(prefix string, replication int) error {
+func (u *upload) open(replication int) error {
 	pool := u.store.pool
 	session, err := pool.take(u.ctx)
 	if err != nil {
 		return err
 	}
 	u.session, u.stop = session, context.AfterFunc(u.ctx, session.end)
-	u.temp = path.Join(path.Dir(u.name), prefix+path.Base(u.name)+"."+rand.Text())
+	u.temp = path.Join(path.Dir(u.name), uploadPrefix+path.Base(u.name)+"."+rand.Text())
 	err = u.start(session.client, replication)
 	if err != nil {
 		err, good := session.judge(err)
@@ -153,14 +173,14 @@ func (u *upload) leave(good bool) {
 
 // Write implements io.Writer.
 func (u *upload) Write(p []byte) (int, error) {
-	if u.failed == nil && u.settled {
+	if u.failed == nil && u.state != open {
 		u.failed = fmt.Errorf("write %s: %w", u.name, fs.ErrClosed)
 	}
 	if u.failed == nil {
 		u.failed = u.ctx.Err()
 	}
-	if u.failed != nil {
-		return 0, u.failed
+	if u.failed != nil || len(p) == 0 {
+		return 0, u.failed // the library would make an empty block
 	}
 	n, err := u.writer.Write(p)
 	if err != nil {
@@ -172,15 +192,14 @@ func (u *upload) Write(p []byte) (int, error) {
 
 // Commit implements imagestore.Upload.
 func (u *upload) Commit() error {
-	if err := u.complete(); err != nil {
-		u.Abort()
-		return err
+	err := u.complete()
+	if err == nil {
+		err = u.publish()
 	}
-	if err := u.rename(); err != nil {
-		u.remove()
-		return err
+	if err != nil {
+		u.drop()
 	}
-	return nil
+	return err
 }
 
 // complete closes the file: all its bytes are at the DataNodes then, and its
@@ -189,22 +208,18 @@ func (u *upload) complete() error {
 	if u.failed != nil {
 		return u.failed
 	}
-	if u.settled {
+	if u.state != open {
 		return fmt.Errorf("write %s: %w", u.name, fs.ErrClosed)
 	}
 	err := u.store.try(u.ctx, func() error {
-		err := u.writer.Close()
-		if errors.Is(err, hdfs.ErrReplicating) {
-			return errReplicating
-		}
-		err, _ = u.session.judge(err)
+		err, _ := u.session.judge(u.writer.Close())
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	u.leave(true)
-	u.settled = true
+	u.state = completed
 	return u.store.do(u.ctx, func(c *hdfs.Client) error {
 		fi, err := c.Stat(u.temp)
 		if err != nil {
@@ -215,18 +230,32 @@ func (u *upload) complete() error {
 	})
 }
 
-// rename gives the file its name. An answer of the NameNode that was lost on
-// its way is found out by the file's number.
-func (u *upload) rename() error {
-	return u.store.do(u.ctx, func(c *hdfs.Client) error {
-		err := c.Rename(u.temp, u.name)
+// publish gives the file its name.
+func (u *upload) publish() error {
+	err := u.rename(u.name)
+	if err == nil {
+		u.state = published
+	}
+	return err
+}
+
+// rename gives the file the name to, in the place of a file that has it. An
+// answer of the NameNode that was lost on its way is found out by the file's
+// number.
+func (u *upload) rename(to string) error {
+	err := u.store.do(u.ctx, func(c *hdfs.Client) error {
+		err := c.Rename(u.temp, to)
 		if errors.Is(err, fs.ErrNotExist) {
-			if fi, statErr := c.Stat(u.name); statErr == nil && status(fi).GetFileId() == u.id {
+			if fi, statErr := c.Stat(to); statErr == nil && status(fi).GetFileId() == u.id {
 				return nil
 			}
 		}
 		return err
 	})
+	if err == nil {
+		u.temp = to
+	}
+	return err
 }
 
 // abortTime is how long an abandoned upload may take to be removed.
@@ -234,16 +263,24 @@ const abortTime = 5 * time.Second
 
 // Abort implements imagestore.Upload.
 func (u *upload) Abort() {
-	if u.settled {
-		return
+	if u.state != published {
+		u.drop()
 	}
-	u.settled = true
-	// Closing a file in order ends the library's goroutines.
-	limit := time.AfterFunc(abortTime, u.session.end)
-	_ = u.writer.Close() // it is removed
-	limit.Stop()
-	u.leave(false)
-	u.remove()
+}
+
+// drop removes the file if it is still under its temporary name.
+func (u *upload) drop() {
+	if u.state == open {
+		// Closing a file in order ends the library's goroutines.
+		limit := time.AfterFunc(abortTime, u.session.end)
+		_ = u.writer.Close() // it is removed
+		limit.Stop()
+		u.leave(false)
+	}
+	if u.state != gone {
+		u.state = gone
+		u.remove()
+	}
 }
 
 // remove removes the temporary file, also when the caller's context has ended.

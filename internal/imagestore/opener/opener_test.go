@@ -11,15 +11,35 @@ func TestOpenFile(t *testing.T) {
 		{"file:///srv/containers/image-tag-to-hash", "file:///srv/containers", "image-tag-to-hash"},
 		{"/etc/storm/tags", "file:///etc/storm", "tags"},
 		{"file:///srv/a%20b/c%25", "file:///srv/a%20b", "c%"},
+		{"hdfs://host:8020/a/tags", "hdfs://host:8020/a", "tags"},
 	} {
-		store, name, err := opener.OpenFile(c.url)
+		store, name, err := opener.OpenFile(c.url, opener.Options{})
 		if err != nil || store.URL() != c.root || name != c.name {
 			t.Errorf("%s: %v, %q, %v, want %s, %q", c.url, store, name, err, c.root, c.name)
 		}
 	}
-	for _, url := range []string{"", "/tags", "ftp://host/tags", "hdfs://host/a/tags"} {
-		if store, _, err := opener.OpenFile(url); err == nil {
+	for _, url := range []string{"", "/tags", "ftp://host/tags", "hdfs://host/tags"} {
+		if store, _, err := opener.OpenFile(url, opener.Options{}); err == nil {
 			t.Errorf("%s: opened %v", url, store)
 		}
+	}
+}
+
+func TestHadoopConf(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		env  map[string]string
+		want string
+	}{
+		{"nothing", nil, ""},
+		{"its own variable first", map[string]string{"HADOOP_CONF_DIR": "/c", "HADOOP_PREFIX": "/p", "HADOOP_HOME": "/h"}, "/c"},
+		{"older prefix", map[string]string{"HADOOP_PREFIX": "/p", "HADOOP_HOME": "/h"}, "/p/etc/hadoop"},
+		{"home", map[string]string{"HADOOP_HOME": "/h"}, "/h/etc/hadoop"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := opener.HadoopConf(func(key string) string { return c.env[key] }); got != c.want {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
 	}
 }
