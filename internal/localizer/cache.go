@@ -19,16 +19,16 @@ import (
 )
 
 const (
-	layersDir  = manifest.LayersDir
-	configDir  = manifest.ConfigDir
-	tempPrefix = ".fetch-"
+	layersDir   = manifest.LayersDir
+	configDir   = manifest.ConfigDir
+	layerSuffix = ".sqsh"
 )
 
 // seal is the modification time of a file that was verified when it was
 // written. Any write to the file breaks it.
 var seal = time.Unix(1, 0)
 
-func layerName(d digest.Digest) string  { return layersDir + "/" + d.Encoded() + ".sqsh" }
+func layerName(d digest.Digest) string  { return layersDir + "/" + d.Encoded() + layerSuffix }
 func recallName(d digest.Digest) string { return layersDir + "/" + d.Encoded() + ".json" }
 func configName(d digest.Digest) string { return configDir + "/" + d.Encoded() }
 
@@ -36,18 +36,21 @@ func configName(d digest.Digest) string { return configDir + "/" + d.Encoded() }
 type cache struct {
 	dir   string
 	limit int64
+	marks marks
 	root  *os.Root // nil until open
 	// evicted may be nil. See Options.Evicted.
 	evicted func(context.Context) error
 
-	mu       sync.Mutex
-	entries  map[string]entry           // by name
-	holds    map[string]map[string]bool // names by owner
-	reserved int64                      // bytes of files being written
+	mu      sync.Mutex
+	entries map[string]entry           // by name
+	holds   map[string]map[string]bool // names by owner
 }
 
 func newCache(opts Options) *cache {
-	return &cache{dir: opts.Dir, limit: opts.MaxBytes, evicted: opts.Evicted, entries: map[string]entry{}, holds: map[string]map[string]bool{}}
+	return &cache{
+		dir: opts.Dir, limit: opts.MaxBytes, marks: marks{opts.DiskHighPercent, opts.DiskLowPercent}, evicted: opts.Evicted,
+		entries: map[string]entry{}, holds: map[string]map[string]bool{},
+	}
 }
 
 func (c *cache) isOpen() bool { return c.root != nil }
@@ -141,32 +144,19 @@ func (c *cache) restore(owner string, names map[string]bool) {
 	c.holds[owner] = names
 }
 
-// release ends all holds of owner, and deletes what is above the limit.
+// release ends all holds of owner, and makes use of that where there is too
+// much.
 func (c *cache) release(owner string) {
 	c.mu.Lock()
 	for name := range c.holds[owner] {
 		c.touchLocked(name)
 	}
 	delete(c.holds, owner)
-	freed := c.trimLocked(0)
+	freed := c.trimLocked()
 	c.mu.Unlock()
-	c.afterEviction(context.Background(), freed)
-}
-
-// trimLocked evicts what is above the limit when size more bytes come.
-func (c *cache) trimLocked(size int64) (freed int64) {
-	if c.limit <= 0 || !c.isOpen() {
-		return 0
-	}
-	return c.evictLocked(c.sizeLocked() + size - c.limit)
-}
-
-// afterEviction has the space of deleted files freed.
-func (c *cache) afterEviction(ctx context.Context, freed int64) {
-	if freed > 0 && c.evicted != nil {
-		// What it could not free shows as a full disk, if it is needed.
-		_ = c.evicted(ctx)
-	}
+	ctx := context.Background()
+	c.afterEviction(ctx, freed)
+	c.relieve(ctx)
 }
 
 // touchLocked notes a use, also for the next process: as the access time.
@@ -180,72 +170,25 @@ func (c *cache) touchLocked(name string) {
 	_ = c.root.Chtimes(name, e.used, time.Time{}) // only the order of eviction depends on it
 }
 
-// sizeLocked is the number of bytes of the cache, with what is being written.
-func (c *cache) sizeLocked() int64 {
-	n := c.reserved
-	for _, e := range c.entries {
-		n += e.size
-	}
-	return n
-}
-
-// evictLocked deletes files that nobody holds, until need bytes are free or
-// none is left, and returns how many it freed.
-func (c *cache) evictLocked(need int64) (freed int64) {
-	if need <= 0 {
-		return 0
-	}
-	held := map[string]bool{}
-	for _, names := range c.holds {
-		maps.Copy(held, names)
-	}
-	for _, name := range victims(c.entries, func(n string) bool { return held[n] }, need) {
-		size := c.entries[name].size
-		if c.dropLocked(name) == nil {
-			freed += size
-		}
-	}
-	return freed
-}
-
-// evict is evictLocked for want of room on the disk.
-func (c *cache) evict(ctx context.Context, need int64) (freed int64) {
-	c.mu.Lock()
-	freed = c.evictLocked(need)
-	c.mu.Unlock()
-	c.afterEviction(ctx, freed)
-	return freed
-}
-
-// reserve takes size bytes of the limit.
-func (c *cache) reserve(ctx context.Context, size int64) error {
-	c.mu.Lock()
-	freed := c.trimLocked(size)
-	used := c.sizeLocked()
-	full := c.limit > 0 && used+size > c.limit
-	if !full {
-		c.reserved += size
-	}
-	c.mu.Unlock()
-	c.afterEviction(ctx, freed)
-	if full {
-		return fmt.Errorf("%w: %s may hold %d bytes, %d are in use and %d more are needed; raise stormcell.cache.max.bytes",
-			ErrDiskFull, c.dir, c.limit, used, size)
-	}
-	return nil
-}
-
-func (c *cache) unreserve(size int64) {
+// idle notes that a file is not being written any more.
+func (c *cache) idle(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.reserved -= size
+	if e, ok := c.entries[name]; ok {
+		c.entries[name] = entry{size: e.size, used: time.Now()}
+	}
 }
 
-// add notes a new file.
-func (c *cache) add(name string, size int64) {
+// renamed notes that a file has got its final name. What is too small to count
+// is no entry from then on.
+func (c *cache) renamed(from, to string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.entries[name] = entry{size: size, used: time.Now()}
+	e := c.entries[from]
+	delete(c.entries, from)
+	if entryForm.MatchString(to) {
+		c.entries[to] = entry{size: e.size, used: time.Now()}
+	}
 }
 
 // safe checks that only this process's user, which is root, can write.

@@ -17,7 +17,10 @@ import (
 
 func TestVictims(t *testing.T) {
 	at := func(n int) time.Time { return time.Unix(int64(n), 0) }
-	entries := map[string]entry{"old": {10, at(1)}, "older": {10, at(0)}, "new": {10, at(9)}, "held": {10, at(0)}}
+	entries := map[string]entry{
+		"old": {size: 10, used: at(1)}, "older": {size: 10, used: at(0)}, "new": {size: 10, used: at(9)},
+		"held": {size: 10, used: at(0)}, "busy": {size: 10, used: at(0), busy: true},
+	}
 	held := func(name string) bool { return name == "held" }
 	for need, want := range map[int64][]string{
 		1:  {"older"},

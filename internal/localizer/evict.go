@@ -10,14 +10,17 @@ import (
 type entry struct {
 	size int64
 	used time.Time
+	// busy is a file that is being written.
+	busy bool
 }
 
 // victims returns the files to delete so that at least need bytes get free:
-// the least recently used ones that nobody holds. They may be too few.
+// the least recently used ones that nobody holds or writes. They may be too
+// few.
 func victims(entries map[string]entry, held func(name string) bool, need int64) []string {
 	var idle []string
-	for name := range entries {
-		if !held(name) {
+	for name, e := range entries {
+		if !e.busy && !held(name) {
 			idle = append(idle, name)
 		}
 	}

@@ -122,55 +122,65 @@ func (r *contextReader) Read(p []byte) (int, error) {
 	return r.Reader.Read(p)
 }
 
-// download fetches a layer's file from the store, checked by its digest where
-// that is known, and by its size and superblock always.
+// download fetches a layer's file from the store. If what an earlier try has
+// left of it turns out to be spoilt, it fetches the whole file once more.
 func (l *Localizer) download(ctx context.Context, layer manifest.Layer, arrived func(int64)) (digest.Digest, error) {
-	size := layer.Squashfs.Size
 	src, err := l.openSource(ctx, layer.File)
 	if err != nil {
 		return "", err
 	}
 	defer src.Close()
-	if got := src.Size(); got != size {
-		return "", l.corrupt(layer, fmt.Errorf("it has %d bytes, expected %d", got, size))
+	if got, want := src.Size(), layer.Squashfs.Size; got != want {
+		return "", l.corrupt(layer, fmt.Errorf("it has %d bytes, expected %d", got, want))
 	}
-	dst, err := l.cache.create(ctx, layersDir, size)
+	for {
+		var told int64
+		d, resumed, err := l.bring(ctx, src, layer, func(n int64) { told += n; arrived(n) })
+		if !resumed || !errors.Is(err, ErrCorrupt) {
+			return d, err
+		}
+		arrived(-told)
+	}
+}
+
+// bring copies a layer into the cache, checked by its digest where that is
+// known, and by its superblock always. resumed tells whether a part of it was
+// of an earlier try. What a failure leaves is gone on with later, unless it is
+// wrong or in the way.
+func (l *Localizer) bring(ctx context.Context, src *source, layer manifest.Layer, arrived func(int64)) (d digest.Digest, resumed bool, err error) {
+	want, size := layer.Squashfs.Digest, layer.Squashfs.Size
+	name := freshName(layersDir)
+	if want != "" {
+		name = partialName(want)
+	}
+	dst, err := l.cache.begin(ctx, name, size)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	defer dst.discard()
-	got, err := l.copy(ctx, &source{l: l, name: layer.File, file: src}, dst, arrived)
-	if errors.Is(err, errShort) {
-		return "", l.corrupt(layer, err)
+	defer dst.leave()
+	got, err := l.copy(ctx, src, dst, arrived)
+	switch {
+	case errors.Is(err, errShort):
+		err = l.corrupt(layer, err)
+	case err == nil && want != "" && got != want:
+		err = l.corrupt(layer, fmt.Errorf("expected %s, got %s", want, got))
+	case err == nil:
+		if _, cause := squashfs.CheckSuperblock(dst, size); cause != nil {
+			err = l.corrupt(layer, cause)
+		}
+	}
+	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrDiskFull) {
+		dst.drop()
 	}
 	if err != nil {
-		return "", err
+		return "", dst.resumed, err
 	}
-	if want := layer.Squashfs.Digest; want != "" && got != want {
-		return "", l.corrupt(layer, fmt.Errorf("expected %s, got %s", want, got))
-	}
-	if _, err := squashfs.CheckSuperblock(dst, size); err != nil {
-		return "", l.corrupt(layer, err)
-	}
-	return got, dst.publish(layerName(got))
+	return got, dst.resumed, dst.publish(layerName(got))
 }
 
 // corrupt names the file in the store and the cure.
 func (l *Localizer) corrupt(layer manifest.Layer, cause error) error {
 	return fmt.Errorf("%s in %s is %w: %w; push the image again", layer.File, l.opts.Store.URL(), ErrCorrupt, cause)
-}
-
-// openSource opens a layer's file in the store.
-func (l *Localizer) openSource(ctx context.Context, name string) (imagestore.File, error) {
-	var f imagestore.File
-	err := l.retry(ctx, func() (err error) {
-		f, err = l.opts.Store.Open(ctx, name)
-		return err
-	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %w", imagestore.ErrLayerMissing, err)
-	}
-	return f, err
 }
 
 // config brings an image config and holds it for owner.

@@ -169,13 +169,8 @@ func TestCancellationByTheLast(t *testing.T) {
 	if _, err := l.Localize(ctx, "w", s.image, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want context.Canceled", err)
 	}
-	// Nothing is left when it returns.
-	s.wantLayers()
-	if len(l.flights.active) != 0 || l.cache.reserved != 0 || !l.chunks.TryAcquire(parallelChunks) || !l.layers.TryAcquire(parallelLayers) {
-		t.Errorf("still under way: %v, %d bytes reserved", l.flights.active, l.cache.reserved)
-	}
-	l.chunks.Release(parallelChunks)
-	l.layers.Release(parallelLayers)
+	// Nothing goes on when it returns.
+	s.wantAtRest(l)
 	store.read = nil
 	s.localize(l, "w", s.image)
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/stormcell/stormcell/internal/imagestore"
 	"github.com/stormcell/stormcell/internal/imagestore/localdir"
@@ -172,6 +173,30 @@ func (s *site) files() []string {
 	return names
 }
 
+// wantAtRest checks that nothing is being fetched, and nothing of it is left in
+// memory.
+func (s *site) wantAtRest(l *Localizer) {
+	s.Helper()
+	if n := len(l.flights.active); n != 0 {
+		s.Errorf("%d fetches are under way", n)
+	}
+	for name, e := range l.cache.entries {
+		if e.busy {
+			s.Errorf("%s is being written", name)
+		}
+	}
+	for what, semaphore := range map[string]struct {
+		*semaphore.Weighted
+		size int64
+	}{"layers": {l.layers, parallelLayers}, "segments": {l.segments, parallelSegments}} {
+		if !semaphore.TryAcquire(semaphore.size) {
+			s.Errorf("some %s are being fetched", what)
+			continue
+		}
+		semaphore.Release(semaphore.size)
+	}
+}
+
 // wantLayers checks that the cache has exactly these layers, and nothing of
 // one that is being written.
 func (s *site) wantLayers(layers ...manifest.Layer) {
@@ -242,6 +267,11 @@ func (s *faultyStore) totals() (bytes int64, opens int) {
 	return bytes, opens
 }
 
+// tornError is an error of a read that has brought so many bytes before.
+type tornError int
+
+func (e tornError) Error() string { return fmt.Sprintf("torn after %d bytes", int(e)) }
+
 type faultyFile struct {
 	imagestore.File
 	store *faultyStore
@@ -250,12 +280,16 @@ type faultyFile struct {
 }
 
 func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
+	var fault error
 	if f.store.read != nil {
-		if err := f.store.read(f.ctx, f.name, off); err != nil {
-			return 0, err
-		}
+		fault = f.store.read(f.ctx, f.name, off)
+	}
+	if torn, ok := errors.AsType[tornError](fault); ok {
+		p = p[:min(int(torn), len(p))]
+	} else if fault != nil {
+		return 0, fault
 	}
 	n, err := f.File.ReadAt(p, off)
 	f.store.count(f.name, int64(n), 0)
-	return n, err
+	return n, errors.Join(err, fault)
 }

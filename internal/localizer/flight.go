@@ -24,29 +24,36 @@ type flight struct {
 	// callers are told what arrives, by an id each.
 	callers map[int]func(n int64)
 	nextID  int
+	// givenUp is true once nobody wants it any more.
+	givenUp bool
 }
 
 // do joins the fetch of key, or begins it. The fetch goes on while one of its
 // callers waits; the last one to give up cancels it and waits for its end, so
-// that nothing of it is left when do returns.
+// that nothing of it goes on when do returns.
 func (g *flights) do(ctx context.Context, key string, arrived func(n int64), fetch fetchFunc) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		f, id, joined := g.join(ctx, key, arrived, fetch)
+		select {
+		case <-f.done:
+			if joined {
+				return f.err
+			}
+		case <-ctx.Done():
+			if joined && g.leave(f, id) {
+				f.cancel()
+				<-f.done
+			}
+		}
 	}
-	f, id := g.join(ctx, key, arrived, fetch)
-	select {
-	case <-f.done:
-		return f.err
-	case <-ctx.Done():
-	}
-	if last := g.leave(key, f, id); last {
-		f.cancel()
-		<-f.done
-	}
-	return ctx.Err()
 }
 
-func (g *flights) join(ctx context.Context, key string, arrived func(n int64), fetch fetchFunc) (f *flight, id int) {
+// join adds a caller to the flight of key, and begins one if there is none. A
+// flight that was given up cannot be joined: it is in the way until it ends.
+func (g *flights) join(ctx context.Context, key string, arrived func(n int64), fetch fetchFunc) (f *flight, id int, joined bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f = g.active[key]
@@ -61,10 +68,13 @@ func (g *flights) join(ctx context.Context, key string, arrived func(n int64), f
 		g.active[key] = f
 		go g.run(own, key, f, fetch)
 	}
+	if f.givenUp {
+		return f, 0, false
+	}
 	f.nextID++
 	f.callers[f.nextID] = arrived
 	arrived(f.arrived)
-	return f, f.nextID
+	return f, f.nextID, true
 }
 
 func (g *flights) run(ctx context.Context, key string, f *flight, fetch fetchFunc) {
@@ -73,7 +83,7 @@ func (g *flights) run(ctx context.Context, key string, f *flight, fetch fetchFun
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f.err = err
-	g.remove(key, f)
+	delete(g.active, key)
 	close(f.done)
 }
 
@@ -86,22 +96,11 @@ func (g *flights) tell(f *flight, n int64) {
 	}
 }
 
-// leave takes a caller out and tells whether it was the last. Who comes after
-// the last begins a new fetch: this one is doomed.
-func (g *flights) leave(key string, f *flight, id int) (last bool) {
+// leave takes a caller out, and tells whether it was the last.
+func (g *flights) leave(f *flight, id int) (last bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(f.callers, id)
-	if len(f.callers) > 0 {
-		return false
-	}
-	g.remove(key, f)
-	return true
-}
-
-// remove takes f away, but not a newer flight of the same key.
-func (g *flights) remove(key string, f *flight) {
-	if g.active[key] == f {
-		delete(g.active, key)
-	}
+	f.givenUp = len(f.callers) == 0
+	return f.givenUp
 }

@@ -11,6 +11,11 @@
 // modification time is then set to a fixed moment, the seal. A file whose size
 // or seal is not right was cut or altered since and is hashed again before it
 // is used, so that a warm start need not read what is whole.
+//
+// The temporary name of a layer whose digest is known is <dir>/layers/.fetch-
+// and its hex digits: a fetch that was given up, has failed or was killed is
+// gone on with by the next one. What is there of it, the file's holes tell; what
+// that is worth, the digest of the whole.
 package localizer
 
 import (
@@ -41,16 +46,12 @@ var (
 	ErrNotRecovered = errors.New("layer cache has not been read yet")
 )
 
-const (
-	// parallelLayers is how many files are fetched side by side.
-	parallelLayers = 4
-	// chunkSize is the number of bytes of one read of the store: small enough
-	// to stay in the processor's cache while it is read, written and hashed.
-	// parallelChunks is the number of reads side by side over all files. Their
-	// product bounds the memory that fetching takes.
-	chunkSize      = 1 << 20
-	parallelChunks = 8
-)
+// parallelLayers is how many files are fetched side by side.
+const parallelLayers = 4
+
+// checkInterval is how often the disk and what lies idle in the cache are
+// looked at.
+const checkInterval = time.Minute
 
 // Options configure a Localizer.
 type Options struct {
@@ -62,6 +63,10 @@ type Options struct {
 	Verify imagestore.VerifyPolicy
 	// MaxBytes limits the cache; 0 is no limit but the disk.
 	MaxBytes int64
+	// When more than DiskHighPercent of the cache's file system are used, by
+	// whatever it is, files that nobody holds are deleted until it is
+	// DiskLowPercent. 0 and 100 mean never.
+	DiskHighPercent, DiskLowPercent int
 	// Evicted, if set, is called after files were deleted to make room. A
 	// deleted file that is still mounted keeps its space: here is the place to
 	// unmount it (rootfs.Manager.Reap).
@@ -74,31 +79,47 @@ type Localizer struct {
 	opts    Options
 	cache   *cache
 	flights flights
-	layers  *semaphore.Weighted
-	chunks  *semaphore.Weighted
-	buffers sync.Pool
-	wait    func(context.Context, time.Duration) error
+	// layers and segments bound what is fetched side by side.
+	layers, segments *semaphore.Weighted
+	buffers          sync.Pool
+	wait             func(context.Context, time.Duration) error
 }
 
 // New returns a Localizer that does nothing until Recover.
 func New(opts Options) *Localizer {
 	return &Localizer{
-		opts:    opts,
-		cache:   newCache(opts),
-		layers:  semaphore.NewWeighted(parallelLayers),
-		chunks:  semaphore.NewWeighted(parallelChunks),
-		buffers: sync.Pool{New: func() any { return new([chunkSize]byte) }},
-		wait:    wait,
+		opts:     opts,
+		cache:    newCache(opts),
+		layers:   semaphore.NewWeighted(parallelLayers),
+		segments: semaphore.NewWeighted(parallelSegments),
+		buffers:  sync.Pool{New: func() any { return new([pieceSize]byte) }},
+		wait:     wait,
 	}
 }
 
-// Recover makes the cache directory, deletes what a killed process left half
-// written and notes what is there.
+// Recover makes the cache directory and notes what is there. Of what a killed
+// process left half written, it keeps what a fetch can go on with.
 func (l *Localizer) Recover(ctx context.Context) error {
 	if err := l.cache.open(ctx); err != nil {
 		return fmt.Errorf("layer cache %s: %w", l.opts.Dir, err)
 	}
 	return nil
+}
+
+// Run keeps the cache within its bounds until ctx ends: also when nothing comes
+// and goes, others may fill the disk, and what is half fetched gets old.
+func (l *Localizer) Run(ctx context.Context) error {
+	ticker := time.NewTicker(checkInterval)
+	defer ticker.Stop()
+	for {
+		l.cache.expire(ctx, time.Now())
+		l.cache.relieve(ctx)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // Localize fetches what is missing of image, verified, and holds it for owner
@@ -121,6 +142,7 @@ func (l *Localizer) Localize(ctx context.Context, owner string, image manifest.I
 		l.cache.restore(owner, before)
 		return nil, fmt.Errorf("localize image %s: %w", image.Tag, err)
 	}
+	l.cache.relieve(ctx)
 	return local, nil
 }
 

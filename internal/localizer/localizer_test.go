@@ -3,6 +3,7 @@ package localizer
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,8 +93,10 @@ func TestLocalizeRefusesWhatIsWrong(t *testing.T) {
 	altered[len(altered)/2] ^= 1
 	text := bytes.Repeat([]byte("text"), 1000)
 	claims := bytes.Clone(base.get(base.image.Layers[1].File))
-	claims[40]++ // bytes_used of the superblock, its lowest byte
-	claims[42]++
+	claims[42]++ // bytes_used of the superblock: 64 KiB more
+	known := func(i *manifest.Image, content []byte) {
+		i.Layers[0].Squashfs = manifest.Blob{Digest: digest.FromBytes(content), Size: int64(len(content))}
+	}
 	unknown := func(i *manifest.Image, content []byte) {
 		i.Layers[0].Squashfs = manifest.Blob{Size: int64(len(content))}
 	}
@@ -108,18 +111,24 @@ func TestLocalizeRefusesWhatIsWrong(t *testing.T) {
 		"missing":           {func(s *site, _ *manifest.Image) { os.Remove(filepath.Join(s.store, layer.File)) }, imagestore.ErrLayerMissing, layer.File},
 		"a directory":       {func(s *site, _ *manifest.Image) { s.makeDir(layer.File) }, nil, layer.File},
 		"not a squashfs":    {func(s *site, i *manifest.Image) { s.put(layer.File, text); unknown(i, text) }, ErrCorrupt, "squashfs"},
-		"claims to be more": {func(s *site, i *manifest.Image) { s.put(layer.File, claims); unknown(i, claims) }, ErrCorrupt, "cut short"},
-		"config altered":    {func(s *site, _ *manifest.Image) { s.put(config, append(bytes.Clone(goodConfig), ' ')) }, ErrCorrupt, config},
-		"config too large":  {func(s *site, _ *manifest.Image) { s.put(config, make([]byte, manifest.MaxConfigSize+1)) }, ErrCorrupt, config},
-		"config missing":    {func(s *site, _ *manifest.Image) { os.Remove(filepath.Join(s.store, config)) }, imagestore.ErrConfigMissing, config},
-		"store away":        {func(s *site, _ *manifest.Image) { os.RemoveAll(s.store) }, imagestore.ErrUnavailable, "file://"},
-		"path leads out":    {func(_ *site, i *manifest.Image) { i.Layers[0].File = "../x" }, nil, "../x"},
-		"digest leads out":  {func(_ *site, i *manifest.Image) { i.Layers[0].Squashfs.Digest = "sha256:../../x" }, manifest.ErrMalformed, "../../x"},
-		"archive leads out": {func(_ *site, i *manifest.Image) { i.Layers[0].Digest = "sha256:../../x" }, manifest.ErrMalformed, "../../x"},
-		"config leads out":  {func(_ *site, i *manifest.Image) { i.Config.Digest = "sha256:../../x" }, manifest.ErrMalformed, "../../x"},
-		"no size":           {func(_ *site, i *manifest.Image) { i.Layers[0].Squashfs.Size = 0 }, ErrCorrupt, layer.Digest.String()},
-		"no layers":         {func(_ *site, i *manifest.Image) { i.Layers = nil }, manifest.ErrUnsupported, "0 layers"},
-		"too many layers":   {func(_ *site, i *manifest.Image) { i.Layers = make([]manifest.Layer, 501) }, manifest.ErrUnsupported, "501"},
+		"claims to be more": {func(s *site, i *manifest.Image) { s.put(layer.File, claims); known(i, claims) }, ErrCorrupt, layer.File + " in file://"},
+		"claims to be more, without identity": {
+			func(s *site, i *manifest.Image) { s.put(layer.File, claims); unknown(i, claims) }, ErrCorrupt,
+			fmt.Sprintf("bytes long, the file has %d: it was cut short", len(claims)),
+		},
+		"identity lies":       {func(_ *site, i *manifest.Image) { i.Layers[0].Squashfs.Digest = digest.FromString("another") }, ErrCorrupt, layer.File},
+		"identity names less": {func(_ *site, i *manifest.Image) { i.Layers[0].Squashfs.Size-- }, ErrCorrupt, layer.File},
+		"config altered":      {func(s *site, _ *manifest.Image) { s.put(config, append(bytes.Clone(goodConfig), ' ')) }, ErrCorrupt, config},
+		"config too large":    {func(s *site, _ *manifest.Image) { s.put(config, make([]byte, manifest.MaxConfigSize+1)) }, ErrCorrupt, config},
+		"config missing":      {func(s *site, _ *manifest.Image) { os.Remove(filepath.Join(s.store, config)) }, imagestore.ErrConfigMissing, config},
+		"store away":          {func(s *site, _ *manifest.Image) { os.RemoveAll(s.store) }, imagestore.ErrUnavailable, "file://"},
+		"path leads out":      {func(_ *site, i *manifest.Image) { i.Layers[0].File = "../x" }, nil, "../x"},
+		"digest leads out":    {func(_ *site, i *manifest.Image) { i.Layers[0].Squashfs.Digest = "sha256:../../x" }, manifest.ErrMalformed, "../../x"},
+		"archive leads out":   {func(_ *site, i *manifest.Image) { i.Layers[0].Digest = "sha256:../../x" }, manifest.ErrMalformed, "../../x"},
+		"config leads out":    {func(_ *site, i *manifest.Image) { i.Config.Digest = "sha256:../../x" }, manifest.ErrMalformed, "../../x"},
+		"no size":             {func(_ *site, i *manifest.Image) { i.Layers[0].Squashfs.Size = 0 }, ErrCorrupt, layer.Digest.String()},
+		"no layers":           {func(_ *site, i *manifest.Image) { i.Layers = nil }, manifest.ErrUnsupported, "0 layers"},
+		"too many layers":     {func(_ *site, i *manifest.Image) { i.Layers = make([]manifest.Layer, 501) }, manifest.ErrUnsupported, "501"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &site{TB: t, store: filepath.Join(t.TempDir(), "store"), cache: filepath.Join(t.TempDir(), "cache"), image: base.image}
@@ -136,16 +145,10 @@ func TestLocalizeRefusesWhatIsWrong(t *testing.T) {
 			if !strings.Contains(err.Error(), c.names) {
 				t.Errorf("error %q does not name %s", err, c.names)
 			}
-			// A good layer may have arrived before the fault was seen.
-			whole := []string{filepath.Base(layerName(base.image.Layers[0].Squashfs.Digest)), filepath.Base(layerName(base.image.Layers[1].Squashfs.Digest))}
-			for _, f := range s.files() {
-				content, err := os.ReadFile(filepath.Join(s.cache, "layers", f))
-				if err != nil || !slices.Contains(whole, f) || digest.FromBytes(content).Encoded()+".sqsh" != f {
-					t.Errorf("left in the cache: %s (error %v)", f, err)
-				}
-			}
-			if len(l.cache.holds) != 0 || l.cache.reserved != 0 {
-				t.Errorf("after the failure: holds %v, %d bytes reserved", l.cache.holds, l.cache.reserved)
+			s.wantNothingWrong(base.image)
+			s.wantAtRest(l)
+			if len(l.cache.holds) != 0 {
+				t.Errorf("after the failure: holds %v", l.cache.holds)
 			}
 			// When the store is mended, the same Localizer goes on.
 			if errors.Is(c.want, ErrCorrupt) && s.image.Layers[0] == layer {
@@ -154,6 +157,26 @@ func TestLocalizeRefusesWhatIsWrong(t *testing.T) {
 				s.localize(l, "w", s.image)
 			}
 		})
+	}
+}
+
+// wantNothingWrong checks that the cache has at most layers of image, whole,
+// or what has come of one: a good layer may have arrived before the fault of
+// another was seen.
+func (s *site) wantNothingWrong(image manifest.Image) {
+	s.Helper()
+	var whole []string
+	for _, l := range image.Layers {
+		whole = append(whole, filepath.Base(layerName(l.Squashfs.Digest)))
+	}
+	for _, f := range s.files() {
+		if partialForm.MatchString("layers/" + f) {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(s.cache, "layers", f))
+		if err != nil || !slices.Contains(whole, f) || digest.FromBytes(content).Encoded()+".sqsh" != f {
+			s.Errorf("left in the cache: %s (error %v)", f, err)
+		}
 	}
 }
 
@@ -208,9 +231,13 @@ func TestCachedFileThatWasChanged(t *testing.T) {
 func TestRecoverSweepsLeftovers(t *testing.T) {
 	s := newSite(t, 6000)
 	s.localize(s.localizer(nil), "w", s.image)
+	layer, another := s.image.Layers[0].Squashfs.Digest, digest.FromString("another")
 	for name, content := range map[string]string{
 		"layers/" + tempPrefix + "ABC":            "half",
 		"config/" + tempPrefix + "ABC":            "half",
+		"config/" + tempPrefix + layer.Encoded():  "half, and nobody goes on with a config",
+		partialName(layer):                        "half of what is here whole",
+		partialName(another) + "x":                "half, of no layer",
 		recallName(digest.FromString("gone")):     `{"digest":"` + digest.FromString("not here").String() + `","size":1}`,
 		recallName(digest.FromString("nonsense")): "nonsense",
 	} {
@@ -218,10 +245,21 @@ func TestRecoverSweepsLeftovers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.Symlink("/etc/passwd", filepath.Join(s.cache, partialName(digest.FromString("a link")))); err != nil {
+		t.Fatal(err)
+	}
 	s.localizer(nil)
 	s.wantLayers(s.image.Layers...)
 	if entries, err := os.ReadDir(filepath.Join(s.cache, "config")); err != nil || len(entries) != 1 {
 		t.Errorf("configs: %v (error %v), want one", entries, err)
+	}
+	// What a fetch can go on with stays.
+	if err := os.WriteFile(filepath.Join(s.cache, partialName(another)), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.localizer(nil)
+	if got := s.files(); !slices.Contains(got, filepath.Base(partialName(another))) || len(got) != 2 {
+		t.Errorf("cache has %v, want the layer and the half-fetched one", got)
 	}
 }
 

@@ -51,6 +51,13 @@ func (c *cache) open(ctx context.Context) error {
 			return err
 		}
 	}
+	for name := range c.entries {
+		if _, there := c.entries[finalName(name)]; there && finalName(name) != name {
+			if err := c.dropLocked(name); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -93,8 +100,8 @@ func secureDir(root *os.Root, name string) error {
 	return root.Chmod(name, 0o700)
 }
 
-// scanLocked notes the files of a folder, deletes those half written and
-// returns the notes of layers without identity.
+// scanLocked notes the files of a folder, deletes those that nobody can
+// go on with, and returns the notes of layers without identity.
 func (c *cache) scanLocked(ctx context.Context, sub string) (recalls []string, err error) {
 	files, err := fs.ReadDir(c.root.FS(), sub)
 	if err != nil {
@@ -110,6 +117,8 @@ func (c *cache) scanLocked(ctx context.Context, sub string) (recalls []string, e
 			return nil, err
 		}
 		switch {
+		case partialForm.MatchString(name) && fi.Mode().IsRegular() && safe(fi) == nil:
+			c.entries[name] = entry{size: fi.Size(), used: fi.ModTime()}
 		case strings.HasPrefix(file.Name(), tempPrefix):
 			if err := c.root.Remove(name); err != nil {
 				return nil, err
