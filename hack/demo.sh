@@ -7,6 +7,8 @@ usage() {
 usage: hack/demo.sh run    show it and clean up
        hack/demo.sh down   take down what DEMO_KEEP=1 or a killed demo left
 environment:
+       STORE=hdfs          keep the images in an HDFS, which is started and taken down with the
+                           rest, instead of in a directory (file)
        DEMO_KEEP=1         leave all up at the end
        DEMO_IMAGE=IMAGE    another image, that has bash: a name in a registry, oci:DIR[:TAG],
                            oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], or just FILE or DIR
@@ -34,6 +36,8 @@ source "$here/daemons.sh"
 source "$here/demo/leftovers.sh"
 # shellcheck source=demo/config.sh
 source "$here/demo/config.sh"
+# shellcheck source=demo/store.sh
+source "$here/demo/store.sh"
 
 kubectl() { "$repo/bin/k8s/kubectl" --kubeconfig "$dir/cluster/admin.kubeconfig" "$@"; }
 worker_field() { kubectl get stormworker "$worker" --output "jsonpath={.status.$1}"; }
@@ -68,10 +72,7 @@ check() {
         echo "the demo mounts file systems and runs containers: run it as root" >&2
         return 1
     fi
-    if [[ ${STORE:-file} != file ]]; then
-        echo "STORE=$STORE: the demo's store is file" >&2
-        return 1
-    fi
+    check_store
     if [[ ! $dir =~ ^/[A-Za-z0-9._/-]+$ ]]; then
         echo "DEMO_DIR=$dir: use an absolute path of letters, digits, '.', '_' and '-'" >&2
         return 1
@@ -146,7 +147,7 @@ source_image() {
 }
 
 convert() {
-    "$repo/bin/docker-to-squash" --store "file://$dir/store" --working-dir "$dir" --log WARN --bootstrap \
+    "$repo/bin/docker-to-squash" --store "$(store_url)" --working-dir "$dir" --log WARN --bootstrap \
         pull-build-push-update "$(source_image),$image"
 }
 
@@ -272,6 +273,7 @@ teardown() {
     daemon_stop "$dir" manager
     "$here/cluster.sh" down "$dir/cluster"
     sweep
+    remove_store
     if [[ -e $dir/user-made ]] && id "$user" >/dev/null 2>&1; then
         userdel "$user"
     fi
@@ -297,6 +299,7 @@ how_to_use() {
       kubectl get sw,stormimg -o wide
       kubectl describe sw $worker
       kubectl delete sw $worker
+  The images are in $(store_url)$(store_client).
   The daemons' logs are $dir/manager.log and $dir/node-agent.log.
   To take it down: make demo-down
 
@@ -325,6 +328,7 @@ prepare() {
     step "Build stormcell" build
     step "Build etcd, kube-apiserver and kubectl" "$here/kubernetes/build.sh"
     [[ -n ${DEMO_IMAGE:-} ]] || step "Build the demo's image: Debian, a JDK, a Java program" "$here/demo/image.sh"
+    prepare_store
     step "Start etcd and kube-apiserver on loopback" "$here/cluster.sh" up "$dir/cluster"
     step "Install CRDs, RBAC and node $node" install_cluster
     step "Make user $user" add_user
@@ -340,7 +344,8 @@ run() {
     trap 'exit 143' TERM HUP
     echo "stormcell demo in $dir"
     prepare
-    step "Convert the image to squashfs layers in a file:// store" convert
+    step "Convert the image to squashfs layers in a $store:// store" convert
+    show_store
     step "Start manager and node-agent" start_daemons
     step "Apply config/samples, wait until the worker runs" start_worker
     step "Wait for three lines of its log" read_log 3

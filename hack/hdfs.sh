@@ -9,6 +9,7 @@ usage() {
 usage: hack/hdfs.sh up DIR [OPTION...]         start it; DIR/conf is the HADOOP_CONF_DIR of clients
        hack/hdfs.sh down DIR                   stop it and remove its files
        hack/hdfs.sh status DIR                 say what runs
+       hack/hdfs.sh url DIR                    print hdfs://HOST:PORT, or hdfs://stormcell with --ha
        hack/hdfs.sh dfs DIR ARGS...            "hdfs dfs ARGS...", the Java client, as HDFS_USER
        hack/hdfs.sh admin DIR TOOL ARGS...     "hdfs TOOL ARGS...": dfsadmin, haadmin, fsck
        hack/hdfs.sh await DIR                  wait until it serves
@@ -24,8 +25,8 @@ options:
        --protection LEVEL    with --secure, of RPC and data: authentication, integrity or privacy
        --ticket-life TIME    with --secure, of the tickets of users (10h), "60s" for example
 environment:
-       HDFS_USER=USER        who "dfs" is: with --secure one of hdfs, storm and nobody, otherwise any
-                             name; without it the user that started the daemons, who may do all
+       HDFS_USER=USER        who "dfs" is; without it the superuser, who may do all. With --secure,
+                             hdfs (the superuser), storm and nobody have tickets
 TEXT
 }
 
@@ -42,7 +43,7 @@ source "$here/hdfs/java.sh"
 source "$here/hdfs/kdc.sh"
 
 # Seconds that anything may take before it has failed.
-patience=60
+patience=120
 
 # load reads what "up" was told, and sets the daemons that there are.
 load() {
@@ -85,7 +86,7 @@ parse_options() {
         echo "--protection $protection --ticket-life $ticket_life: see the usage" >&2
         return 2
     fi
-    options=$(declare -p ha secure protection ticket_life)
+    options="ha=$ha secure=$secure protection=$protection ticket_life=$ticket_life"
 }
 
 # ---- daemons
@@ -130,11 +131,11 @@ bean_value() { jmx "$1" "$2" | sed -nE "s/^ *\"$3\" : \"?([^\",]*)\"?,?\r?$/\1/p
 
 has_state() { [[ $(bean_value NameNodeStatus "$1" State) == "$2" ]]; }
 
-# active prints the active NameNode.
-active() {
+# namenode_in STATE prints the NameNode that is active or standby.
+namenode_in() {
     local name
     for name in "${namenodes[@]}"; do
-        if has_state "$name" active; then
+        if has_state "$name" "$1"; then
             echo "$name"
             return
         fi
@@ -146,7 +147,7 @@ active() {
 # safe mode, which knows every DataNode that runs.
 serves() {
     local name facts running=0
-    name=$(active) || return 1
+    name=$(namenode_in active) || return 1
     for facts in "${datanodes[@]}"; do
         ! daemon_pid "$dir" "$facts" >/dev/null || running=$((running + 1))
     done
@@ -176,7 +177,7 @@ up() {
         load
         ! ready || return 0
     fi
-    if [[ ! -f $hadoop/.built ]]; then
+    if [[ ! -d $hadoop/jars ]]; then
         echo "there is no Hadoop in $hadoop: make hadoop fetches it" >&2
         return 1
     fi
@@ -187,8 +188,8 @@ up() {
     port_block
     printf '%s\nbase=%s\n' "$wanted" "$base" >"$dir/options"
     write_conf
-    launch || true
-    if ! ready; then
+    [[ -z $secure ]] || make_realm
+    if ! launch || ! ready; then
         explain
         return 1
     fi
@@ -198,17 +199,16 @@ up() {
 # JournalNodes are needed before a NameNode can format.
 launch() {
     local name
-    [[ -z $secure ]] || make_realm
     for name in ${secure:+kdc} "${journalnodes[@]}" "${datanodes[@]}"; do
-        start_daemon "$name"
+        start_daemon "$name" || return
     done
-    format
+    format || return
     for name in "${namenodes[@]}"; do
         start_daemon "$name"
     done
     if [[ -n $ha ]]; then
-        wait_for "$patience" answers_or_dead namenode1 standby
-        hdfs haadmin -transitionToActive nn1
+        wait_for "$patience" answers_or_dead namenode1 standby || return
+        hdfs haadmin -transitionToActive nn1 || return
     fi
     wait_for "$patience" serves_or_dead
 }
@@ -217,7 +217,7 @@ launch() {
 # -bootstrapStandby makes one.
 format() {
     daemon_command namenode1
-    "${command[@]}" -format -nonInteractive >>"$dir/format.log" 2>&1
+    "${command[@]}" -format -nonInteractive >>"$dir/format.log" 2>&1 || return
     [[ -z $ha ]] || cp -R "$dir/namenode1" "$dir/namenode2"
 }
 
@@ -237,7 +237,7 @@ down() {
     for name in "${datanodes[@]}" "${namenodes[@]}" "${journalnodes[@]}" kdc; do
         daemon_stop "$dir" "$name" KILL
     done
-    rm -rf "$dir"/{options,conf,keytabs,krb5.conf,kdc,tmp,ccache.*,*.log,format.log} \
+    rm -rf "$dir"/{options,conf,keytabs,krb5.conf,kdc.conf,kdc,tmp,ccache.*,*.log,format.log} \
         "$dir"/{namenode,datanode,journalnode}[1-3]
 }
 
@@ -247,7 +247,7 @@ status() {
         pid=$(daemon_pid "$dir" "$name") && echo "$name runs, pid $pid" || echo "$name does not run"
     done
     if serves; then
-        echo "HDFS serves, by $(active): export HADOOP_CONF_DIR=$dir/conf"
+        echo "HDFS serves, by $(namenode_in active): export HADOOP_CONF_DIR=$dir/conf"
     else
         echo "HDFS does not serve"
         return 1
@@ -260,6 +260,8 @@ await() {
         return 1
     fi
 }
+
+url() { if [[ -n $ha ]]; then echo hdfs://stormcell; else echo "hdfs://$(address namenode1 rpc)"; fi; }
 
 dfs() { hdfs dfs "$@"; }
 
@@ -280,17 +282,19 @@ signal() {
     kill -s "$2" "$(daemon_pid "$dir" "$1")"
 }
 
-# failover works also when the active NameNode is gone; then the other one must
-# only be told.
+# failover works also when the active NameNode is gone or hangs; then the other one
+# must only be told.
 failover() {
-    local from to=namenode1
-    from=$(active) || from=''
-    [[ $from != namenode1 ]] || to=namenode2
-    if [[ -n $from ]]; then
+    local from to
+    if ! to=$(namenode_in standby); then
+        echo "no NameNode of $dir is standby" >&2
+        return 1
+    fi
+    if from=$(namenode_in active); then
         admin haadmin -failover "nn${from#namenode}" "nn${to#namenode}"
     else
-        daemon_pid "$dir" "$to" >/dev/null || to=namenode2
-        admin haadmin -transitionToActive "nn${to#namenode}"
+        # By force, because haadmin would first ask the one that does not answer.
+        admin haadmin -transitionToActive --forceactive "nn${to#namenode}"
     fi
     wait_for "$patience" has_state "$to" active
 }
@@ -306,7 +310,7 @@ main() {
     umask 077
     load
     case $verb in
-    up | down | status | await | dfs | admin | start | stop | signal | failover) "$verb" "$@" ;;
+    up | down | status | await | url | dfs | admin | start | stop | signal | failover) "$verb" "$@" ;;
     *)
         usage >&2
         return 2

@@ -10,7 +10,7 @@ storm.local.dir: "$dir/storm-local"
 storm.workers.artifacts.dir: "$dir/artifacts"
 storm.oci.allowed.images: ["$image"]
 storm.oci.image: "$image"
-storm.oci.image.hdfs.toplevel.dir: "file://$dir/store"
+storm.oci.image.hdfs.toplevel.dir: "$(store_url)"
 storm.oci.resources.local.dir: "$dir/cache"
 storm.oci.cgroup.parent: "$cgroup"
 storm.cgroup.memory.enforcement.enable: true

@@ -81,11 +81,14 @@ log4j.appender.console.layout=org.apache.log4j.PatternLayout
 log4j.appender.console.layout.ConversionPattern=%d{ISO8601} %p %c{2}: %m%n
 # It says that this Hadoop has no libhadoop.so: true, and no news.
 log4j.logger.org.apache.hadoop.util.NativeCodeLoader=ERROR
+# It prints a stack for what it throws anyway.
+log4j.logger.org.apache.hadoop.ipc.Client=ERROR
 TEXT
 }
 
 common_settings() {
     core+=(
+        fs.defaultFS "$(url)"
         hadoop.tmp.dir "$dir/tmp"
         # Users need not be known to this machine.
         hadoop.security.group.mapping org.apache.hadoop.security.NullGroupsMapping
@@ -117,7 +120,6 @@ common_settings() {
 }
 
 single_settings() {
-    core+=(fs.defaultFS "hdfs://$(address namenode1 rpc)")
     hdfs+=(
         dfs.namenode.rpc-address "$(address namenode1 rpc)"
         dfs.namenode.http-address "$(address namenode1 http)"
@@ -129,7 +131,6 @@ ha_settings() {
     for name in "${journalnodes[@]}"; do
         journals+=("$(address "$name" rpc)")
     done
-    core+=(fs.defaultFS hdfs://stormcell)
     hdfs+=(
         dfs.nameservices stormcell
         dfs.ha.namenodes.stormcell 'nn1,nn2'

@@ -11,6 +11,8 @@ set_jvm() {
         -Djava.net.preferIPv4Stack=true -Djava.io.tmpdir="$dir/tmp")
     [[ ! -f $hadoop/classes.jsa ]] || jvm+=(-XX:SharedArchiveFile="$hadoop/classes.jsa")
     [[ -z $secure ]] || jvm+=(-Djava.security.krb5.conf="$dir/krb5.conf")
+    # build.sh learns so which classes programs load; %p is the pid.
+    [[ -z ${CLASS_LISTS:-} ]] || jvm+=(-XX:DumpLoadedClassList="$CLASS_LISTS/%p")
     # Eight daemons on two cores must start fast and stay small; no code of theirs
     # is so hot that the better compiler would pay.
     daemon_jvm=("${jvm[@]}" -XX:TieredStopAtLevel=1 -Xmx192m -Xss512k -Dstormcell.log.level=INFO)

@@ -72,9 +72,11 @@ func Start(options Options) (*Cluster, error) {
 	if _, err := c.script("up", options.flags()...); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
-	if c.url, err = defaultFS(c.ConfDir()); err != nil {
+	url, err := c.script("url")
+	if err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
+	c.url = strings.TrimSpace(url)
 	return c, nil
 }
 
@@ -128,7 +130,8 @@ func (c *Cluster) Krb5Conf() string { return filepath.Join(c.dir, "krb5.conf") }
 // what it printed. Its error has what it printed of errors.
 func (c *Cluster) DFS(args ...string) (string, error) { return c.script("dfs", args...) }
 
-// DFSAs is DFS as another user.
+// DFSAs is DFS as another user, who has no ticket in a secure HDFS unless there is
+// a keytab.
 func (c *Cluster) DFSAs(user string, args ...string) (string, error) {
 	return run(c.command("dfs", args...), "HDFS_USER="+user)
 }

@@ -96,3 +96,47 @@ func TestPermissions(t *testing.T) {
 	_, err = c.DFS("-ls", "/dir")
 	check(t, err)
 }
+
+func TestHighAvailability(t *testing.T) {
+	c := start(t, hdfs.Options{HA: true})
+	content := put(t, c, "/file")
+	check(t, c.Failover())
+	mustHold(t, c, c.URL("/file"), content)
+	// The active one is the second now: without it, the first takes over.
+	check(t, c.StopDaemon(hdfs.NameNode2, "KILL"))
+	check(t, c.Failover())
+	mustHold(t, c, "hdfs://stormcell/file", content)
+	_, err := c.DFS("-mkdir", "/dir")
+	check(t, err)
+}
+
+func TestSecure(t *testing.T) {
+	for _, protection := range []string{"authentication", "privacy"} {
+		t.Run(protection, func(t *testing.T) {
+			c := start(t, hdfs.Options{Secure: true, Protection: protection})
+			content := put(t, c, "/file")
+			mustHold(t, c, c.URL("/file"), content)
+			_, err := c.DFSAs("storm", "-cat", "/file")
+			check(t, err)
+			mustRefuse(t, c, "storm", "Permission denied: user=storm")
+			mustRefuse(t, c, "stranger", "Client cannot authenticate")
+		})
+	}
+}
+
+func TestSecureHighAvailability(t *testing.T) {
+	c := start(t, hdfs.Options{HA: true, Secure: true, Protection: "integrity"})
+	content := put(t, c, "/file")
+	check(t, c.Failover())
+	mustHold(t, c, c.URL("/file"), content)
+	mustRefuse(t, c, "stranger", "Client cannot authenticate")
+}
+
+// mustRefuse fails the test unless HDFS refuses to let a user make a directory,
+// with these words.
+func mustRefuse(t *testing.T, c *hdfs.Cluster, user, words string) {
+	t.Helper()
+	if _, err := c.DFSAs(user, "-mkdir", "/theirs"); err == nil || !strings.Contains(err.Error(), words) {
+		t.Errorf("HDFS should refuse %s with %q: %v", user, words, err)
+	}
+}
