@@ -49,6 +49,7 @@ func child(url, confDir string) error {
 		if err := storetest.Increment(context.Background(), s, manifest.TagFile); err != nil {
 			return err
 		}
+		fmt.Println("counted")
 	}
 	return nil
 }

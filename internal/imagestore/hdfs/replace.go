@@ -77,35 +77,53 @@ type bidder struct {
 
 // bid makes one attempt.
 func (b *bidder) bid(ctx context.Context, content []byte, opts imagestore.CreateOptions) error {
-	if err := b.await(ctx, ""); err != nil {
-		return err
-	}
-	// No need to write where the target has changed already.
-	if err := b.compare(ctx); err != nil {
-		return err
-	}
-	u, err := b.store.create(ctx, b.path, opts)
+	u, err := b.place(ctx, content, opts)
 	if err != nil {
 		return err
 	}
-	defer u.Abort()
+	return b.win(u)
+}
+
+// place makes a bid and does what comes before the rename.
+func (b *bidder) place(ctx context.Context, content []byte, opts imagestore.CreateOptions) (_ *upload, retErr error) {
+	if err := b.await(ctx, ""); err != nil {
+		return nil, err
+	}
+	// No need to write where the target has changed already.
+	if err := b.compare(ctx); err != nil {
+		return nil, err
+	}
+	u, err := b.store.create(ctx, b.path, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if retErr != nil {
+			u.Abort()
+		}
+	}()
 	if _, err := u.Write(content); err != nil {
-		return err
+		return nil, err
 	}
 	if err := u.complete(); err != nil {
-		return err
+		return nil, err
 	}
 	own := bidPrefix + path.Base(b.path) + "." + rand.Text()
 	if err := u.rename(path.Join(path.Dir(b.path), own)); err != nil {
-		return err
+		return nil, err
 	}
 	if err := b.await(ctx, own); err != nil {
-		return err
+		return nil, err
 	}
-	if err := b.compare(ctx); err != nil {
-		return err
+	return u, b.compare(ctx)
+}
+
+// win renames the bid to the target.
+func (b *bidder) win(u *upload) error {
+	err := u.publish()
+	if err != nil {
+		u.Abort()
 	}
-	err = u.publish()
 	if errors.Is(err, fs.ErrNotExist) {
 		return errFenced
 	}

@@ -1,0 +1,101 @@
+package hdfs_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/stormcell/stormcell/internal/imagestore"
+	"github.com/stormcell/stormcell/internal/imagestore/hdfs"
+	"github.com/stormcell/stormcell/internal/manifest"
+)
+
+// counter starts a process that counts in the tag file of the store at root,
+// and writes a line for each time that it has.
+func counter(t *testing.T, root string) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
+	cmd.Env = append(os.Environ(), childURL+"="+hadoop.URL(root), childConf+"="+hadoop.ConfDir())
+	cmd.Stdout, cmd.Stderr = &out, os.Stderr
+	check(t, cmd.Start())
+	return cmd, &out
+}
+
+func counted(t *testing.T, s *hdfs.Store) int {
+	t.Helper()
+	content, err := s.ReadFile(t.Context(), manifest.TagFile, 100)
+	check(t, err)
+	n, err := strconv.Atoi("0" + string(content))
+	check(t, err)
+	return n
+}
+
+func TestReplaceAcrossProcesses(t *testing.T) {
+	s, root := newStore(t)
+	const children = 3
+	var wg sync.WaitGroup
+	for range children {
+		cmd, _ := counter(t, root)
+		wg.Go(func() {
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := counted(t, s); n != children*childRounds {
+		t.Errorf("counted %d, want %d", n, children*childRounds)
+	}
+}
+
+// A writer is killed at some moment, again and again, while another one works:
+// what a writer was told is done is done, and nothing it left is in the way.
+func TestReplaceOfKilledWriters(t *testing.T) {
+	s, root := newStore(t)
+	steady, _ := counter(t, root)
+	done := 0
+	const victims = 3
+	for range victims {
+		victim, out := counter(t, root)
+		before := counted(t, s)
+		for counted(t, s) < before+3 { // it is in the midst of it
+			if t.Context().Err() != nil {
+				t.Fatal(t.Context().Err())
+			}
+			if steady.ProcessState == nil && victim.Process.Signal(syscall.Signal(0)) != nil {
+				break
+			}
+		}
+		check(t, victim.Process.Kill())
+		_ = victim.Wait()
+		done += strings.Count(out.String(), "\n")
+	}
+	check(t, steady.Wait())
+	done += childRounds
+	// A victim may have died between its rename and its word about it.
+	if n := counted(t, s); n < done || n > done+victims {
+		t.Errorf("counted %d, %d writes were acknowledged", n, done)
+	}
+}
+
+// A writer sleeps just before its rename, for as long as another one needs.
+func TestReplaceOfSleepingWriter(t *testing.T) {
+	s, _ := newStore(t)
+	publish, err := s.Bid(t.Context(), manifest.TagFile, []byte{}, []byte("sleeper"))
+	check(t, err)
+	check(t, s.Replace(t.Context(), manifest.TagFile, []byte{}, []byte("other"), imagestore.CreateOptions{}))
+	if err := publish(); !errors.Is(err, hdfs.ErrFenced) {
+		t.Errorf("the sleeper's rename: %v, want %v", err, hdfs.ErrFenced)
+	}
+	got, err := s.ReadFile(t.Context(), manifest.TagFile, 100)
+	if err != nil || string(got) != "other" {
+		t.Errorf("%q, %v, want what the other wrote", got, err)
+	}
+}
