@@ -22,6 +22,8 @@ type conn struct {
 	net.Conn
 	reader  *bufio.Reader
 	timeout time.Duration
+	// first, if set, looks at what comes first.
+	first func(*bufio.Reader) error
 	// failed and closed, if set, hear of a failed read or write, and of Close.
 	failed func(error)
 	closed func()
@@ -33,6 +35,12 @@ func newConn(c net.Conn, timeout time.Duration, buffer int) *conn {
 
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
+	if c.first != nil {
+		if err := c.first(c.reader); err != nil {
+			return 0, c.tell(err)
+		}
+		c.first = nil
+	}
 	n, err := c.reader.Read(p)
 	return n, c.tell(err)
 }

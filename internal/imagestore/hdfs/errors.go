@@ -64,7 +64,8 @@ func answered(err error) bool {
 // passing tells whether another try may go better: no NameNode answered, or
 // one asks for patience.
 func passing(err error) bool {
-	if errors.Is(err, errLogin) {
+	var refused *refusal
+	if errors.Is(err, errLogin) || errors.As(err, &refused) && refused.exception == accessControl {
 		return false
 	}
 	switch exception(err) {
@@ -121,12 +122,16 @@ func wait(ctx context.Context, d time.Duration) error {
 // fault makes an error of ours of one of the library.
 func (s *Store) fault(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("store %s: %w", s.URL(), context.Cause(ctx))
+		return fmt.Errorf("store %s: %w (%s)", s.URL(), context.Cause(ctx), err.Error())
 	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || exception(err) == parentNotDir {
 		if err := s.checkRoot(ctx); err != nil {
 			return err
 		}
+	}
+	var refused *refusal
+	if errors.As(err, &refused) && refused.exception == accessControl {
+		err = s.pool.login.refused(err)
 	}
 	switch exception(err) {
 	case fileNotFound:

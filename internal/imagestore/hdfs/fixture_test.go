@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stormcell/stormcell/internal/imagestore"
 	"github.com/stormcell/stormcell/internal/imagestore/hdfs"
@@ -84,7 +85,7 @@ func active(t *testing.T) (active, other string) {
 	return cluster.NameNode2, cluster.NameNode1
 }
 
-// stop kills a daemon until the end of the test.
+// kill kills daemons until the end of the test.
 func kill(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -96,10 +97,25 @@ func kill(t *testing.T, names ...string) {
 				t.Error(err)
 			}
 		}
-		if err := hadoop.Await(); err != nil {
-			t.Error(err)
-		}
+		serve(t)
 	})
+}
+
+// serve waits until HDFS serves, with both of its NameNodes.
+func serve(t *testing.T) {
+	t.Helper()
+	check(t, hadoop.Await())
+	for _, id := range []string{"nn1", "nn2"} {
+		for start := time.Now(); ; {
+			_, err := hadoop.Admin("haadmin", "-getServiceState", id)
+			if err == nil {
+				break
+			}
+			if time.Since(start) > time.Minute {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 // hang makes daemons accept connections and never answer. resume, which also
@@ -112,9 +128,7 @@ func hang(t *testing.T, names ...string) (resume func()) {
 				t.Error(err)
 			}
 		}
-		if err := hadoop.Await(); err != nil {
-			t.Error(err)
-		}
+		serve(t)
 	}
 	t.Cleanup(resume)
 	for _, name := range names {

@@ -91,7 +91,7 @@ const symlink = 3
 
 // status is what a NameNode tells of a file.
 func status(fi os.FileInfo) *hdfs.FileStatus {
-	st, _ := fi.Sys().(*hdfs.FileStatus) //nolint:errcheck // the library's only type
+	st, _ := fi.Sys().(*hdfs.FileStatus)
 	return st
 }
 

@@ -92,6 +92,14 @@ func (l *login) user() string {
 	return l.tickets.who()
 }
 
+// refused explains that a NameNode did not let us in.
+func (l *login) refused(err error) error {
+	if l.tickets == nil {
+		return loginError("without Kerberos, as user %s: %v; if the cluster is secure, set HADOOP_CONF_DIR to the folder of its core-site.xml and hdfs-site.xml", l.name, err)
+	}
+	return loginError("as %s: %v", l.tickets.who(), err)
+}
+
 // identify sets who we are in options, and returns what is to be done before
 // the NameNode at an address is spoken to.
 func (l *login) identify(ctx context.Context, options *hdfs.ClientOptions) (admit func(ctx context.Context, addr string) error, _ error) {

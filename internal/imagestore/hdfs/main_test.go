@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -24,9 +25,9 @@ var hadoop *cluster.Cluster
 const (
 	childURL  = "STORMCELL_TEST_STORE"
 	childConf = "STORMCELL_TEST_CONF"
+	// childRounds is how often it counts.
+	childRounds = "STORMCELL_TEST_ROUNDS"
 )
-
-const childRounds = 10
 
 func TestMain(m *testing.M) {
 	if url := os.Getenv(childURL); url != "" {
@@ -45,7 +46,11 @@ func child(url, confDir string) error {
 	if err != nil {
 		return err
 	}
-	for range childRounds {
+	rounds, err := strconv.Atoi(os.Getenv(childRounds))
+	if err != nil {
+		return err
+	}
+	for range rounds {
 		if err := storetest.Increment(context.Background(), s, manifest.TagFile); err != nil {
 			return err
 		}

@@ -73,10 +73,15 @@ func (p *pool) put(s *session) {
 	}
 }
 
-// drop ends a session that failed. Its NameNode is asked last from now on: the
-// library does not turn to another one by itself where one is silent.
+// drop ends a session that failed. If that was its NameNode's fault, the
+// NameNode is asked last from now on: the library does not turn to another one
+// by itself where one is silent.
 func (p *pool) drop(s *session) {
+	faulty := s.faulty()
 	s.close()
+	if !faulty {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if i := slices.Index(p.nameNodes, s.address()); i >= 0 {

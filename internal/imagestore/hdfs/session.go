@@ -80,7 +80,7 @@ func (s *session) dialNameNode(ctx context.Context, d *net.Dialer, network, addr
 	s.nameNode, s.fault = addr, nil
 	s.mu.Unlock()
 	c := newConn(raw, d.Timeout, nameBuffer)
-	c.failed = func(err error) { s.note(addr, err) }
+	c.first, c.failed = peekRefusal, func(err error) { s.note(addr, err) }
 	return s.adopt(raw, false, c)
 }
 
@@ -120,7 +120,7 @@ func (s *session) note(addr string, err error) {
 
 // judge tells from the error of an operation whether the session is good for
 // another one, and returns the error with what the library dropped of it.
-func (s *session) judge(err error) (_ error, good bool) {
+func (s *session) judge(err error) (cause error, good bool) { //nolint:revive // not an error of judge's
 	if answered(err) {
 		return err, true
 	}
@@ -169,4 +169,11 @@ func (s *session) address() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.nameNode
+}
+
+// faulty tells whether the last connection to a NameNode failed.
+func (s *session) faulty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fault != nil
 }

@@ -1,6 +1,7 @@
 package hdfs
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -40,11 +41,11 @@ func (s *Store) Create(ctx context.Context, name string, opts imagestore.CreateO
 // create begins a file that is to become p. What uploads of the same name have
 // left that were killed long ago is removed.
 func (s *Store) create(ctx context.Context, p string, opts imagestore.CreateOptions) (*upload, error) {
-	u := &upload{ctx: ctx, store: s, name: p, mode: opts.Mode.Perm()}
+	u := &upload{ctx: ctx, store: s, name: p, mode: opts.Mode.Perm(), replication: opts.Replication}
 	if u.mode == 0 {
 		u.mode = defaultMode
 	}
-	if err := s.try(ctx, func() error { return u.open(opts.Replication) }); err != nil {
+	if err := s.try(ctx, func() error { return u.open() }); err != nil {
 		return nil, err
 	}
 	if err := u.sweep(); err != nil {
@@ -100,13 +101,16 @@ func (s *Store) discard(ctx context.Context, p string) error {
 // upload is a file on its way: written under a temporary name beside its own,
 // by a session that renews the lease of it.
 type upload struct {
-	ctx        context.Context //nolint:containedctx // writes stop when the upload's caller gives up
-	store      *Store
-	session    *session
-	stop       func() bool
-	writer     *hdfs.FileWriter
-	temp, name string
-	mode       fs.FileMode
+	ctx         context.Context //nolint:containedctx // writes stop when the upload's caller gives up
+	store       *Store
+	session     *session
+	stop        func() bool
+	writer      *hdfs.FileWriter
+	temp, name  string
+	mode        fs.FileMode
+	replication int
+	// begun: some bytes are on their way.
+	begun bool
 	// id is the file's number, which it keeps when it is renamed.
 	id uint64
 	// failed is the first error of a Write; such a file is never published.
@@ -125,7 +129,7 @@ const (
 )
 
 // open makes the temporary file, by a new name at each try.
-func (u *upload) open(replication int) error {
+func (u *upload) open() error {
 	pool := u.store.pool
 	session, err := pool.take(u.ctx)
 	if err != nil {
@@ -133,7 +137,7 @@ func (u *upload) open(replication int) error {
 	}
 	u.session, u.stop = session, context.AfterFunc(u.ctx, session.end)
 	u.temp = path.Join(path.Dir(u.name), uploadPrefix+path.Base(u.name)+"."+rand.Text())
-	err = u.start(session.client, replication)
+	err = u.start(session.client)
 	if err != nil {
 		err, good := session.judge(err)
 		u.leave(good)
@@ -142,22 +146,14 @@ func (u *upload) open(replication int) error {
 	return nil
 }
 
-func (u *upload) start(c *hdfs.Client, replication int) error {
+func (u *upload) start(c *hdfs.Client) error {
 	defaults, err := c.ServerDefaults()
 	if err != nil {
 		return err
 	}
 	conf := u.store.cluster
-	size := conf.blockSize
-	if size == 0 {
-		size = defaults.BlockSize
-	}
-	if replication == 0 {
-		replication = conf.replication
-	}
-	if replication == 0 {
-		replication = defaults.Replication
-	}
+	size := cmp.Or(conf.blockSize, defaults.BlockSize)
+	replication := cmp.Or(u.replication, conf.replication, defaults.Replication)
 	u.writer, err = c.CreateFile(u.temp, replication, size, 0o600)
 	return err
 }
@@ -182,12 +178,45 @@ func (u *upload) Write(p []byte) (int, error) {
 	if u.failed != nil || len(p) == 0 {
 		return 0, u.failed // the library would make an empty block
 	}
-	n, err := u.writer.Write(p)
-	if err != nil {
-		err, _ = u.session.judge(err)
-		u.failed = u.store.fault(u.ctx, fmt.Errorf("write %s: %w", u.name, err))
+	var n int
+	if u.begun {
+		var err error
+		if n, err = u.writeOn(p); err != nil {
+			u.failed = u.store.fault(u.ctx, err)
+		}
+	} else {
+		n, u.failed = u.writeFirst(p)
 	}
 	return n, u.failed
+}
+
+func (u *upload) writeOn(p []byte) (int, error) {
+	n, err := u.writer.Write(p)
+	if err, _ = u.session.judge(err); err != nil {
+		err = fmt.Errorf("write %s: %w", u.name, err)
+	}
+	return n, err
+}
+
+// writeFirst writes the first bytes. The library gives up a file if one of the
+// DataNodes that the NameNode chose for a block cannot be reached; here there
+// is nothing to lose yet by beginning anew, with others.
+func (u *upload) writeFirst(p []byte) (n int, err error) {
+	err = u.store.try(u.ctx, func() error {
+		if u.state == gone {
+			if err := u.open(); err != nil {
+				return err
+			}
+			u.state = open
+		}
+		n, err = u.writeOn(p)
+		if err != nil {
+			u.drop()
+		}
+		return err
+	})
+	u.begun = err == nil
+	return n, err
 }
 
 // Commit implements imagestore.Upload.

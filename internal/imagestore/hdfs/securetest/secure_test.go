@@ -1,0 +1,203 @@
+// Package securetest tests the store on an HDFS that wants Kerberos and
+// encrypts everything: a cluster of its own, so a package of its own.
+package securetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jcmturner/gokrb5/v8/keytab"
+
+	"github.com/stormcell/stormcell/internal/imagestore"
+	"github.com/stormcell/stormcell/internal/imagestore/hdfs"
+	"github.com/stormcell/stormcell/internal/imagestore/storetest"
+	"github.com/stormcell/stormcell/internal/manifest"
+	cluster "github.com/stormcell/stormcell/test/hdfs"
+)
+
+// ticketLife is how long the tickets of the user storm are good.
+const ticketLife = 15 * time.Second
+
+var hadoop *cluster.Cluster
+
+func TestMain(m *testing.M) {
+	options := cluster.Options{Secure: true, Protection: "privacy", TicketLife: ticketLife}
+	os.Exit(cluster.Main(m, options, func(c *cluster.Cluster) {
+		hadoop = c
+		os.Setenv("KRB5_CONFIG", c.Krb5Conf())
+	}))
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// storm are the options of the user storm's keytab.
+func storm() hdfs.Options {
+	return hdfs.Options{ConfDir: hadoop.ConfDir(), Keytab: hadoop.Keytab("storm"), Principal: hadoop.Principal("storm")}
+}
+
+func open(t *testing.T, root string, o hdfs.Options) *hdfs.Store {
+	t.Helper()
+	a, err := imagestore.ParseAddress(hadoop.URL(root))
+	check(t, err)
+	s, err := hdfs.New(a, o)
+	check(t, err)
+	return s
+}
+
+// newStore returns an empty store that belongs to the user storm.
+func newStore(t *testing.T) (*hdfs.Store, string) {
+	t.Helper()
+	home := "/" + strings.ReplaceAll(t.Name(), "/", "_")
+	_, err := hadoop.DFS("-mkdir", home)
+	check(t, err)
+	_, err = hadoop.DFS("-chown", "storm", home)
+	check(t, err)
+	s := open(t, home+"/store", storm())
+	check(t, s.Bootstrap(t.Context()))
+	return s, home + "/store"
+}
+
+func TestKerberosConformance(t *testing.T) {
+	_, err := hadoop.DFS("-mkdir", "-p", "/conformance")
+	check(t, err)
+	_, err = hadoop.DFS("-chown", "storm", "/conformance")
+	check(t, err)
+	storetest.Run(t, func(t *testing.T) imagestore.Writer {
+		return open(t, "/conformance/"+strings.ReplaceAll(filepath.Base(t.Name()), "_", "-"), storm())
+	})
+}
+
+func TestKerberosLogin(t *testing.T) {
+	s, root := newStore(t)
+	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	up, err := s.Create(t.Context(), "layers/x", imagestore.CreateOptions{})
+	check(t, err)
+	defer up.Abort()
+	_, err = io.Copy(up, bytes.NewReader(content))
+	check(t, err)
+	check(t, up.Commit())
+	got, err := s.ReadFile(t.Context(), "layers/x", 1<<21)
+	if err != nil || !bytes.Equal(got, content) {
+		t.Errorf("%d bytes, %v, want what was written", len(got), err)
+	}
+	words, err := hadoop.DFS("-ls", root+"/layers")
+	if err != nil || !strings.Contains(words, " storm ") {
+		t.Errorf("the file is not storm's: %s, %v", words, err)
+	}
+}
+
+// A daemon goes on for longer than its tickets last.
+func TestKerberosRenewal(t *testing.T) {
+	s, _ := newStore(t)
+	// A connection outlives its ticket, so each use is of a new one.
+	tick := time.NewTicker(6 * time.Second)
+	defer tick.Stop()
+	for start := time.Now(); time.Since(start) < 2*ticketLife+ticketLife/2; <-tick.C {
+		if _, err := s.ReadFile(t.Context(), manifest.TagFile, 10); err != nil {
+			t.Fatalf("%v after the login: %v", time.Since(start), err)
+		}
+	}
+}
+
+// writeKeytab makes a keytab with a key that no KDC knows.
+func writeKeytab(t *testing.T, name string) string {
+	t.Helper()
+	kt := keytab.New()
+	check(t, kt.AddEntry(name, strings.Split(hadoop.Principal("x"), "@")[1], "secret", time.Now(), 1, 18))
+	content, err := kt.Marshal()
+	check(t, err)
+	path := filepath.Join(t.TempDir(), "keytab")
+	check(t, os.WriteFile(path, content, 0o600))
+	return path
+}
+
+func TestKerberosRefusals(t *testing.T) {
+	_, root := newStore(t)
+	garbage := filepath.Join(t.TempDir(), "garbage")
+	check(t, os.WriteFile(garbage, []byte("no keytab"), 0o600))
+	for _, c := range []struct {
+		name string
+		set  func(t *testing.T, o *hdfs.Options)
+		says []string
+	}{
+		{"principal that is not in the keytab", func(_ *testing.T, o *hdfs.Options) { o.Principal = hadoop.Principal("ghost") }, []string{"has no key of ghost@", "only of storm@"}},
+		{"principal that the KDC does not know", func(t *testing.T, o *hdfs.Options) {
+			o.Keytab, o.Principal = writeKeytab(t, "ghost"), hadoop.Principal("ghost")
+		}, []string{"as ghost@", "check the principal"}},
+		{"key that is not the principal's", func(t *testing.T, o *hdfs.Options) { o.Keytab = writeKeytab(t, "storm") }, []string{"as storm@", "current key"}},
+		{"keytab that is none", func(_ *testing.T, o *hdfs.Options) { o.Keytab = garbage }, []string{"keytab " + garbage}},
+		{"keytab that cannot be read", func(t *testing.T, o *hdfs.Options) { o.Keytab = t.TempDir() }, []string{"keytab /", "is a directory"}},
+		{"no keytab where one should be", func(_ *testing.T, o *hdfs.Options) { o.Keytab = "/none" }, []string{"keytab", "/none"}},
+		{"no ticket cache", func(t *testing.T, o *hdfs.Options) {
+			t.Setenv("KRB5CCNAME", "FILE:/nowhere")
+			o.Keytab, o.Principal = "", ""
+		}, []string{"ticket cache", "/nowhere", "kinit"}},
+		{"no Kerberos configuration", func(t *testing.T, _ *hdfs.Options) { t.Setenv("KRB5_CONFIG", "/no/krb5.conf") }, []string{"/no/krb5.conf", "set KRB5_CONFIG"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := storm()
+			c.set(t, &o)
+			_, err := open(t, root, o).ReadFile(t.Context(), manifest.TagFile, 10)
+			wantRefusal(t, err, c.says...)
+		})
+	}
+}
+
+// wantRefusal fails the test unless err is of a store that nothing is known
+// of, and says these parts.
+func wantRefusal(t *testing.T, err error, says ...string) {
+	t.Helper()
+	if !errors.Is(err, imagestore.ErrUnavailable) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+		t.Fatalf("%v, want %v and nothing about a file", err, imagestore.ErrUnavailable)
+	}
+	for _, part := range says {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%v does not say %q", err, part)
+		}
+	}
+}
+
+func TestKerberosTicketCache(t *testing.T) {
+	_, root := newStore(t)
+	cache := filepath.Join(t.TempDir(), "cache")
+	t.Setenv("KRB5CCNAME", "FILE:"+cache)
+	kinit := exec.CommandContext(t.Context(), "kinit", "-k", "-t", hadoop.Keytab("storm"), "-c", cache, "-l", "5s", "storm")
+	if out, err := kinit.CombinedOutput(); err != nil {
+		t.Fatalf("kinit: %v: %s", err, out)
+	}
+	s := open(t, root, hdfs.Options{ConfDir: hadoop.ConfDir()})
+	if _, err := s.ReadFile(t.Context(), manifest.TagFile, 10); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		// A store of its own has no connection that outlives the ticket.
+		_, err := open(t, root, hdfs.Options{ConfDir: hadoop.ConfDir()}).ReadFile(ctx, manifest.TagFile, 10)
+		if err != nil {
+			wantRefusal(t, err, "expired", "storm@", cache, "kinit")
+			return
+		}
+	}
+}
+
+// The cluster's configuration is missing: the NameNode wants Kerberos, and the
+// client does not know.
+func TestKerberosWithoutConfiguration(t *testing.T) {
+	_, root := newStore(t)
+	_, err := open(t, root, hdfs.Options{}).ReadFile(t.Context(), manifest.TagFile, 10)
+	wantRefusal(t, err, "HADOOP_CONF_DIR")
+}
