@@ -1,6 +1,7 @@
 // Package controllers is the cluster side of stormcell: it checks StormImages
-// against the allowlist and the image store, admits StormWorkers and binds them
-// to nodes, and notices nodes that are lost. It never touches a host.
+// against the allowlist and the image store, has them brought to nodes ahead of
+// time, admits StormWorkers and binds them to nodes, and notices nodes that are
+// lost. It never touches a host.
 package controllers
 
 import (
@@ -23,11 +24,13 @@ import (
 )
 
 // The rights that the manager needs. It patches stormworkers for the finalizer;
+// StormNodes are its own, all but their status;
 // the core events and the last two rights are the leader election's.
 //
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormimages,verbs=get;list;watch;create
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormimages/status;stormworkers/status,verbs=patch
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=stormcell.dev,resources=stormnodes,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups="",namespace=stormcell-system,resources=events,verbs=create;patch
@@ -102,7 +105,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		settings: opts.Settings, board: nodes, wake: new(wakeups),
 	}
 	leases := &leaseReconciler{client: mgr.GetClient(), board: nodes, workers: workers.wake}
-	for _, r := range []interface{ setup(ctrl.Manager) error }{images, workers, leases} {
+	prefetches := &prefetchReconciler{client: mgr.GetClient(), events: recorder, clock: opts.Clock}
+	stormNodes := &nodeReconciler{client: mgr.GetClient()}
+	for _, r := range []interface{ setup(ctrl.Manager) error }{images, workers, leases, prefetches, stormNodes} {
 		if err := r.setup(mgr); err != nil {
 			return fmt.Errorf("set up the controllers: %w", err)
 		}

@@ -105,7 +105,7 @@ func tell(before []metav1.Condition, c metav1.Condition) (story, bool) {
 
 // eventType is Normal for what is as it shall be and for what only takes time.
 func eventType(c metav1.Condition) string {
-	waits := c.Reason == api.ReasonImagePending
+	waits := c.Reason == api.ReasonImagePending || c.Reason == api.ReasonPrefetching
 	runsOn := c.Reason == api.ReasonImageNotAllowed
 	if waits || c.Status == metav1.ConditionTrue && !runsOn {
 		return corev1.EventTypeNormal

@@ -9,6 +9,9 @@ const (
 	ImageResolved = "Resolved"
 	// ImageReady: workers can use the image.
 	ImageReady = "Ready"
+	// ImagePrefetched: every node that spec.prefetch chooses has the image.
+	// There is none without spec.prefetch.
+	ImagePrefetched = "Prefetched"
 )
 
 // Reasons of a StormImage's conditions.
@@ -27,6 +30,19 @@ const (
 	ReasonLayerInvalid     = "LayerInvalid"
 	ReasonStoreUnavailable = "StoreUnavailable"
 	ReasonStoreUnreadable  = "StoreUnreadable"
+
+	ReasonPrefetched      = "Prefetched"
+	ReasonPrefetching     = "Prefetching"
+	ReasonPrefetchFailed  = "PrefetchFailed"
+	ReasonNoNodeSelected  = "NoNodeSelected"
+	ReasonSelectorInvalid = "SelectorInvalid"
+)
+
+// Reasons why a node has not got an image ahead of time, in a StormNode; those
+// of a worker's localization are the others.
+const (
+	// ReasonEvicted: a worker needed the room.
+	ReasonEvicted = "Evicted"
 )
 
 // Condition types of a StormWorker. The manager writes the first two, the

@@ -1,6 +1,6 @@
 // Package v1alpha1 holds the objects of the API group stormcell.dev: StormImage,
-// an image tag that workers may use, and StormWorker, one Storm worker process
-// in one container.
+// an image tag that workers may use; StormWorker, one Storm worker process in
+// one container; and StormNode, what a node shall have ahead of time.
 //
 // +kubebuilder:object:generate=true
 // +groupName=stormcell.dev
@@ -17,7 +17,7 @@ var GroupVersion = schema.GroupVersion{Group: "stormcell.dev", Version: "v1alpha
 
 // AddToScheme adds the objects of this package to a scheme.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &StormImage{}, &StormImageList{}, &StormWorker{}, &StormWorkerList{})
+	s.AddKnownTypes(GroupVersion, &StormImage{}, &StormImageList{}, &StormWorker{}, &StormWorkerList{}, &StormNode{}, &StormNodeList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }

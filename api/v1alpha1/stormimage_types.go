@@ -17,7 +17,8 @@ type StormImageSpec struct {
 	Tag string `json:"tag"`
 
 	// prefetch brings the image's layers to nodes before a worker needs them.
-	// No node acts on it yet.
+	// They stay there while prefetch is set, unless a worker needs their room.
+	// Without it, a node fetches the image when its first worker needs it.
 	// +optional
 	Prefetch *StormImagePrefetch `json:"prefetch,omitempty"`
 }
@@ -25,6 +26,9 @@ type StormImageSpec struct {
 // StormImagePrefetch chooses the nodes that get an image ahead of time.
 type StormImagePrefetch struct {
 	// nodeSelector chooses nodes by their labels; empty chooses every node.
+	// Nodes that are cordoned are chosen too. A node that comes to match gets
+	// the image; one that no longer does keeps the layers until their room is
+	// needed.
 	// +optional
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
 }
@@ -69,11 +73,29 @@ type StormImageStatus struct {
 	// resolvedAt is when manifestDigest last changed.
 	// +optional
 	ResolvedAt *metav1.Time `json:"resolvedAt,omitempty"`
-	// conditions are Allowed, Resolved and, from both, Ready.
+	// prefetch counts the nodes that spec.prefetch chooses; absent without it.
+	// +optional
+	Prefetch *StormImagePrefetchStatus `json:"prefetch,omitempty"`
+	// conditions are Allowed, Resolved and, from both, Ready; and Prefetched
+	// while spec.prefetch is set.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// StormImagePrefetchStatus counts nodes. What each of them has is in the
+// StormNode of its name.
+type StormImagePrefetchStatus struct {
+	// nodes is the number of nodes that spec.prefetch chooses.
+	// +required
+	Nodes int32 `json:"nodes"`
+	// nodesReady is how many of them have every layer of manifestDigest.
+	// +required
+	NodesReady int32 `json:"nodesReady"`
+	// nodesFailed is how many of them could not get it, and try again.
+	// +required
+	NodesFailed int32 `json:"nodesFailed"`
 }
 
 // StormImage is an image tag that workers may use. The manager makes one for
@@ -86,10 +108,13 @@ type StormImageStatus struct {
 // +kubebuilder:printcolumn:name="Tag",type=string,JSONPath=`.spec.tag`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Nodes",type=integer,JSONPath=`.status.prefetch.nodes`
+// +kubebuilder:printcolumn:name="Nodes Ready",type=integer,JSONPath=`.status.prefetch.nodesReady`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Manifest",type=string,priority=1,JSONPath=`.status.manifestDigest`
 // +kubebuilder:printcolumn:name="Resolved",type=date,priority=1,JSONPath=`.status.resolvedAt`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Prefetch",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Prefetched")].message`
 type StormImage struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

@@ -11,6 +11,7 @@ import (
 	"github.com/stormcell/stormcell/internal/localizer"
 	"github.com/stormcell/stormcell/internal/manifest"
 	"github.com/stormcell/stormcell/internal/ocispec"
+	"github.com/stormcell/stormcell/internal/prefetch"
 	"github.com/stormcell/stormcell/internal/stormconf"
 	"github.com/stormcell/stormcell/internal/worker"
 )
@@ -23,18 +24,38 @@ type images struct {
 	verify imagestore.VerifyPolicy
 }
 
-var _ engine.Images = (*images)(nil)
+var (
+	_ engine.Images   = (*images)(nil)
+	_ prefetch.Images = (*images)(nil)
+)
 
 // Localize implements engine.Images.
 func (i *images) Localize(ctx context.Context, owner string, image manifest.Image, progress func(done, total int64)) (*manifest.LocalImage, error) {
-	if len(image.Layers) == 0 {
-		resolved, err := imagestore.Resolve(ctx, i.store, image.Tag, image.ManifestDigest, i.verify)
-		if err != nil {
-			return nil, err
-		}
-		image = *resolved
+	image, err := i.resolve(ctx, image)
+	if err != nil {
+		return nil, err
 	}
 	return i.Localizer.Localize(ctx, owner, image, progress)
+}
+
+// LocalizeAhead implements prefetch.Images.
+func (i *images) LocalizeAhead(ctx context.Context, owner string, image manifest.Image, progress func(done, total int64)) error {
+	image, err := i.resolve(ctx, image)
+	if err != nil {
+		return err
+	}
+	return i.Localizer.LocalizeAhead(ctx, owner, image, progress)
+}
+
+func (i *images) resolve(ctx context.Context, image manifest.Image) (manifest.Image, error) {
+	if len(image.Layers) > 0 {
+		return image, nil
+	}
+	resolved, err := imagestore.Resolve(ctx, i.store, image.Tag, image.ManifestDigest, i.verify)
+	if err != nil {
+		return image, err
+	}
+	return *resolved, nil
 }
 
 // bundles makes bundles by the configuration of the moment.
@@ -100,6 +121,7 @@ type places struct {
 	localDir, artifactsDir, cacheDir, logDir string
 	cacheBytes, logBytes                     int64
 	keepMounts                               int
+	diskHigh, diskLow                        int
 }
 
 func placesOf(c *stormconf.Config) places {
@@ -108,6 +130,7 @@ func placesOf(c *stormconf.Config) places {
 		store: c.Store, cgroupRoot: c.Cgroup.Root, cgroupParent: c.Cgroup.Parent,
 		localDir: n.LocalDir, artifactsDir: n.ArtifactsDir, cacheDir: n.ResourcesDir, logDir: n.LogDir,
 		cacheBytes: n.CacheBytes, logBytes: n.LogBytes, keepMounts: n.LayerMountsToKeep,
+		diskHigh: n.DiskHighPercent, diskLow: n.DiskLowPercent,
 	}
 }
 
@@ -116,4 +139,5 @@ func (p places) apply(c *stormconf.Config) {
 	n := &c.Node
 	n.LocalDir, n.ArtifactsDir, n.ResourcesDir, n.LogDir = p.localDir, p.artifactsDir, p.cacheDir, p.logDir
 	n.CacheBytes, n.LogBytes, n.LayerMountsToKeep = p.cacheBytes, p.logBytes, p.keepMounts
+	n.DiskHighPercent, n.DiskLowPercent = p.diskHigh, p.diskLow
 }

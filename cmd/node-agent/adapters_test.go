@@ -14,11 +14,11 @@ func TestPlacesStay(t *testing.T) {
 	first := &stormconf.Config{
 		Store:  stormconf.Store{URL: "file:///a"},
 		Cgroup: stormconf.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
-		Node:   stormconf.Node{LocalDir: "/a", ArtifactsDir: "/b", ResourcesDir: "/c", LogDir: "/d", CacheBytes: 1, LogBytes: 2, LayerMountsToKeep: 3},
+		Node:   stormconf.Node{LocalDir: "/a", ArtifactsDir: "/b", ResourcesDir: "/c", LogDir: "/d", CacheBytes: 1, LogBytes: 2, LayerMountsToKeep: 3, DiskHighPercent: 4, DiskLowPercent: 5},
 	}
 	moved := *first
 	moved.Store.URL, moved.Cgroup.Parent = "file:///z", "/zzz"
-	moved.Node = stormconf.Node{LocalDir: "/z", ArtifactsDir: "/z", ResourcesDir: "/z", LogDir: "/z", CacheBytes: 9, LogBytes: 9, LayerMountsToKeep: 9}
+	moved.Node = stormconf.Node{LocalDir: "/z", ArtifactsDir: "/z", ResourcesDir: "/z", LogDir: "/z", CacheBytes: 9, LogBytes: 9, LayerMountsToKeep: 9, DiskHighPercent: 9, DiskLowPercent: 8}
 	moved.Node.ReadonlyBinds = []string{"/etc/krb5.conf"}
 	moved.Cgroup.EnforceMemory = true
 

@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
@@ -61,7 +62,7 @@ workers run on; when it starts, it takes over those that run.`,
 // run takes over what is on the node, then follows the API server until ctx ends.
 func run(ctx context.Context, o *options, log *slog.Logger) error {
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
-	changes := new(nodeagent.Changes)
+	changes := &changes{prefetch: nodeagent.PrefetchChanges{Node: o.nodeName}}
 	parts, err := assemble(ctx, o, log, changes)
 	if err != nil {
 		return err
@@ -105,21 +106,30 @@ func newManager(o *options) (ctrl.Manager, error) {
 	return mgr, nil
 }
 
-// register adds the reconciler, the heartbeat and the probes to the manager.
-func register(mgr ctrl.Manager, o *options, p *parts, changes *nodeagent.Changes) error {
+// register adds the reconcilers, the heartbeat and the probes to the manager.
+func register(mgr ctrl.Manager, o *options, p *parts, changes *changes) error {
 	heartbeat := &nodeagent.Heartbeat{Client: mgr.GetClient(), Node: o.nodeName}
 	r := &nodeagent.Reconciler{
 		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner),
-		Engine: p.engine, Node: o.nodeName, Heartbeat: heartbeat, Changes: changes,
+		Engine: p.engine, Node: o.nodeName, Heartbeat: heartbeat, Changes: &changes.workers,
 	}
 	if err := r.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the reconciler: %w", err)
+	}
+	prefetcher := &nodeagent.Prefetcher{
+		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Queue: p.prefetch, Changes: &changes.prefetch,
+	}
+	if err := prefetcher.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up the reconciler of prefetch: %w", err)
 	}
 	if err := mgr.Add(heartbeat); err != nil {
 		return fmt.Errorf("set up the heartbeat: %w", err)
 	}
 	if err := mgr.Add(p.watcher); err != nil {
 		return fmt.Errorf("set up the configuration's watcher: %w", err)
+	}
+	if err := mgr.Add(manager.RunnableFunc(p.localizer.Run)); err != nil {
+		return fmt.Errorf("set up the care for the layer cache: %w", err)
 	}
 	return daemon.AddProbes(mgr)
 }

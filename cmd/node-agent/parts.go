@@ -17,6 +17,7 @@ import (
 	"github.com/stormcell/stormcell/internal/imagestore/opener"
 	"github.com/stormcell/stormcell/internal/localizer"
 	"github.com/stormcell/stormcell/internal/nodeagent"
+	"github.com/stormcell/stormcell/internal/prefetch"
 	"github.com/stormcell/stormcell/internal/preflight"
 	"github.com/stormcell/stormcell/internal/rootfs"
 	"github.com/stormcell/stormcell/internal/runc"
@@ -33,13 +34,20 @@ const userTTL = 30 * time.Second
 type parts struct {
 	engine    *engine.Engine
 	localizer *localizer.Localizer
+	prefetch  *prefetch.Queue
 	watcher   *watcher
 	runRoot   string
 }
 
+// changes are where the parts tell of changes.
+type changes struct {
+	workers  nodeagent.Changes
+	prefetch nodeagent.PrefetchChanges
+}
+
 // assemble reads the configuration, checks the machine and joins the parts.
 // Nothing is changed on the node yet.
-func assemble(ctx context.Context, o *options, log *slog.Logger, changes *nodeagent.Changes) (*parts, error) {
+func assemble(ctx context.Context, o *options, log *slog.Logger, changes *changes) (*parts, error) {
 	conf, notes, err := stormconf.Load(o.Config)
 	daemon.Tell(log, notes)
 	launcher, moreNotes, launcherErr := stormconf.LoadLauncher(o.launcherConfig)
@@ -61,11 +69,16 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *nodeag
 	r := rootfs.New(rootfs.Options{
 		RunRoot: conf.Node.RunRoot, LayersDir: filepath.Join(conf.Node.ResourcesDir, "layers"), KeepMounts: conf.Node.LayerMountsToKeep,
 	})
+	var ahead *prefetch.Queue
 	l := localizer.New(localizer.Options{
-		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes, Evicted: r.Reap,
+		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes,
+		DiskHighPercent: conf.Node.DiskHighPercent, DiskLowPercent: conf.Node.DiskLowPercent,
+		Evicted: r.Reap, EvictedAhead: func(owner string) { ahead.Evicted(owner) },
 	})
+	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
+	ahead = prefetch.New(images, changes.prefetch.Add)
 	e := engine.New(engine.Options{
-		Images: &images{Localizer: l, store: store, verify: conf.Store.Verify},
+		Images: images,
 		Rootfs: r,
 		Bundles: &bundles{current: w.Current, builder: bundle.New(bundle.Options{
 			Group: launcher.Group, RunRoot: conf.Node.RunRoot, Policy: policy(conf),
@@ -80,10 +93,10 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *nodeag
 			LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes,
 		}),
 		RunRoot: conf.Node.RunRoot,
-		Changed: changes.Add,
+		Changed: changes.workers.Add,
 		Log:     log,
 	})
-	return &parts{engine: e, localizer: l, watcher: w, runRoot: conf.Node.RunRoot}, nil
+	return &parts{engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot}, nil
 }
 
 // recover takes over what an earlier agent left, before anything else happens.

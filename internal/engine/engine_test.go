@@ -36,6 +36,10 @@ type node struct {
 	ignoresKill bool
 	nextPID     int
 	held        map[string]bool
+	// fetch, if set, is how the bytes of an image come.
+	fetch func(progress func(done, total int64))
+	// changed, if set, is told of changes of state.
+	changed func(State)
 }
 
 type fakeContainer struct {
@@ -91,6 +95,9 @@ func (n *node) exit(id string, code int) {
 }
 
 func (n *node) Localize(ctx context.Context, owner string, _ manifest.Image, progress func(done, total int64)) (*manifest.LocalImage, error) {
+	if n.fetch != nil {
+		n.fetch(progress)
+	}
 	progress(10, 10)
 	if err := n.call("localize"); err != nil {
 		return nil, err
@@ -215,7 +222,12 @@ func (n *node) begin() *agent {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := New(Options{
 		Images: n, Rootfs: n, Bundles: n, Runtime: n, RunRoot: n.runRoot,
-		Changed: func(State) {}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Changed: func(s State) {
+			if n.changed != nil {
+				n.changed(s)
+			}
+		},
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err := e.Recover(ctx); err != nil {
 		n.t.Fatal(err)
@@ -291,6 +303,80 @@ func TestLaunchAndRemove(t *testing.T) {
 		a.Forget("a")
 		if _, known := a.State("a"); known {
 			t.Error("a forgotten worker is known")
+		}
+	})
+}
+
+// TestProgressMovesOnceASecond: what is told of the bytes of an image asks the
+// API server for a write each time.
+func TestProgressMovesOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		const seconds = 30
+		n.fetch = func(progress func(done, total int64)) {
+			var group sync.WaitGroup
+			for range 4 { // layers side by side
+				group.Go(func() {
+					for i := range int64(seconds * 100) {
+						time.Sleep(10 * time.Millisecond)
+						progress(i, seconds*100)
+					}
+				})
+			}
+			group.Wait()
+		}
+		var mu sync.Mutex
+		var told, bytes int64
+		var last time.Time
+		n.changed = func(s State) {
+			mu.Lock()
+			defer mu.Unlock()
+			if s.Phase != Localizing || s.LocalizedBytes == bytes {
+				return
+			}
+			if since := time.Since(last); since < time.Second {
+				t.Errorf("the bytes moved again after %v", since)
+			}
+			told, bytes, last = told+1, s.LocalizedBytes, time.Now()
+		}
+		a := n.begin()
+		defer a.end()
+		a.Ensure(aWorker("1"), Past{})
+		time.Sleep((seconds + 1) * time.Second)
+		a.phase(t, "1", Running)
+		mu.Lock()
+		defer mu.Unlock()
+		if told < seconds-2 || told > seconds {
+			t.Errorf("told %d times in %d seconds", told, seconds)
+		}
+	})
+}
+
+// TestStoreThatIsAwayIsWaitedFor: a launch whose fetch fails is tried again
+// until it succeeds, and what it waits for is told meanwhile.
+func TestStoreThatIsAwayIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		away := errors.New("image store is unavailable: hdfs://nn:8020/containers")
+		n.setFailure("localize", away)
+		a := n.begin()
+		defer a.end()
+		a.Ensure(aWorker("1"), Past{})
+		for range 20 {
+			s := a.phase(t, "1", BackOff)
+			if !errors.Is(s.Err, away) || !s.RetryAt.After(time.Now()) {
+				t.Fatalf("in the back-off: error %v, tried again at %v, now it is %v", s.Err, s.RetryAt, time.Now())
+			}
+			if pause := time.Until(s.RetryAt); pause > backOffMax {
+				t.Fatalf("a pause of %v, want at most %v", pause, backOffMax)
+			}
+			time.Sleep(time.Until(s.RetryAt))
+		}
+		a.phase(t, "1", BackOff)
+		n.setFailure("localize", nil)
+		time.Sleep(backOffMax)
+		if s := a.phase(t, "1", Running); s.Err != nil {
+			t.Errorf("it runs, and still tells of %v", s.Err)
 		}
 	})
 }

@@ -40,15 +40,19 @@ type cache struct {
 	root  *os.Root // nil until open
 	// evicted may be nil. See Options.Evicted.
 	evicted func(context.Context) error
+	// evictedAhead may be nil. See Options.EvictedAhead.
+	evictedAhead func(owner string)
+	ahead        ahead
 
 	mu      sync.Mutex
 	entries map[string]entry           // by name
 	holds   map[string]map[string]bool // names by owner
+	lost    []string                   // owners ahead to be told of an eviction
 }
 
 func newCache(opts Options) *cache {
 	return &cache{
-		dir: opts.Dir, limit: opts.MaxBytes, marks: marks{opts.DiskHighPercent, opts.DiskLowPercent}, evicted: opts.Evicted,
+		dir: opts.Dir, limit: opts.MaxBytes, marks: marks{opts.DiskHighPercent, opts.DiskLowPercent}, evicted: opts.Evicted, evictedAhead: opts.EvictedAhead,
 		entries: map[string]entry{}, holds: map[string]map[string]bool{},
 	}
 }
@@ -123,7 +127,9 @@ func (c *cache) hold(owner, name string) {
 		c.holds[owner] = map[string]bool{}
 	}
 	c.holds[owner][name] = true
-	c.touchLocked(name)
+	if !c.ahead.has(owner) { // that is no use yet
+		c.touchLocked(name)
+	}
 }
 
 // held returns what owner holds.
@@ -146,15 +152,17 @@ func (c *cache) restore(owner string, names map[string]bool) {
 
 // release ends all holds of owner, and makes use of that where there is too
 // much.
-func (c *cache) release(owner string) {
+func (c *cache) release(ctx context.Context, owner string) {
 	c.mu.Lock()
-	for name := range c.holds[owner] {
-		c.touchLocked(name)
+	if !c.ahead.has(owner) {
+		for name := range c.holds[owner] {
+			c.touchLocked(name)
+		}
 	}
 	delete(c.holds, owner)
-	freed := c.trimLocked()
+	c.ahead.remove(owner)
+	freed := c.trimLocked(true)
 	c.mu.Unlock()
-	ctx := context.Background()
 	c.afterEviction(ctx, freed)
 	c.relieve(ctx)
 }

@@ -81,6 +81,25 @@ func TestEviction(t *testing.T) {
 	s.wantLayers(layers[0], layers[2])
 }
 
+// TestAnImageDoesNotEvictItself: a layer that is here gives no room to another
+// layer of the same image, however long it was idle.
+func TestAnImageDoesNotEvictItself(t *testing.T) {
+	s := newSite(t, 100<<10, 100<<10, 100<<10)
+	images, layers := oneLayerImages(s), s.image.Layers
+	var store faultyStore
+	l := s.localizer(&store, func(o *Options) { o.MaxBytes = layers[0].Squashfs.Size * 5 / 2 })
+	for _, i := range []int{1, 2} {
+		s.localize(l, "w", images[i])
+		l.Release("w")
+	}
+	s.image.Layers = layers[:2]
+	s.localize(l, "w", s.image)
+	s.wantLayers(layers[0], layers[1])
+	if n, _ := store.totals(); n != layers[0].Squashfs.Size*3 {
+		t.Errorf("%d bytes were read, want %d: each layer once", n, layers[0].Squashfs.Size*3)
+	}
+}
+
 func TestEvictionIsTold(t *testing.T) {
 	s := newSite(t, 100<<10, 100<<10)
 	images := oneLayerImages(s)

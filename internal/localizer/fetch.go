@@ -27,7 +27,7 @@ func (l *Localizer) layer(ctx context.Context, owner string, layer manifest.Laye
 			m.add(layer.Squashfs.Size - told)
 			return d, nil
 		}
-		err := l.flights.do(ctx, flightKey(layer), arrived, func(ctx context.Context, arrived func(int64)) error {
+		err := l.fly(ctx, flightKey(layer), arrived, func(ctx context.Context, arrived func(int64)) error {
 			return l.fetch(ctx, layer, arrived)
 		})
 		if err != nil {
@@ -193,7 +193,7 @@ func (l *Localizer) config(ctx context.Context, owner string, d digest.Digest) (
 			return config, nil
 		}
 	}
-	err := l.flights.do(ctx, name, func(int64) {}, func(ctx context.Context, _ func(int64)) error {
+	err := l.fly(ctx, name, func(int64) {}, func(ctx context.Context, _ func(int64)) error {
 		return l.fetchConfig(ctx, d)
 	})
 	if err != nil {

@@ -71,6 +71,9 @@ type Options struct {
 	// deleted file that is still mounted keeps its space: here is the place to
 	// unmount it (rootfs.Manager.Reap).
 	Evicted func(context.Context) error
+	// EvictedAhead, if set, is called after files of an owner of LocalizeAhead
+	// were deleted to make room for a worker. It must not block.
+	EvictedAhead func(owner string)
 }
 
 // Localizer fetches images and holds their files. Its methods may be called
@@ -147,8 +150,12 @@ func (l *Localizer) Localize(ctx context.Context, owner string, image manifest.I
 }
 
 func (l *Localizer) localize(ctx context.Context, owner string, image manifest.Image, m *meter) (*manifest.LocalImage, error) {
+	l.holdKnown(owner, image)
 	local := &manifest.LocalImage{Layers: make([]manifest.LocalLayer, len(image.Layers))}
 	group, ctx := errgroup.WithContext(ctx)
+	if isAhead(ctx) {
+		group.SetLimit(1) // workers go first
+	}
 	group.Go(func() error {
 		config, err := l.config(ctx, owner, image.Config.Digest)
 		if err != nil {
@@ -176,6 +183,17 @@ func (l *Localizer) localize(ctx context.Context, owner string, image manifest.I
 	return local, nil
 }
 
+// holdKnown holds all of an image at once, as far as its digests are known: the
+// fetch of one layer must not make its room of another.
+func (l *Localizer) holdKnown(owner string, image manifest.Image) {
+	l.cache.hold(owner, configName(image.Config.Digest))
+	for _, layer := range image.Layers {
+		if d, ok := l.known(layer); ok {
+			l.cache.hold(owner, layerName(d))
+		}
+	}
+}
+
 // Hold keeps layers (squashfs digests) for an owner that an earlier process
 // localized. A layer whose file is gone is no error: a worker that runs has
 // it mounted.
@@ -189,7 +207,7 @@ func (l *Localizer) Hold(owner string, layers []digest.Digest) {
 
 // Release ends owner's hold; none is no error. Files that nobody holds stay
 // until their room is needed.
-func (l *Localizer) Release(owner string) { l.cache.release(owner) }
+func (l *Localizer) Release(owner string) { l.cache.release(context.Background(), owner) }
 
 // check refuses an image whose names or sizes no store has said: root builds
 // paths of them.

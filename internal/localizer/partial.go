@@ -24,15 +24,11 @@ var partialForm = regexp.MustCompile(`^layers/\.fetch-[0-9a-f]{64}$`)
 
 // partialName is where a layer is written until it is whole. Whoever fetches
 // the same layer later finds there what has come already.
-func partialName(d digest.Digest) string { return layersDir + "/" + tempPrefix + d.Encoded() }
+func partialName(d digest.Digest) string { return partialOf(layerName(d)) }
 
-// finalName is what a file of that name is called once it is whole, as far as
-// its name tells.
-func finalName(name string) string {
-	if !partialForm.MatchString(name) {
-		return name
-	}
-	return layersDir + "/" + strings.TrimPrefix(path.Base(name), tempPrefix) + layerSuffix
+// partialOf is what the layer's file of that name is called until it is whole.
+func partialOf(name string) string {
+	return layersDir + "/" + tempPrefix + strings.TrimSuffix(path.Base(name), layerSuffix)
 }
 
 // freshName is a name for a file that no later try can go on with.
@@ -56,14 +52,14 @@ type partial struct {
 // room, files that nobody holds are deleted, as few as will do.
 func (c *cache) begin(ctx context.Context, name string, size int64) (*partial, error) {
 	if err := c.reserve(ctx, name, size); err != nil {
-		return nil, err
+		return nil, markAhead(ctx, err)
 	}
 	p := &partial{cache: c, name: name, size: size}
 	if err := p.open(ctx); err != nil {
 		err = c.explain(err, size)
 		p.drop()
 		p.leave()
-		return nil, err
+		return nil, markAhead(ctx, err)
 	}
 	return p, nil
 }
@@ -102,7 +98,7 @@ func (p *partial) allocate(ctx context.Context) error {
 		if err := p.Truncate(0); err != nil {
 			return err
 		}
-		if p.cache.makeRoom(ctx, p.size) == 0 {
+		if !p.cache.makeRoom(ctx, p.size) {
 			return err
 		}
 	}
@@ -131,8 +127,8 @@ func (p *partial) put(ctx context.Context, b []byte, off int64) error {
 		if err == nil {
 			break
 		}
-		if !noSpace(err) || p.cache.makeRoom(ctx, int64(len(b))) == 0 {
-			return p.cache.explain(err, p.size)
+		if !noSpace(err) || !p.cache.makeRoom(ctx, int64(len(b))) {
+			return markAhead(ctx, p.cache.explain(err, p.size))
 		}
 	}
 	// Where this is not possible, the sync at the end does it all.

@@ -41,7 +41,7 @@ func pause(n int, jitter float64) time.Duration {
 // lasting tells errors that another try will not change.
 func lasting(err error) bool {
 	for _, sentinel := range []error{
-		fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, imagestore.ErrTooLarge, imagestore.ErrNotFile, errShort,
+		fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, imagestore.ErrTooLarge, imagestore.ErrNotFile, imagestore.ErrChanged, errShort,
 	} {
 		if errors.Is(err, sentinel) {
 			return true

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -51,12 +50,28 @@ func (c *cache) sizeLocked() (n int64) {
 // reserve notes that a file of size bytes is being written, if the limit has
 // room for it.
 func (c *cache) reserve(ctx context.Context, name string, size int64) error {
+	for {
+		used, full := c.tryReserve(ctx, name, size)
+		if !full {
+			return nil
+		}
+		if c.ahead.giveWay(ctx) {
+			continue
+		}
+		return fmt.Errorf("%w: %s may hold %d bytes, %d are in use and %d more are needed; raise stormcell.cache.max.bytes",
+			ErrDiskFull, c.dir, c.limit, used, size)
+	}
+}
+
+// tryReserve notes the file if there is room, and tells how many bytes others
+// use.
+func (c *cache) tryReserve(ctx context.Context, name string, size int64) (used int64, full bool) {
 	c.mu.Lock()
 	before, there := c.entries[name]
 	c.entries[name] = entry{size: size, used: time.Now(), busy: true}
-	freed := c.trimLocked()
-	used := c.sizeLocked() - size
-	full := c.limit > 0 && used+size > c.limit
+	freed := c.trimLocked(!isAhead(ctx))
+	used = c.sizeLocked() - size
+	full = c.limit > 0 && used+size > c.limit
 	if full {
 		delete(c.entries, name)
 		if there {
@@ -65,41 +80,43 @@ func (c *cache) reserve(ctx context.Context, name string, size int64) error {
 	}
 	c.mu.Unlock()
 	c.afterEviction(ctx, freed)
-	if full {
-		return fmt.Errorf("%w: %s may hold %d bytes, %d are in use and %d more are needed; raise stormcell.cache.max.bytes",
-			ErrDiskFull, c.dir, c.limit, used, size)
-	}
-	return nil
+	return used, full
 }
 
 // trimLocked evicts what is above the limit.
-func (c *cache) trimLocked() (freed int64) {
+func (c *cache) trimLocked(alsoAhead bool) (freed int64) {
 	if c.limit <= 0 || !c.isOpen() {
 		return 0
 	}
-	return c.evictLocked(c.sizeLocked() - c.limit)
+	return c.evictLocked(c.sizeLocked()-c.limit, alsoAhead)
 }
 
-// relieve evicts if the disk is too full.
+// relieve evicts if the disk is too full, but nothing that is held ahead: it
+// would soon be fetched again.
 func (c *cache) relieve(ctx context.Context) {
 	if !c.isOpen() {
 		return
 	}
 	// A disk that cannot be asked says so at the next fetch.
-	if d, err := diskOf(c.dir); err == nil {
-		c.evict(ctx, c.marks.excess(d))
-	}
-}
-
-// makeRoom evicts so that the disk has size bytes free, and returns how many
-// bytes it has freed; none if nothing can be evicted.
-func (c *cache) makeRoom(ctx context.Context, size int64) (freed int64) {
 	d, err := diskOf(c.dir)
 	if err != nil {
-		return 0
+		return
+	}
+	c.mu.Lock()
+	freed := c.evictLocked(c.marks.excess(d), false)
+	c.mu.Unlock()
+	c.afterEviction(ctx, freed)
+}
+
+// makeRoom evicts so that the disk has size bytes free, and tells whether that
+// has freed any.
+func (c *cache) makeRoom(ctx context.Context, size int64) bool {
+	d, err := diskOf(c.dir)
+	if err != nil {
+		return false
 	}
 	// The disk said that it is full, whatever it counts as free.
-	return c.evict(ctx, max(1, size-d.free))
+	return c.evict(ctx, max(1, size-d.free)) > 0 || c.ahead.giveWay(ctx)
 }
 
 // expire deletes half-fetched files that nobody has asked for in a long time.
@@ -115,27 +132,63 @@ func (c *cache) expire(ctx context.Context, now time.Time) {
 	c.afterEviction(ctx, freed)
 }
 
-// evict deletes files that nobody holds or writes, until need bytes are free or
-// none is left, and returns how many bytes it freed.
+// evict is evictLocked for want of room on the disk.
 func (c *cache) evict(ctx context.Context, need int64) (freed int64) {
 	c.mu.Lock()
-	freed = c.evictLocked(need)
+	freed = c.evictLocked(need, !isAhead(ctx))
 	c.mu.Unlock()
 	c.afterEviction(ctx, freed)
 	return freed
 }
 
-func (c *cache) evictLocked(need int64) (freed int64) {
+// evictLocked deletes files until need bytes are free or none is left, and
+// returns how many it freed: those that nobody holds or writes and then, with
+// alsoAhead, those that are held ahead only.
+func (c *cache) evictLocked(need int64, alsoAhead bool) (freed int64) {
 	if need <= 0 {
 		return 0
 	}
-	held := map[string]bool{}
-	for _, names := range c.holds {
-		maps.Copy(held, names)
+	held, soft := c.heldLocked()
+	freed = c.deleteLocked(victims(c.entries, func(n string) bool { return held[n] || soft[n] }, need))
+	if alsoAhead && freed < need {
+		chosen := victims(c.entries, func(n string) bool { return held[n] || !soft[n] }, need-freed)
+		c.loseLocked(chosen)
+		freed += c.deleteLocked(chosen)
 	}
-	// What has come of a file is held with it.
-	isHeld := func(name string) bool { return held[name] || held[finalName(name)] }
-	for _, name := range victims(c.entries, isHeld, need) {
+	return freed
+}
+
+// heldLocked returns the files that workers hold and those held ahead. A file
+// may be both. What has come of a file is held with it.
+func (c *cache) heldLocked() (held, soft map[string]bool) {
+	held, soft = map[string]bool{}, map[string]bool{}
+	for owner, names := range c.holds {
+		into := held
+		if c.ahead.has(owner) {
+			into = soft
+		}
+		for name := range names {
+			into[name], into[partialOf(name)] = true, true
+		}
+	}
+	return held, soft
+}
+
+// loseLocked ends the holds of the owners ahead whose files are deleted.
+func (c *cache) loseLocked(names []string) {
+	for _, name := range names {
+		for owner, holds := range c.holds {
+			if holds[name] && c.ahead.has(owner) {
+				delete(c.holds, owner)
+				c.ahead.evict(owner)
+				c.lost = append(c.lost, owner)
+			}
+		}
+	}
+}
+
+func (c *cache) deleteLocked(names []string) (freed int64) {
+	for _, name := range names {
 		size := c.entries[name].size
 		if c.dropLocked(name) == nil {
 			freed += size
@@ -144,8 +197,18 @@ func (c *cache) evictLocked(need int64) (freed int64) {
 	return freed
 }
 
-// afterEviction has the space of deleted files freed.
+// afterEviction has the space of deleted files freed, and tells the owners
+// whose files were held ahead.
 func (c *cache) afterEviction(ctx context.Context, freed int64) {
+	c.mu.Lock()
+	lost := c.lost
+	c.lost = nil
+	c.mu.Unlock()
+	for _, owner := range lost {
+		if c.evictedAhead != nil {
+			c.evictedAhead(owner)
+		}
+	}
 	if freed > 0 && c.evicted != nil {
 		// What it could not free shows as a full disk, if it is needed.
 		_ = c.evicted(ctx)

@@ -52,8 +52,8 @@ func (c *cache) open(ctx context.Context) error {
 		}
 	}
 	for name := range c.entries {
-		if _, there := c.entries[finalName(name)]; there && finalName(name) != name {
-			if err := c.dropLocked(name); err != nil {
+		if _, half := c.entries[partialOf(name)]; half && name != partialOf(name) {
+			if err := c.dropLocked(partialOf(name)); err != nil {
 				return err
 			}
 		}

@@ -65,11 +65,9 @@ func (l *Localizer) fill(ctx context.Context, src *source, dst *partial, front *
 	defer l.segments.Release(1)
 	buffer := l.buffers.Get().(*[pieceSize]byte) //nolint:errcheck,forcetypeassert // the pool's only type
 	defer l.buffers.Put(buffer)
-	in := stream{source: src}
-	defer in.close()
 	for off < end {
 		p := buffer[:min(pieceSize, end-off)]
-		if err := in.readAt(ctx, p, off); err != nil {
+		if err := src.fill(ctx, p, off); err != nil {
 			return err
 		}
 		if err := dst.put(ctx, p, off); err != nil {

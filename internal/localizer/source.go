@@ -14,7 +14,8 @@ import (
 // was opened.
 var errShort = errors.New("it was cut short while it was read")
 
-// source is an open file of the store that holds a layer.
+// source is an open file of the store that holds a layer. It is never opened
+// anew in the middle: that might be another file.
 type source struct {
 	imagestore.File
 	l    *Localizer
@@ -25,37 +26,20 @@ type source struct {
 func (l *Localizer) openSource(ctx context.Context, name string) (*source, error) {
 	s := &source{l: l, name: name}
 	err := l.retry(ctx, func() (err error) {
-		s.File, err = s.open(ctx)
+		s.File, err = l.opts.Store.Open(ctx, name)
 		return err
 	})
-	return s, err
-}
-
-func (s *source) open(ctx context.Context) (imagestore.File, error) {
-	f, err := s.l.opts.Store.Open(ctx, s.name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", imagestore.ErrLayerMissing, err)
 	}
-	return f, err
+	return s, err
 }
 
-// stream reads a part of a source from front to back. After a failure it goes
-// on with a file of its own: what is wrong may be with what is behind the
-// source's, and other streams may be content with that.
-type stream struct {
-	*source
-	own    imagestore.File
-	failed bool
-}
-
-// readAt fills p, in several tries if it must; what one has brought stays.
-func (s *stream) readAt(ctx context.Context, p []byte, off int64) error {
+// fill reads p from off on, in several tries if it must; what one of them has
+// brought stays.
+func (s *source) fill(ctx context.Context, p []byte, off int64) error {
 	return s.l.retry(ctx, func() error {
-		f, err := s.file(ctx)
-		if err != nil {
-			return err
-		}
-		n, err := f.ReadAt(p, off)
+		n, err := s.ReadAt(p, off)
 		p, off = p[n:], off+int64(n)
 		switch {
 		case len(p) == 0:
@@ -63,32 +47,6 @@ func (s *stream) readAt(ctx context.Context, p []byte, off int64) error {
 		case errors.Is(err, io.EOF):
 			return fmt.Errorf("%w: it ends at byte %d", errShort, off)
 		}
-		s.close()
-		s.failed = true
 		return fmt.Errorf("read %s at byte %d: %w", s.name, off, err)
 	})
-}
-
-// file returns what to read from.
-func (s *stream) file(ctx context.Context) (imagestore.File, error) {
-	if s.own != nil {
-		return s.own, nil
-	}
-	if !s.failed {
-		return s.File, nil
-	}
-	f, err := s.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s.own = f
-	return f, nil
-}
-
-// close closes the stream's own file, not the source's.
-func (s *stream) close() {
-	if s.own != nil {
-		s.own.Close()
-		s.own = nil
-	}
 }

@@ -13,17 +13,16 @@ import (
 
 type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
 
-// Changes is a source of reconcile requests, fed by the engine. What is added
-// before the controller has started is kept for it.
-type Changes struct {
+// requests is a source of reconcile requests. What is added before the
+// controller has started is kept for it.
+type requests struct {
 	mu    sync.Mutex
 	queue queue
 	early []ctrl.Request
 }
 
-// Add asks for a look at the worker of s. It does not block.
-func (c *Changes) Add(s engine.State) {
-	req := ctrl.Request{NamespacedName: types.NamespacedName{Namespace: s.Namespace, Name: s.Name}}
+func (c *requests) add(name types.NamespacedName) {
+	req := ctrl.Request{NamespacedName: name}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.queue == nil {
@@ -34,7 +33,7 @@ func (c *Changes) Add(s engine.State) {
 }
 
 // Start implements source.Source.
-func (c *Changes) Start(_ context.Context, q queue) error {
+func (c *requests) Start(_ context.Context, q queue) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.queue = q
@@ -45,5 +44,27 @@ func (c *Changes) Start(_ context.Context, q queue) error {
 	return nil
 }
 
+// Changes is a source of looks at workers, fed by the engine.
+type Changes struct{ requests }
+
+// Add asks for a look at the worker of s. It does not block.
+func (c *Changes) Add(s engine.State) {
+	c.add(types.NamespacedName{Namespace: s.Namespace, Name: s.Name})
+}
+
 // String names the source in messages of the controller.
 func (c *Changes) String() string { return "changes of the engine" }
+
+// PrefetchChanges is a source of looks at this node's StormNode, fed by the
+// prefetch queue.
+type PrefetchChanges struct {
+	requests
+	// Node is the name of this node.
+	Node string
+}
+
+// Add asks for a look. It does not block.
+func (c *PrefetchChanges) Add() { c.add(types.NamespacedName{Name: c.Node}) }
+
+// String names the source in messages of the controller.
+func (c *PrefetchChanges) String() string { return "changes of the prefetch queue" }

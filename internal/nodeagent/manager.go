@@ -16,14 +16,15 @@ import (
 )
 
 // ManagerOptions are those of an agent's manager: it sees the StormWorkers of
-// its own node only, by a field selector at the API server, and elects no
-// leader. It waits for an API server that is away as long as it takes: its
+// its own node only, and this node's StormNode, by field selectors at the API
+// server, and elects no leader. It waits for an API server that is away as long as it takes: its
 // workers run on meanwhile.
 func ManagerOptions(node string) ctrl.Options {
 	return ctrl.Options{
 		Scheme: scheme(),
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
 			&api.StormWorker{}: {Field: fields.OneTermEqualSelector("status.nodeName", node)},
+			&api.StormNode{}:   {Field: fields.OneTermEqualSelector("metadata.name", node)},
 		}},
 		Controller: config.Controller{CacheSyncTimeout: 365 * 24 * time.Hour},
 	}

@@ -19,8 +19,13 @@ var reasonsOfErrors = []struct {
 	reason string
 }{
 	{localizer.ErrCorrupt, api.ReasonImageCorrupt},
+	{localizer.ErrEvicted, api.ReasonEvicted},
 	{localizer.ErrDiskFull, api.ReasonDiskFull},
 	{imagestore.ErrUnverifiable, api.ReasonLayerInvalid},
+	{imagestore.ErrIdentityMismatch, api.ReasonLayerInvalid},
+	{imagestore.ErrLayerMissing, api.ReasonLayerMissing},
+	{imagestore.ErrConfigMissing, api.ReasonConfigMissing},
+	{imagestore.ErrManifestMissing, api.ReasonManifestMissing},
 	{imagestore.ErrUnavailable, api.ReasonStoreUnavailable},
 	{hostuser.ErrRefused, api.ReasonUserRefused},
 	{bundle.ErrBindSourceMissing, api.ReasonBindSourceMissing},
@@ -34,10 +39,8 @@ var reasonsOfSteps = map[engine.Step]string{
 
 // failureReason names a failed launch.
 func failureReason(err error) string {
-	for _, r := range reasonsOfErrors {
-		if errors.Is(err, r.err) {
-			return r.reason
-		}
+	if reason := reasonOf(err); reason != "" {
+		return reason
 	}
 	if step, ok := errors.AsType[*engine.StepError](err); ok {
 		if reason, ok := reasonsOfSteps[step.Step]; ok {
@@ -45,6 +48,16 @@ func failureReason(err error) string {
 		}
 	}
 	return api.ReasonStartFailed
+}
+
+// reasonOf names an error that a person can do something about, "" for others.
+func reasonOf(err error) string {
+	for _, r := range reasonsOfErrors {
+		if errors.Is(err, r.err) {
+			return r.reason
+		}
+	}
+	return ""
 }
 
 // eventType is Warning for reasons that want a person's eye.

@@ -25,12 +25,17 @@ func (r *Reconciler) image(ctx context.Context, w *api.StormWorker) (manifest.Im
 	if err := r.Client.List(ctx, list); err != nil {
 		return manifest.Image{}, fmt.Errorf("list StormImages: %w", err)
 	}
-	for i := range list.Items {
-		if list.Items[i].Status.ManifestDigest == pinned.ManifestDigest {
-			return imageOf(pinned.Tag, &list.Items[i].Status), nil
+	return pinnedImage(pinned.Tag, pinned.ManifestDigest, list.Items), nil
+}
+
+// pinnedImage finds a manifest in images; else, only tag and digest are known.
+func pinnedImage(tag, manifestDigest string, images []api.StormImage) manifest.Image {
+	for i := range images {
+		if images[i].Status.ManifestDigest == manifestDigest {
+			return imageOf(tag, &images[i].Status)
 		}
 	}
-	return manifest.Image{Tag: pinned.Tag, ManifestDigest: digest.Digest(pinned.ManifestDigest)}, nil
+	return manifest.Image{Tag: tag, ManifestDigest: digest.Digest(manifestDigest)}
 }
 
 func imageOf(tag string, s *api.StormImageStatus) manifest.Image {

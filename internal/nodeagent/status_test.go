@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/stormcell/stormcell/internal/container"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/hostuser"
+	"github.com/stormcell/stormcell/internal/imagestore"
 	"github.com/stormcell/stormcell/internal/localizer"
 )
 
@@ -39,6 +41,15 @@ func TestReadyTellsTheStory(t *testing.T) {
 		{"user refused", failed(engine.StepPrepare, hostuser.ErrRefused), "False", api.ReasonUserRefused, "00:01:00 UTC"},
 		{"corrupt layer", failed(engine.StepLocalize, localizer.ErrCorrupt), "False", api.ReasonImageCorrupt, "tried again"},
 		{"disk full", failed(engine.StepLocalize, localizer.ErrDiskFull), "False", api.ReasonDiskFull, "tried again"},
+		{"store away", failed(engine.StepLocalize, fmt.Errorf("%w: hdfs://nn:8020/c", imagestore.ErrUnavailable)), "False", api.ReasonStoreUnavailable, "hdfs://nn:8020/c; tried again at 00:01:00 UTC"},
+		{"identity lies", failed(engine.StepLocalize, imagestore.ErrIdentityMismatch), "False", api.ReasonLayerInvalid, "tried again"},
+		{"layer gone", failed(engine.StepLocalize, imagestore.ErrLayerMissing), "False", api.ReasonLayerMissing, "tried again"},
+		{"config gone", failed(engine.StepLocalize, imagestore.ErrConfigMissing), "False", api.ReasonConfigMissing, "tried again"},
+		{"manifest gone", failed(engine.StepLocalize, imagestore.ErrManifestMissing), "False", api.ReasonManifestMissing, "tried again"},
+		{
+			"block lost", failed(engine.StepLocalize, fmt.Errorf("localize image a: read layers/x.sqsh at byte 0: %w", errors.New("block blk_7 has no replica left"))),
+			"False", api.ReasonLocalizeFailed, "layers/x.sqsh at byte 0: block blk_7 has no replica left; tried again",
+		},
 		{"other fetch", failed(engine.StepLocalize, errors.New("x")), "False", api.ReasonLocalizeFailed, "localize: x"},
 		{"mount", failed(engine.StepMount, errors.New("x")), "False", api.ReasonMountFailed, "mount: x"},
 		{"create", failed(engine.StepCreate, errors.New("x")), "False", api.ReasonStartFailed, "create: x"},

@@ -22,6 +22,7 @@ func (d *draft) complete() {
 	d.completeDirs()
 	d.checkBinds()
 	d.checkRunRoot()
+	d.checkDisk()
 }
 
 // check notes a problem of key, at the line where the key stands, if any. A
@@ -196,6 +197,13 @@ func (d *draft) checkRunRoot() {
 				d.check(own.key, "%s lies in %s, where workers write: choose another directory", clip(own.dir), clip(w))
 			}
 		}
+	}
+}
+
+// checkDisk keeps what is removed from a full disk from being nothing.
+func (d *draft) checkDisk() {
+	if high, low := d.Node.DiskHighPercent, d.Node.DiskLowPercent; low >= high && !d.faulty[keyDiskHigh] {
+		d.check(keyDiskLow, "%d is not less than %s, which is %d", low, keyDiskHigh, high)
 	}
 }
 

@@ -62,6 +62,10 @@ type Node struct {
 	ResourcesDir string
 	// CacheBytes is stormcell.cache.max.bytes: the limit of that cache; 0 is none.
 	CacheBytes int64
+	// DiskHighPercent and DiskLowPercent are stormcell.cache.disk.high.percent
+	// and .low.percent: how full the cache's file system may get, and how full
+	// it is made then.
+	DiskHighPercent, DiskLowPercent int
 	// LayerMountsToKeep is storm.oci.layer.mounts.to.keep.
 	LayerMountsToKeep int
 	// ReadonlyBinds and ReadwriteBinds are host paths mounted at themselves.

@@ -37,6 +37,8 @@ const (
 	keyRunRoot        = "stormcell.run.root"
 	keyWorkerLogDir   = "stormcell.log.dir"
 	keyWorkerCPULimit = "storm.worker.cgroup.cpu.limit"
+	keyDiskHigh       = "stormcell.cache.disk.high.percent"
+	keyDiskLow        = "stormcell.cache.disk.low.percent"
 )
 
 // Who reads a key.
@@ -200,6 +202,16 @@ var keys = []key{
 		"stormcell.cache.max.bytes", "integer, bytes", "0: no limit", byAgent,
 		"Limit of the node's cache of layers. Layers in use are never removed.",
 		integer(0, func(d *draft) *int64 { return &d.Node.CacheBytes }),
+	},
+	{
+		keyDiskHigh, "integer, percent", "85", byAgent,
+		"When more than this of the cache's file system is used, as `df` counts, by whatever it is, layers that no worker needs are removed, the least recently used first. 100: never.",
+		percent(func(d *draft) *int { return &d.Node.DiskHighPercent }),
+	},
+	{
+		keyDiskLow, "integer, percent", "80", byAgent,
+		"How much is used when that removal ends. Must be less than `" + keyDiskHigh + "`.",
+		percent(func(d *draft) *int { return &d.Node.DiskLowPercent }),
 	},
 	{
 		keyWorkerLogDir, "path", "`/var/log/stormcell`", byAgent,

@@ -111,6 +111,8 @@ func newDraft(file string) *draft {
 				LocalDir:          "storm-local",
 				ArtifactsDir:      "workers-artifacts",
 				LayerMountsToKeep: 100,
+				DiskHighPercent:   85,
+				DiskLowPercent:    80,
 				NSCDDir:           "/var/run/nscd",
 				LogDir:            "/var/log/stormcell",
 				LogBytes:          64 << 20,

@@ -65,6 +65,17 @@ func integer[T int | int64](least T, field func(*draft) *T) setter {
 	}
 }
 
+// percent takes a whole number from 1 to 100.
+func percent(field func(*draft) *int) setter {
+	return func(d *draft, key string, n *yaml.Node) {
+		if v, ok := whole[int](n); ok && v >= 1 && v <= 100 {
+			*field(d) = v
+			return
+		}
+		d.want(key, n, "a whole number from 1 to 100")
+	}
+}
+
 func seconds(field func(*draft) *time.Duration) setter {
 	return func(d *draft, key string, n *yaml.Node) {
 		// A Java int of seconds cannot overflow a Duration.

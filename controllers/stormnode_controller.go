@@ -1,0 +1,151 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+)
+
+// parallelNodes is how many StormNodes are written side by side.
+const parallelNodes = 4
+
+// nodeReconciler tells nodes, in their StormNodes, which images they shall have
+// ahead of time. A node that shall have none has no StormNode.
+type nodeReconciler struct {
+	client client.Client
+}
+
+func (r *nodeReconciler) setup(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("stormnode").
+		For(&api.StormNode{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&corev1.Node{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: labelsChanged})).
+		Watches(&api.StormImage{}, handler.EnqueueRequestsFromMapFunc(r.everyNode), builder.WithPredicates(predicate.Funcs{
+			CreateFunc: func(e event.CreateEvent) bool { return isPrefetched(e.Object) },
+			UpdateFunc: func(e event.UpdateEvent) bool {
+				return (isPrefetched(e.ObjectOld) || isPrefetched(e.ObjectNew)) && prefetchChanged(e)
+			},
+			DeleteFunc: func(e event.DeleteEvent) bool { return isPrefetched(e.Object) },
+		})).
+		WithOptions(controller.Options{MaxConcurrentReconciles: parallelNodes}).
+		Complete(r)
+}
+
+func labelsChanged(e event.UpdateEvent) bool {
+	return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() || !labels.Equals(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels())
+}
+
+func isPrefetched(o client.Object) bool {
+	i, ok := o.(*api.StormImage)
+	return ok && i.Spec.Prefetch != nil
+}
+
+// everyNode are the nodes that an image of prefetch may mean something to, or
+// may have meant before.
+func (r *nodeReconciler) everyNode(ctx context.Context, _ client.Object) []ctrl.Request {
+	nodes := new(corev1.NodeList)
+	if err := r.client.List(ctx, nodes, client.UnsafeDisableDeepCopy); err != nil {
+		// The cache fails only when the manager ends.
+		log.FromContext(ctx).Error(err, "nodes are not looked at again")
+		return nil
+	}
+	all := make([]ctrl.Request, 0, len(nodes.Items))
+	for n := range nodes.Items {
+		all = append(all, ctrl.Request{NamespacedName: types.NamespacedName{Name: nodes.Items[n].Name}})
+	}
+	return all
+}
+
+// Reconcile makes the StormNode of one node say what the node shall have.
+func (r *nodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	node := new(corev1.Node)
+	wanted, err := r.wanted(ctx, req.Name, node)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	n := new(api.StormNode)
+	err = r.client.Get(ctx, req.NamespacedName, n)
+	if client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, fmt.Errorf("get StormNode %s: %w", req.Name, err)
+	}
+	exists := err == nil
+	switch {
+	case exists && !n.DeletionTimestamp.IsZero():
+		return ctrl.Result{}, nil // its end brings us here again
+	case len(wanted) > 0 && !says(n, node, wanted):
+		return outcome(r.apply(ctx, node, wanted))
+	case len(wanted) == 0 && exists:
+		return outcome(r.remove(ctx, n))
+	}
+	return ctrl.Result{}, nil
+}
+
+// wanted reads a node and tells what it shall have: nothing if it is gone.
+func (r *nodeReconciler) wanted(ctx context.Context, name string, node *corev1.Node) ([]api.StormNodeImage, error) {
+	if err := r.client.Get(ctx, types.NamespacedName{Name: name}, node); err != nil {
+		if errors.IsNotFound(err) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("get Node %s: %w", name, err)
+	}
+	images := new(api.StormImageList)
+	if err := r.client.List(ctx, images, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list StormImages: %w", err)
+	}
+	return wantedImages(node.Labels, images.Items), nil
+}
+
+// says tells whether n wants these images of this very node.
+func says(n *api.StormNode, node *corev1.Node, wanted []api.StormNodeImage) bool {
+	owned := slices.ContainsFunc(n.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == node.UID })
+	return owned && slices.Equal(n.Spec.Images, wanted)
+}
+
+// apply writes a StormNode, whole. It belongs to its Node, and so it goes with
+// it also while no manager runs.
+func (r *nodeReconciler) apply(ctx context.Context, node *corev1.Node, wanted []api.StormNodeImage) error {
+	n := &api.StormNode{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:            node.Name,
+			Labels:          map[string]string{"app.kubernetes.io/managed-by": api.ManagerFieldOwner},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}},
+		},
+		Spec: api.StormNodeSpec{Images: wanted},
+	}
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(n)
+	if err != nil {
+		return fmt.Errorf("StormNode %s: %w", n.Name, err)
+	}
+	u := &unstructured.Unstructured{Object: fields}
+	u.SetGroupVersionKind(api.GroupVersion.WithKind("StormNode"))
+	unstructured.RemoveNestedField(u.Object, "status")
+	if err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(api.ManagerFieldOwner), client.ForceOwnership); err != nil {
+		return fmt.Errorf("apply StormNode %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+func (r *nodeReconciler) remove(ctx context.Context, n *api.StormNode) error {
+	if err := r.client.Delete(ctx, n, client.Preconditions{UID: &n.UID}); err != nil {
+		return fmt.Errorf("delete StormNode %s: %w", n.Name, err)
+	}
+	return nil
+}
