@@ -89,6 +89,16 @@ func TestImageTrouble(t *testing.T) {
 		{"manifest altered", func(s *testStore, _ *manifest.Manifest) {
 			s.write("manifests/"+s.hex(tag), []byte(`{"schemaVersion":2}`))
 		}, metav1.ConditionFalse, api.ReasonManifestInvalid, "does not match its digest"},
+		{"manifest of 10 MiB", func(s *testStore, _ *manifest.Manifest) {
+			s.write("manifests/"+s.hex(tag), make([]byte, 10<<20))
+		}, metav1.ConditionFalse, api.ReasonManifestInvalid, "larger than its limit"},
+		{"layer digest that is a path", func(s *testStore, m *manifest.Manifest) {
+			m.Layers[1].Digest = "sha256:../../../../etc/shadow"
+			s.tag(tag, s.document(manifest.ManifestsDir, m).Digest)
+		}, metav1.ConditionFalse, api.ReasonManifestInvalid, "is not a sha256 digest"},
+		{"tag line whose hash is a path", func(s *testStore, _ *manifest.Manifest) {
+			s.write(manifest.TagFile, []byte(tag+":../../layers/"+s.hex(tag)[13:]+"\n"))
+		}, metav1.ConditionFalse, api.ReasonTagNotFound, tag},
 		{"manifest missing", func(s *testStore, _ *manifest.Manifest) {
 			s.remove("manifests/" + s.hex(tag))
 		}, metav1.ConditionFalse, api.ReasonManifestMissing, "push the image anew"},

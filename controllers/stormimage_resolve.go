@@ -153,6 +153,8 @@ var troubles = []trouble{
 	{manifest.ErrMalformed, metav1.ConditionFalse, api.ReasonManifestInvalid, pushAnew},
 	{manifest.ErrUnsupported, metav1.ConditionFalse, api.ReasonManifestInvalid, pushAnew},
 	{imagetags.ErrUnreadable, metav1.ConditionUnknown, api.ReasonStoreUnreadable, "see to the tag file; docker-to-squash --bootstrap makes one where it is missing"},
+	// After the tag file, which may be too large as well.
+	{imagestore.ErrTooLarge, metav1.ConditionFalse, api.ReasonManifestInvalid, "no document of an image is that large: remove the file and " + pushAnew},
 	{fs.ErrPermission, metav1.ConditionUnknown, api.ReasonStoreUnreadable, "let the manager's user read the store"},
 }
 

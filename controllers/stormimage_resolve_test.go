@@ -45,6 +45,8 @@ func TestStoreTrouble(t *testing.T) {
 		{manifest.ErrDigestMismatch, no, api.ReasonManifestInvalid},
 		{manifest.ErrMalformed, no, api.ReasonManifestInvalid},
 		{manifest.ErrUnsupported, no, api.ReasonManifestInvalid},
+		{imagestore.ErrTooLarge, no, api.ReasonManifestInvalid},
+		{errors.Join(imagetags.ErrUnreadable, imagestore.ErrTooLarge), unknown, api.ReasonStoreUnreadable},
 		{fs.ErrPermission, unknown, api.ReasonStoreUnreadable},
 		{context.DeadlineExceeded, unknown, api.ReasonStoreUnavailable},
 		{errors.New("input/output error"), unknown, api.ReasonStoreUnreadable},

@@ -14,6 +14,7 @@ needed=(
     'openssl openssl openssl'
     'umount mount util-linux'
     'pgrep procps procps-ng'
+    'strace strace strace'
     'useradd passwd shadow-utils'
     'shellcheck shellcheck ShellCheck'
     'gcc gcc gcc'

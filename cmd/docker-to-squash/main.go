@@ -1,5 +1,5 @@
 // Docker-to-squash puts container images into an image store, as squashfs
-// layers that nodes mount. It takes the place of Storm's docker-to-squash.py.
+// layers that nodes mount, and looks after them there. It takes the place of Storm's docker-to-squash.py.
 package main
 
 import (
@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/stormcell/stormcell/internal/curator"
 )
 
 // version is set by the linker.
@@ -16,6 +18,9 @@ var version = "unknown"
 
 // exitInterrupted is what shells expect of a program that SIGINT ended.
 const exitInterrupted = 130
+
+// exitFaults tells that verify has found faults.
+const exitFaults = 2
 
 func main() { os.Exit(run()) }
 
@@ -27,8 +32,11 @@ func run() int {
 	case err == nil:
 		return 0
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "docker-to-squash: interrupted; the tags of the store are as they were")
+		fmt.Fprintln(os.Stderr, "docker-to-squash: interrupted; each tag is as it was, or as it was to be: run the command again")
 		return exitInterrupted
+	case errors.Is(err, curator.ErrFaults):
+		fmt.Fprintln(os.Stderr, "docker-to-squash:", err)
+		return exitFaults
 	default:
 		fmt.Fprintln(os.Stderr, "docker-to-squash:", err)
 		return 1

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,7 +16,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/stormcell/stormcell/internal/convert"
+	"github.com/stormcell/stormcell/internal/imagestore/publication"
 	"github.com/stormcell/stormcell/internal/manifest"
 )
 
@@ -24,6 +25,8 @@ const asProgram = "STORMCELL_DOCKER_TO_SQUASH"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		// One thread makes what changes a store, so that killed can count.
+		runtime.LockOSThread()
 		os.Exit(run())
 	}
 	os.Exit(m.Run())
@@ -59,7 +62,7 @@ func TestFlagsStandWhereTheyLike(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v: %s", err, stderr.String())
 			}
-			var report convert.Report
+			var report publication.Report
 			if err := json.Unmarshal(out, &report); err != nil {
 				t.Fatalf("%v in %s", err, out)
 			}
@@ -182,7 +185,7 @@ func TestHumanBytes(t *testing.T) {
 func TestLinesAreWrittenAtIntervals(t *testing.T) {
 	var b bytes.Buffer
 	now := time.Unix(0, 0)
-	l := &lines{log: slog.New(slog.NewTextHandler(&b, nil)), now: func() time.Time { return now }, layers: map[digest.Digest]*layerLine{}}
+	l := &lines{log: slog.New(slog.NewTextHandler(&b, nil)), say: converting, now: func() time.Time { return now }, layers: map[digest.Digest]*layerLine{}}
 	d := digest.FromString("layer")
 	l.Begin(d, 4<<20)
 	for range 40 {

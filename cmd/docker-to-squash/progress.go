@@ -13,22 +13,31 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
-	"github.com/stormcell/stormcell/internal/convert"
+	"github.com/stormcell/stormcell/internal/imagestore/publication"
 )
 
-// progress shows how far a conversion is.
+// progress shows how far layers are.
 type progress interface {
-	convert.Progress
+	publication.Progress
 	// Close waits until the last state is shown. Every layer has ended by then.
 	Close()
 }
 
+// words say what happens to layers.
+type words struct{ doing, done, failed string }
+
+var (
+	converting = words{"converting layer", "layer is in the store", "layer was not converted"}
+	copying    = words{"copying layer", "layer is in the store", "layer was not copied"}
+	reading    = words{"reading layer", "layer was read", "layer was not read"}
+)
+
 // newProgress draws bars on a terminal, and else writes log lines.
-func newProgress(w io.Writer, log *slog.Logger) progress {
+func newProgress(w io.Writer, log *slog.Logger, say words) progress {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return &bars{container: mpb.New(mpb.WithOutput(w), mpb.WithWidth(40)), bars: map[digest.Digest]*mpb.Bar{}}
 	}
-	return &lines{log: log, now: time.Now, layers: map[digest.Digest]*layerLine{}}
+	return &lines{log: log, say: say, now: time.Now, layers: map[digest.Digest]*layerLine{}}
 }
 
 // shortDigest is enough of a digest to tell layers apart on a screen.
@@ -41,7 +50,7 @@ type bars struct {
 	bars      map[digest.Digest]*mpb.Bar
 }
 
-// Begin implements convert.Progress.
+// Begin implements publication.Progress.
 func (b *bars) Begin(layer digest.Digest, size int64) {
 	// A bar that is born with a total ends by itself when it is reached. This
 	// one goes on until the layer is in the store.
@@ -67,10 +76,10 @@ func (b *bars) bar(layer digest.Digest) *mpb.Bar {
 	return b.bars[layer]
 }
 
-// Advance implements convert.Progress.
+// Advance implements publication.Progress.
 func (b *bars) Advance(layer digest.Digest, n int64) { b.bar(layer).IncrInt64(n) }
 
-// End implements convert.Progress.
+// End implements publication.Progress.
 func (b *bars) End(layer digest.Digest, done bool) {
 	if done {
 		b.bar(layer).SetTotal(-1, true)
@@ -88,6 +97,7 @@ const lineInterval = 5 * time.Second
 // lines writes a line for each layer's start and end, and some in between.
 type lines struct {
 	log    *slog.Logger
+	say    words
 	now    func() time.Time
 	lock   sync.Mutex
 	layers map[digest.Digest]*layerLine
@@ -98,16 +108,16 @@ type layerLine struct {
 	began, written time.Time
 }
 
-// Begin implements convert.Progress.
+// Begin implements publication.Progress.
 func (l *lines) Begin(layer digest.Digest, size int64) {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	now := l.now()
 	l.layers[layer] = &layerLine{size: size, began: now, written: now}
-	l.log.Info("converting layer", "layer", layer, "size", humanBytes(size))
+	l.log.Info(l.say.doing, "layer", layer, "size", humanBytes(size))
 }
 
-// Advance implements convert.Progress.
+// Advance implements publication.Progress.
 func (l *lines) Advance(layer digest.Digest, n int64) {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -115,19 +125,19 @@ func (l *lines) Advance(layer digest.Digest, n int64) {
 	s.read += n
 	if now := l.now(); now.Sub(s.written) >= lineInterval {
 		s.written = now
-		l.log.Info("converting layer", "layer", layer, "read", fmt.Sprintf("%s of %s", humanBytes(s.read), humanBytes(s.size)))
+		l.log.Info(l.say.doing, "layer", layer, "read", fmt.Sprintf("%s of %s", humanBytes(s.read), humanBytes(s.size)))
 	}
 }
 
-// End implements convert.Progress.
+// End implements publication.Progress.
 func (l *lines) End(layer digest.Digest, done bool) {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	took := l.now().Sub(l.layers[layer].began).Round(10 * time.Millisecond)
 	if done {
-		l.log.Info("layer is in the store", "layer", layer, "took", took)
+		l.log.Info(l.say.done, "layer", layer, "took", took)
 	} else {
-		l.log.Debug("layer was not converted", "layer", layer, "took", took)
+		l.log.Debug(l.say.failed, "layer", layer, "took", took)
 	}
 }
 

@@ -1,15 +1,14 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/stormcell/stormcell/internal/convert"
+	"github.com/stormcell/stormcell/internal/imagestore/publication"
 	"github.com/stormcell/stormcell/internal/squashfs"
 )
 
@@ -33,7 +32,8 @@ const pullBuildPushUpdateExample = `  # an image of a registry into a new store
       oci:build/image:v1,storm/demo:latest  docker-archive:jdk.tar,storm/jdk:17`
 
 func newPullBuildPushUpdate(f *flags) *cobra.Command {
-	return &cobra.Command{
+	return uses(&cobra.Command{
+		GroupID: groupImages,
 		Use:     "pull-build-push-update IMAGE,TAG[,TAG...] ...",
 		Short:   "Convert images, put them into the store and tag them",
 		Long:    pullBuildPushUpdateHelp,
@@ -42,85 +42,109 @@ func newPullBuildPushUpdate(f *flags) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return pullBuildPushUpdate(cmd, f, args)
 		},
-	}
+	}, writeFlags, convertFlags)
 }
 
 func pullBuildPushUpdate(cmd *cobra.Command, f *flags, args []string) error {
-	requests, err := parseRequests(args)
+	requests, err := f.parseRequests(args)
 	if err != nil {
 		return err
 	}
-	options, err := f.options()
+	converter, err := f.converter(cmd)
 	if err != nil {
 		return err
 	}
-	log, err := f.logger(cmd)
-	if err != nil {
+	if converter.Store, err = f.openStore(cmd); err != nil {
 		return err
 	}
-	squasher, err := squashfs.Find(cmd.Context())
-	if err != nil {
-		return err
-	}
-	store, err := f.openStore(cmd)
-	if err != nil {
-		return err
-	}
-	log.Debug("converting", "mksquashfs", squasher.Path, "version", squasher.Version, "store", store.URL())
-	progress := newProgress(cmd.ErrOrStderr(), log)
-	converter := convert.Converter{Store: store, Squasher: squasher, Options: options, Progress: progress}
+	progress := newProgress(cmd.ErrOrStderr(), f.log, converting)
+	converter.Progress = progress
 	report, err := converter.Publish(cmd.Context(), requests)
 	progress.Close()
 	if err != nil {
 		return err
 	}
-	warn(log, report)
-	return writeReport(cmd.OutOrStdout(), f.output, report)
+	return f.report(cmd, report)
+}
+
+// converter is one without a store.
+func (f *flags) converter(cmd *cobra.Command) (*convert.Converter, error) {
+	options, err := f.options()
+	if err != nil {
+		return nil, err
+	}
+	squasher, err := squashfs.Find(cmd.Context())
+	if err != nil {
+		return nil, err
+	}
+	f.log.Debug("converting", "mksquashfs", squasher.Path, "version", squasher.Version)
+	return &convert.Converter{Squasher: squasher, Options: options, Waiting: f.waiting}, nil
 }
 
 // parseRequests splits arguments of the form IMAGE,TAG[,TAG...].
-func parseRequests(args []string) ([]convert.Request, error) {
+func (f *flags) parseRequests(args []string) ([]convert.Request, error) {
 	requests := make([]convert.Request, 0, len(args))
 	for _, arg := range args {
-		image, tags, found := strings.Cut(arg, ",")
-		if !found || image == "" || tags == "" {
-			return nil, fmt.Errorf("argument %q: write IMAGE,TAG[,TAG...], such as debian:12,storm/base:12", arg)
+		name, tags, err := splitTags(arg)
+		if err != nil {
+			return nil, err
 		}
-		requests = append(requests, convert.Request{Image: image, Tags: strings.Split(tags, ",")})
+		image, err := f.image(name)
+		if err != nil {
+			return nil, err
+		}
+		requests = append(requests, convert.Request{Image: image, Tags: tags})
 	}
 	return requests, nil
 }
 
-func warn(log *slog.Logger, report *convert.Report) {
+// splitTags splits an argument of the form IMAGE,TAG[,TAG...].
+func splitTags(arg string) (image string, tags []string, _ error) {
+	image, rest, found := strings.Cut(arg, ",")
+	if !found || image == "" || rest == "" {
+		return "", nil, fmt.Errorf("argument %q: write IMAGE,TAG[,TAG...], such as debian:12,storm/base:12", arg)
+	}
+	return image, strings.Split(rest, ","), nil
+}
+
+// report writes what was published, with what the operator should know.
+func (f *flags) report(cmd *cobra.Command, report *publication.Report) error {
 	for _, w := range report.Warnings {
-		log.Warn("a line of the old tag file was dropped", "line", w)
+		f.log.Warn("a line of the old tag file was dropped", "problem", w)
 	}
 	for _, image := range report.Images {
 		for _, l := range image.Layers {
-			if l.DroppedXattrs > 0 {
-				log.Warn("extended attributes that a squashfs layer cannot have were left out", "image", image.Image, "layer", l.Digest, "count", l.DroppedXattrs)
-			}
-			if l.Outcome == convert.Identified {
-				log.Warn("a layer of the store had no identity and got that of its present content; --force makes the layer anew", "image", image.Image, "layer", l.Digest)
+			f.warnLayer(image.Image, l)
+		}
+	}
+	return f.write(cmd, report, func(w io.Writer) {
+		for _, image := range report.Images {
+			fmt.Fprintf(w, "%s\n  tags      %s\n  manifest  %s\n", image.Image, strings.Join(image.Tags, " "), image.ManifestDigest)
+			for _, l := range image.Layers {
+				fmt.Fprintf(w, "  layer     %s  %s -> %s  %s\n", l.Digest, humanBytes(l.Size), humanBytes(l.Squashfs.Size), l.Outcome)
 			}
 		}
+		dryRunNote(w, report.DryRun)
+	})
+}
+
+func (f *flags) warnLayer(image string, l publication.LayerResult) {
+	log := f.log.With("image", image, "layer", l.Digest)
+	if l.DroppedXattrs > 0 {
+		log.Warn("extended attributes that a squashfs layer cannot have were left out", "count", l.DroppedXattrs)
+	}
+	switch l.Outcome {
+	case publication.Identified:
+		log.Warn("a layer of the store had no identity and got that of its present content; --force makes the layer anew")
+	case publication.Unverified:
+		log.Warn("a layer had no identity to verify the copy by; the copy got one")
+	case publication.Converted, publication.Kept, publication.Copied:
 	}
 }
 
-// writeReport writes what was published.
-func writeReport(w io.Writer, form string, report *convert.Report) error {
-	if form == "json" {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(report)
+// dryRunNote ends the text of a dry run.
+func dryRunNote(w io.Writer, dryRun bool) {
+	if dryRun {
+		fmt.Fprintln(w, "nothing was changed: this was a dry run")
 	}
-	var b strings.Builder
-	for _, image := range report.Images {
-		fmt.Fprintf(&b, "%s\n  tags      %s\n  manifest  %s\n", image.Image, strings.Join(image.Tags, " "), image.ManifestDigest)
-		for _, l := range image.Layers {
-			fmt.Fprintf(&b, "  layer     %s  %s -> %s  %s\n", l.Digest, humanBytes(l.Size), humanBytes(l.Squashfs.Size), l.Outcome)
-		}
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
 }

@@ -7,30 +7,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"runtime"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/stormcell/stormcell/internal/allowlist"
 	"github.com/stormcell/stormcell/internal/convert/source"
 	"github.com/stormcell/stormcell/internal/imagestore"
+	"github.com/stormcell/stormcell/internal/imagestore/publication"
 	"github.com/stormcell/stormcell/internal/manifest"
 	"github.com/stormcell/stormcell/internal/squashfs"
 )
 
 // Errors of Publish, besides those of the packages below and of the store.
 var (
-	// ErrNoStore is a store without its folders or its tag file.
-	ErrNoStore = errors.New("the store is not set up")
 	// ErrBadRequest is a request whose tags cannot be used.
 	ErrBadRequest = errors.New("bad request")
-	// ErrLimit is an image above one of the Limits.
-	ErrLimit = errors.New("image is above a limit")
 	// ErrPlatform is an image that is built for another platform.
 	ErrPlatform = errors.New("image is for another platform")
-	// ErrDamaged is a file of the store that contradicts itself.
-	ErrDamaged = errors.New("damaged file in the store")
+	// ErrNoMagicFile is an image without the file that Options.MagicFile names.
+	ErrNoMagicFile = errors.New("image lacks the magic file")
 )
 
 // Limits bound the images that are taken.
@@ -68,6 +62,9 @@ type Options struct {
 	Replication int
 	// Force makes files anew that the store has already.
 	Force bool
+	// MagicFile is a path that one of the image's layers must have as a file
+	// that is not empty, or "".
+	MagicFile string
 }
 
 // Converter puts images into a store.
@@ -77,19 +74,9 @@ type Converter struct {
 	Squasher *squashfs.Mksquashfs
 	Options  Options
 	// Progress is told of each layer.
-	Progress Progress
-}
-
-// Progress is told how far the layers of an image are. Its methods are called
-// from several goroutines.
-type Progress interface {
-	// Begin announces a layer of size bytes that will be read.
-	Begin(layer digest.Digest, size int64)
-	// Advance tells that n more bytes have been read. n is negative where a
-	// layer has to be read again.
-	Advance(layer digest.Digest, n int64)
-	// End tells what has become of a layer: done, or ended by an error.
-	End(layer digest.Digest, done bool)
+	Progress publication.Progress
+	// Waiting, if not nil, is told whom the tags have to wait for.
+	Waiting func(holder string)
 }
 
 // Request is an image and the tags that it gets in the store.
@@ -98,72 +85,67 @@ type Request struct {
 	Tags  []string
 }
 
-// Report tells what Publish has done.
-type Report struct {
-	Images []Result `json:"images"`
-	// Warnings are lines of the tag file that were dropped, and the like.
-	Warnings []string `json:"warnings,omitempty"`
-}
-
-// Result is a published image.
-type Result struct {
-	Image          string        `json:"image"`
-	Tags           []string      `json:"tags"`
-	ManifestDigest digest.Digest `json:"manifestDigest"`
-	ConfigDigest   digest.Digest `json:"configDigest"`
-	// Layers are base first.
-	Layers []LayerResult `json:"layers"`
-}
-
-// LayerResult is a published layer.
-type LayerResult struct {
-	// Digest and Size are those of the blob in the manifest.
-	Digest digest.Digest `json:"digest"`
-	Size   int64         `json:"size"`
-	// Squashfs is the file in the store.
-	Squashfs manifest.Identity `json:"squashfs"`
-	Outcome  Outcome           `json:"outcome"`
-	// DroppedXattrs counts extended attributes that a squashfs cannot hold or
-	// that only overlayfs itself may set.
-	DroppedXattrs int `json:"droppedXattrs,omitempty"`
-}
-
-// Outcome is what was done for a layer.
-type Outcome string
-
-// The outcomes.
-const (
-	// Converted is a layer that was made.
-	Converted Outcome = "converted"
-	// Kept is a layer that the store had.
-	Kept Outcome = "kept"
-	// Identified is a layer that the store had without an identity, as those
-	// of the original are: it got the identity of the file as it is.
-	Identified Outcome = "identified"
-)
+// maxAttempts is how often an image is put into the store again of which
+// somebody deletes a layer meanwhile.
+const maxAttempts = 3
 
 // Publish puts the images into the store and then, all at once, their tags
 // into the tag file. When it fails or is killed, the tag file is as it was.
-func (c *Converter) Publish(ctx context.Context, requests []Request) (*Report, error) {
+func (c *Converter) Publish(ctx context.Context, requests []Request) (*publication.Report, error) {
 	for _, r := range requests {
 		if err := r.validate(); err != nil {
 			return nil, err
 		}
 	}
-	if err := c.checkStore(ctx); err != nil {
+	return c.publishAll(ctx, requests)
+}
+
+// Build is Publish where each image gets its own name as its tag, whatever
+// that looks like: for a store from which images are copied under other tags.
+func (c *Converter) Build(ctx context.Context, images []string) (*publication.Report, error) {
+	requests := make([]Request, 0, len(images))
+	for _, image := range images {
+		// Before hours of work, see whether the tag file can hold the name.
+		if err := new(manifest.Tags).Set(image, ""); err != nil {
+			return nil, fmt.Errorf("%w: image %s: %w", ErrBadRequest, image, err)
+		}
+		requests = append(requests, Request{Image: image, Tags: []string{image}})
+	}
+	return c.publishAll(ctx, requests)
+}
+
+func (c *Converter) publishAll(ctx context.Context, requests []Request) (*publication.Report, error) {
+	publisher := c.publisher()
+	if err := publisher.Tags().Check(ctx); err != nil {
 		return nil, err
 	}
-	report := new(Report)
-	for _, r := range requests {
-		result, err := c.image(ctx, r)
-		if err != nil {
-			return report, err
+	for attempt := 1; ; attempt++ {
+		report := new(publication.Report)
+		for _, r := range requests {
+			result, err := c.image(ctx, r)
+			if err != nil {
+				return report, err
+			}
+			report.Images = append(report.Images, *result)
 		}
-		report.Images = append(report.Images, *result)
+		var err error
+		report.Warnings, err = publisher.Tag(ctx, report.Images)
+		if publication.Vanished(err) && attempt < maxAttempts {
+			continue // what was kept has been deleted since
+		}
+		return report, err
 	}
-	warnings, err := c.tag(ctx, report.Images)
-	report.Warnings = append(report.Warnings, warnings...)
-	return report, err
+}
+
+func (c *Converter) publisher() *publication.Publisher {
+	return &publication.Publisher{
+		Store:       c.Store,
+		TagFile:     c.Options.TagFile,
+		Replication: c.Options.Replication,
+		Force:       c.Options.Force,
+		Policy:      imagestore.VerifyRequired,
+		Waiting:     c.Waiting,
+	}
 }
 
 func (r Request) validate() error {
@@ -176,19 +158,6 @@ func (r Request) validate() error {
 		}
 	}
 	return nil
-}
-
-// checkStore fails before any work where the store is not there: with its
-// tag file, a store has everything that Bootstrap makes.
-func (c *Converter) checkStore(ctx context.Context) error {
-	_, err := c.Store.Stat(ctx, c.Options.TagFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %s has no file %s: run with --bootstrap once", ErrNoStore, c.Store.URL(), c.Options.TagFile)
-	}
-	if errors.Is(err, imagestore.ErrUnavailable) {
-		return fmt.Errorf("%w (--bootstrap makes a new store)", err)
-	}
-	return err
 }
 
 // layersAtOnce is how many layers of an image are converted side by side.

@@ -23,6 +23,9 @@ import (
 	"github.com/stormcell/stormcell/internal/convert/layertar"
 	"github.com/stormcell/stormcell/internal/convert/source"
 	"github.com/stormcell/stormcell/internal/imagestore"
+	"github.com/stormcell/stormcell/internal/imagestore/lease"
+	"github.com/stormcell/stormcell/internal/imagestore/publication"
+	"github.com/stormcell/stormcell/internal/imagestore/tagfile"
 	"github.com/stormcell/stormcell/internal/manifest"
 )
 
@@ -60,7 +63,7 @@ func TestPublishWritesTheStore(t *testing.T) {
 		}
 	}
 	for _, l := range report.Images[0].Layers {
-		if l.Outcome != convert.Converted {
+		if l.Outcome != publication.Converted {
 			t.Errorf("layer %s: %s", l.Digest, l.Outcome)
 		}
 	}
@@ -136,7 +139,7 @@ func TestLayersThatAreThere(t *testing.T) {
 	t.Run("are kept", func(t *testing.T) {
 		again := publish(t, converter, name, "storm/demo:2")
 		for _, l := range again.Images[0].Layers {
-			if l.Outcome != convert.Kept {
+			if l.Outcome != publication.Kept {
 				t.Errorf("layer %s: %s", l.Digest, l.Outcome)
 			}
 		}
@@ -149,23 +152,23 @@ func TestLayersThatAreThere(t *testing.T) {
 			t.Fatal(err)
 		}
 		again := publish(t, converter, name, "storm/demo:2").Images[0].Layers
-		if again[0].Outcome != convert.Identified || again[0].Squashfs != layer.Squashfs || again[1].Outcome != convert.Kept {
+		if again[0].Outcome != publication.Identified || again[0].Squashfs != layer.Squashfs || again[1].Outcome != publication.Kept {
 			t.Errorf("layers %+v", again)
 		}
 	})
 	t.Run("are refused if cut short", func(t *testing.T) {
 		truncate(t, filepath.Join(dir, manifest.LayerFile(layer.Digest)), layer.Squashfs.Size/2)
-		mustBe(t, publishFails(t.Context(), t, converter, name), convert.ErrDamaged, "run with --force")
+		mustBe(t, publishFails(t.Context(), t, converter, name), publication.ErrDamaged, "run with --force")
 		if err := os.Remove(filepath.Join(dir, manifest.IdentityFile(layer.Digest))); err != nil {
 			t.Fatal(err)
 		}
-		mustBe(t, publishFails(t.Context(), t, converter, name), convert.ErrDamaged, "cut short")
+		mustBe(t, publishFails(t.Context(), t, converter, name), publication.ErrDamaged, "cut short")
 	})
 	t.Run("are made anew by force", func(t *testing.T) {
 		converter.Options.Force = true
 		defer func() { converter.Options.Force = false }()
 		again := publish(t, converter, name, "storm/demo:2").Images[0].Layers
-		if again[0].Outcome != convert.Converted || again[0].Squashfs != layer.Squashfs || again[1].Squashfs != other.Squashfs {
+		if again[0].Outcome != publication.Converted || again[0].Squashfs != layer.Squashfs || again[1].Squashfs != other.Squashfs {
 			t.Errorf("layers %+v", again)
 		}
 		if got := digest.FromString(readStore(t, dir, manifest.LayerFile(layer.Digest))); got != layer.Squashfs.Digest {
@@ -232,9 +235,9 @@ func TestBadImages(t *testing.T) {
 		"a bomb": {image: func(t *testing.T) string {
 			return writeLayout(t, makeImage(t, gzipLayers, tarOf(t, tarFile("x", strings.Repeat("\x00", 1<<20)))))
 		}, limits: convert.Limits{Layers: 1, Compressed: 1 << 20, Unpacked: 100_000}, want: layertar.ErrTooLarge},
-		"a bomb after the end":     {image: layerOf(packedLayer(gzipped(t, bytes.Repeat([]byte{0}, 1<<20)), nil, types.OCILayer)), limits: convert.Limits{Layers: 1, Compressed: 1 << 20, Unpacked: 100_000}, want: convert.ErrLimit, says: "--max-unpacked-size"},
-		"too many layers":          {image: func(t *testing.T) string { return writeLayout(t, makeImage(t, gzipLayers, upperLayer(), topLayer())) }, limits: convert.Limits{Layers: 1, Compressed: 1 << 20, Unpacked: 1 << 20}, want: convert.ErrLimit, says: "--max-layers"},
-		"too many bytes":           {image: func(t *testing.T) string { return writeLayout(t, makeImage(t, gzipLayers, upperLayer())) }, limits: convert.Limits{Layers: 1, Compressed: 10, Unpacked: 1 << 20}, want: convert.ErrLimit, says: "--max-size"},
+		"a bomb after the end":     {image: layerOf(packedLayer(gzipped(t, bytes.Repeat([]byte{0}, 1<<20)), nil, types.OCILayer)), limits: convert.Limits{Layers: 1, Compressed: 1 << 20, Unpacked: 100_000}, want: publication.ErrLimit, says: "--max-unpacked-size"},
+		"too many layers":          {image: func(t *testing.T) string { return writeLayout(t, makeImage(t, gzipLayers, upperLayer(), topLayer())) }, limits: convert.Limits{Layers: 1, Compressed: 1 << 20, Unpacked: 1 << 20}, want: publication.ErrLimit, says: "--max-layers"},
+		"too many bytes":           {image: func(t *testing.T) string { return writeLayout(t, makeImage(t, gzipLayers, upperLayer())) }, limits: convert.Limits{Layers: 1, Compressed: 10, Unpacked: 1 << 20}, want: publication.ErrLimit, says: "--max-size"},
 		"a foreign layer":          {image: layerOf(static.NewLayer(compressed.Bytes(), types.DockerForeignLayer)), want: manifest.ErrUnsupported},
 		"another architecture":     {image: func(t *testing.T) string { return writeLayout(t, otherArchitecture(t)) }, want: convert.ErrPlatform, says: "pass --platform linux/s390x"},
 		"an image that is no file": {image: func(t *testing.T) string { return "oci:" + filepath.Join(t.TempDir(), "no") }, want: source.ErrNotFound},
@@ -274,7 +277,7 @@ func TestBadRequests(t *testing.T) {
 		if err := os.Remove(filepath.Join(dir, manifest.TagFile)); err != nil {
 			t.Fatal(err)
 		}
-		mustBe(t, publishFails(t.Context(), t, converter, "oci:x"), convert.ErrNoStore, "--bootstrap")
+		mustBe(t, publishFails(t.Context(), t, converter, "oci:x"), tagfile.ErrNoStore, "--bootstrap")
 	})
 }
 
@@ -350,7 +353,7 @@ func (s *faultyStore) Create(ctx context.Context, name string, o imagestore.Crea
 }
 
 func (s *faultyStore) Replace(ctx context.Context, name string, old, content []byte, o imagestore.CreateOptions) error {
-	if s.fails() {
+	if name != lease.File && s.fails() {
 		return errFault
 	}
 	return s.Writer.Replace(ctx, name, old, content, o)
@@ -389,7 +392,7 @@ type racingStore struct {
 }
 
 func (s *racingStore) Replace(ctx context.Context, name string, old, content []byte, o imagestore.CreateOptions) error {
-	if s.races > 0 {
+	if name != lease.File && s.races > 0 {
 		other := fmt.Sprintf("%sother:%d:%s\n", old, s.races, strings.Repeat("a", 64))
 		if err := s.Writer.Replace(ctx, name, old, []byte(other), o); err != nil {
 			return err
@@ -442,7 +445,7 @@ func files(t *testing.T, dir string) []string {
 	t.Helper()
 	var names []string
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || d.Name() == ".lock" {
+		if err != nil || d.IsDir() || d.Name() == ".lock" || d.Name() == lease.File {
 			return err
 		}
 		fi, err := d.Info()

@@ -24,6 +24,7 @@ import (
 	"github.com/stormcell/stormcell/internal/convert"
 	"github.com/stormcell/stormcell/internal/convert/source"
 	"github.com/stormcell/stormcell/internal/imagestore/localdir"
+	"github.com/stormcell/stormcell/internal/imagestore/publication"
 	"github.com/stormcell/stormcell/internal/manifest"
 	"github.com/stormcell/stormcell/internal/squashfs"
 )
@@ -223,7 +224,7 @@ func newStore(t *testing.T) (string, *convert.Converter) {
 	}
 }
 
-func publish(t *testing.T, c *convert.Converter, image string, tags ...string) *convert.Report {
+func publish(t *testing.T, c *convert.Converter, image string, tags ...string) *publication.Report {
 	t.Helper()
 	report, err := c.Publish(t.Context(), []convert.Request{{Image: image, Tags: tags}})
 	if err != nil {

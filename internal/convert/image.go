@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 	"sync"
 
@@ -13,13 +12,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stormcell/stormcell/internal/convert/source"
-	"github.com/stormcell/stormcell/internal/imagestore"
+	"github.com/stormcell/stormcell/internal/imagestore/publication"
 	"github.com/stormcell/stormcell/internal/manifest"
 )
 
 // image publishes all of an image but its tags: first the layers, then the
 // config, then the manifest that names them.
-func (c *Converter) image(ctx context.Context, r Request) (*Result, error) {
+func (c *Converter) image(ctx context.Context, r Request) (*publication.Result, error) {
 	img, err := source.Open(ctx, r.Image, c.Options.Platform)
 	if err != nil {
 		return nil, err
@@ -29,12 +28,13 @@ func (c *Converter) image(ctx context.Context, r Request) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", r.Image, err)
 	}
-	result.Image, result.Tags = r.Image, r.Tags
+	result.Image, result.Tags, result.Comments = r.Image, r.Tags, []string{r.Image}
 	return result, nil
 }
 
-func (c *Converter) publish(ctx context.Context, img *source.Image) (*Result, error) {
-	if err := c.Options.Limits.check(img.Manifest); err != nil {
+func (c *Converter) publish(ctx context.Context, img *source.Image) (*publication.Result, error) {
+	limits := publication.Limits{Layers: c.Options.Limits.Layers, Compressed: c.Options.Limits.Compressed}
+	if err := limits.Check(img.Manifest); err != nil {
 		return nil, err
 	}
 	configContent, config, err := c.config(ctx, img)
@@ -45,30 +45,14 @@ func (c *Converter) publish(ctx context.Context, img *source.Image) (*Result, er
 	if err != nil {
 		return nil, err
 	}
-	if err := c.putDocument(ctx, manifest.ConfigFile(img.Manifest.Config.Digest), configContent); err != nil {
+	publisher := c.publisher()
+	if err := publisher.PutDocument(ctx, manifest.ConfigFile(img.Manifest.Config.Digest), configContent); err != nil {
 		return nil, err
 	}
-	if err := c.putDocument(ctx, manifest.ManifestFile(img.Digest), img.Content); err != nil {
+	if err := publisher.PutDocument(ctx, manifest.ManifestFile(img.Digest), img.Content); err != nil {
 		return nil, err
 	}
-	// See it as a node will, before a tag leads there.
-	if _, err := imagestore.Resolve(ctx, c.Store, img.Name, img.Digest, imagestore.VerifyRequired); err != nil {
-		return nil, fmt.Errorf("check what was published: %w", err)
-	}
-	return &Result{ManifestDigest: img.Digest, ConfigDigest: img.Manifest.Config.Digest, Layers: layers}, nil
-}
-
-func (l Limits) check(m *manifest.Manifest) error {
-	if len(m.Layers) > l.Layers {
-		return fmt.Errorf("%w: %d layers, at most %d are allowed: squash some, or raise --max-layers", ErrLimit, len(m.Layers), l.Layers)
-	}
-	left := l.Compressed
-	for _, layer := range m.Layers {
-		if left -= layer.Size; left < 0 {
-			return fmt.Errorf("%w: its layers have more than %d bytes: raise --max-size", ErrLimit, l.Compressed)
-		}
-	}
-	return nil
+	return &publication.Result{ManifestDigest: img.Digest, ConfigDigest: img.Manifest.Config.Digest, Layers: layers}, nil
 }
 
 // config reads and checks the image config.
@@ -98,13 +82,14 @@ func (c *Converter) config(ctx context.Context, img *source.Image) ([]byte, *man
 	return content, config, nil
 }
 
-// layers publishes the layers side by side. A layer that the manifest lists
-// twice is made once.
-func (c *Converter) layers(ctx context.Context, img *source.Image, diffIDs []digest.Digest) ([]LayerResult, error) {
+// layers publishes the layers side by side, and looks for the magic file in
+// them. A layer that the manifest lists twice is made once.
+func (c *Converter) layers(ctx context.Context, img *source.Image, diffIDs []digest.Digest) ([]publication.LayerResult, error) {
 	var (
 		group, groupCtx = errgroup.WithContext(ctx)
 		lock            sync.Mutex
-		made            = map[digest.Digest]LayerResult{}
+		made            = map[digest.Digest]publication.LayerResult{}
+		magic           bool
 	)
 	group.SetLimit(layersAtOnce())
 	for i, d := range img.Manifest.Layers {
@@ -116,51 +101,27 @@ func (c *Converter) layers(ctx context.Context, img *source.Image, diffIDs []dig
 			continue
 		}
 		group.Go(func() error {
-			result, err := c.layer(groupCtx, img, layer{Descriptor: d, diffID: diffIDs[i]})
+			result, hasMagic, err := c.layer(groupCtx, img, publication.Layer{Descriptor: d, DiffID: diffIDs[i]})
 			if err != nil {
 				return fmt.Errorf("layer %s: %w", d.Digest, err)
 			}
 			lock.Lock()
 			defer lock.Unlock()
-			made[d.Digest] = result
+			made[d.Digest], magic = result, magic || hasMagic
 			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	results := make([]LayerResult, 0, len(img.Manifest.Layers))
+	if c.magicFile() != "" && !magic {
+		if err := c.findMagic(ctx, img, diffIDs, made); err != nil {
+			return nil, err
+		}
+	}
+	results := make([]publication.LayerResult, 0, len(img.Manifest.Layers))
 	for _, d := range img.Manifest.Layers {
 		results = append(results, made[d.Digest])
 	}
 	return results, nil
-}
-
-// putDocument writes a file that is named by the digest of its content, unless
-// it is there.
-func (c *Converter) putDocument(ctx context.Context, name string, content []byte) error {
-	old, err := c.Store.ReadFile(ctx, name, int64(len(content)))
-	if err == nil && string(old) == string(content) && !c.Options.Force {
-		return nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, imagestore.ErrTooLarge) {
-		return fmt.Errorf("read %s: %w", name, err)
-	}
-	return c.putFile(ctx, name, content)
-}
-
-func (c *Converter) putFile(ctx context.Context, name string, content []byte) error {
-	up, err := c.Store.Create(ctx, name, c.createOptions())
-	if err != nil {
-		return fmt.Errorf("create %s: %w", name, err)
-	}
-	defer up.Abort()
-	if _, err := up.Write(content); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return up.Commit()
-}
-
-func (c *Converter) createOptions() imagestore.CreateOptions {
-	return imagestore.CreateOptions{Replication: c.Options.Replication}
 }

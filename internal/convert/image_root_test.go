@@ -22,7 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"golang.org/x/sys/unix"
 
-	"github.com/stormcell/stormcell/internal/convert"
+	"github.com/stormcell/stormcell/internal/imagestore/publication"
 	"github.com/stormcell/stormcell/internal/manifest"
 )
 
@@ -148,7 +148,7 @@ func topLayer() []any {
 }
 
 // mountImage overlays the layers as a node does, read-only.
-func mountImage(t *testing.T, store string, layers []convert.LayerResult) string {
+func mountImage(t *testing.T, store string, layers []publication.LayerResult) string {
 	t.Helper()
 	var lower []string
 	for _, l := range slices.Backward(layers) {

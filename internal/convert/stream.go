@@ -11,6 +11,7 @@ import (
 
 	"github.com/stormcell/stormcell/internal/convert/compression"
 	"github.com/stormcell/stormcell/internal/convert/layertar"
+	"github.com/stormcell/stormcell/internal/imagestore/publication"
 	"github.com/stormcell/stormcell/internal/manifest"
 )
 
@@ -25,14 +26,14 @@ type stream struct {
 	limit   int64
 }
 
-func newStream(ctx context.Context, blob io.Reader, l layer, limit int64, progress Progress) *stream {
+func newStream(ctx context.Context, blob io.Reader, l publication.Layer, limit int64, progress publication.Progress) *stream {
 	return &stream{
 		blob: &blobReader{
 			ctx: ctx, r: blob, want: l.Descriptor, hash: digest.SHA256.Hash(),
 			advance: func(n int) { progress.Advance(l.Digest, int64(n)) },
 		},
 		hash:  digest.SHA256.Hash(),
-		want:  l.diffID,
+		want:  l.DiffID,
 		left:  limit,
 		limit: limit,
 	}
@@ -50,7 +51,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	n, err := s.content.Read(p)
 	s.hash.Write(p[:n])
 	if s.left -= int64(n); s.left < 0 {
-		return n, fmt.Errorf("%w: it unpacks to more than %d bytes: raise --max-unpacked-size if that is meant", ErrLimit, s.limit)
+		return n, fmt.Errorf("%w: it unpacks to more than %d bytes: raise --max-unpacked-size if that is meant", publication.ErrLimit, s.limit)
 	}
 	return n, err
 }
@@ -76,7 +77,7 @@ func (s *stream) finish() error {
 // diagnose finds the cause of an error in the content: where the blob is not
 // what the manifest says, that is the one to tell.
 func (s *stream) diagnose(err error) error {
-	known := errors.Is(err, manifest.ErrDigestMismatch) || errors.Is(err, ErrLimit) || errors.Is(err, layertar.ErrTooLarge)
+	known := errors.Is(err, manifest.ErrDigestMismatch) || errors.Is(err, publication.ErrLimit) || errors.Is(err, layertar.ErrTooLarge)
 	if known || s.blob.ctx.Err() != nil {
 		return errors.Join(err, s.close())
 	}

@@ -108,6 +108,9 @@ func TestResolveErrors(t *testing.T) {
 		{"huge manifest", func(t *testing.T, im *image) {
 			im.put(t, manifest.ManifestFile(im.manifest), strings.Repeat(" ", manifest.MaxManifestSize+1))
 		}, imagestore.ErrTooLarge, "manifests/"},
+		{"manifest of 10 MiB", func(t *testing.T, im *image) {
+			im.put(t, manifest.ManifestFile(im.manifest), strings.Repeat(" ", 10<<20))
+		}, imagestore.ErrTooLarge, "manifests/"},
 		{"no config", func(t *testing.T, im *image) { im.remove(t, manifest.ConfigFile(im.config)) }, imagestore.ErrConfigMissing, "config/"},
 		{"altered config", func(t *testing.T, im *image) {
 			p := manifest.ConfigFile(im.config)

@@ -115,6 +115,21 @@ func (t *Tags) Set(tag string, d digest.Digest) error {
 	return nil
 }
 
+// Of returns the tags of the manifest d, sorted.
+func (t *Tags) Of(d digest.Digest) []string {
+	var tags []string
+	for tag, named := range t.manifests {
+		if named == d {
+			tags = append(tags, tag)
+		}
+	}
+	slices.Sort(tags)
+	return tags
+}
+
+// Comments returns the comments on the manifest d, sorted.
+func (t *Tags) Comments(d digest.Digest) []string { return slices.Sorted(maps.Keys(t.comments[d])) }
+
 // Remove drops tag.
 func (t *Tags) Remove(tag string) { delete(t.manifests, tag) }
 

@@ -59,6 +59,19 @@ func TestParseTags(t *testing.T) {
 			[]string{`line 1: "xyz" is not a sha256 hash of 64 lower-case hex digits`},
 		},
 		{
+			// Storm's reader takes any 64 letters and digits.
+			"64 letters that are not hex", "u:" + strings.Repeat("z", 64) + "\nt:" + a + "\n", "t:" + a + "\n",
+			[]string{`line 1: "` + strings.Repeat("z", 64) + `" is not a sha256 hash of 64 lower-case hex digits`},
+		},
+		{"blank at the end", "t:" + a + " \n", "t:" + a + "\n", nil},
+		{
+			"no hash", "t:\n:\nu:" + a + "\n", "u:" + a + "\n",
+			[]string{`line 1: "" is not a sha256 hash of 64 lower-case hex digits`, `line 2: "" is not a sha256 hash of 64 lower-case hex digits`},
+		},
+		{
+			"hash with its algorithm", "t:sha256:" + a + "\n", "t:sha256:" + a + "\n", nil,
+		},
+		{
 			"hash in capitals", "u:" + strings.ToUpper(a) + "\n", "",
 			[]string{`line 1: "` + strings.ToUpper(a) + `" is not a sha256 hash of 64 lower-case hex digits`},
 		},

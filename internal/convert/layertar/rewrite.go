@@ -52,18 +52,22 @@ type Summary struct {
 	// DroppedXattrs counts the extended attributes that were left out: kinds
 	// that squashfs does not store, and those that steer overlayfs.
 	DroppedXattrs int
+	// Found tells that the layer has an entry for the sought file with content.
+	Found bool
 }
 
 // Rewrite reads the layer archive r up to its end mark and writes the archive
 // for mksquashfs to w. Where it returns a Plan that is not nil, what it wrote is
 // of no use, and the caller starts anew with that Plan; the first pass has a
-// nil one. Errors wrap one of this package's, or come from r and w.
-func Rewrite(w io.Writer, r io.Reader, limits Limits, plan Plan) (Summary, Plan, error) {
+// nil one. On the way it looks for the file sought, a path, if that is not
+// empty. Errors wrap one of this package's, or come from r and w.
+func Rewrite(w io.Writer, r io.Reader, limits Limits, plan Plan, sought string) (Summary, Plan, error) {
 	rw := &rewriter{
 		in:     tar.NewReader(r),
 		out:    bufio.NewWriterSize(w, 1<<20),
 		limits: limits,
 		plan:   plan,
+		sought: sought,
 		root:   &directory{attr: impliedDir},
 		meta:   map[string]*inode{},
 	}
@@ -97,6 +101,7 @@ type rewriter struct {
 	out    *bufio.Writer
 	limits Limits
 	plan   Plan
+	sought string
 
 	root *directory
 	// meta are the files among AUFS's metadata, by name: hard links of the
@@ -139,6 +144,7 @@ func (rw *rewriter) entry(hdr *tar.Header) error {
 	if err != nil {
 		return err
 	}
+	rw.summary.Found = rw.summary.Found || isSought(hdr, name, rw.sought)
 	if isMetadata(name) && path.Base(name) != opaqueMarker {
 		return rw.metadata(name, hdr)
 	}
@@ -168,6 +174,30 @@ func (rw *rewriter) entry(hdr *tar.Header) error {
 		return rw.whiteout(dir, base)
 	default:
 		return rw.place(dir, base, full, hdr)
+	}
+}
+
+func isSought(hdr *tar.Header, name, sought string) bool {
+	return name == sought && hdr.Typeflag == tar.TypeReg && hdr.Size > 0
+}
+
+// Contains tells whether the layer archive r has an entry for the file sought,
+// a path, with content. It reads up to the archive's end mark.
+func Contains(r io.Reader, sought string) (bool, error) {
+	in, found := tar.NewReader(r), false
+	for {
+		hdr, err := in.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return found, nil
+		case errors.Is(err, tar.ErrHeader), errors.Is(err, tar.ErrFieldTooLong):
+			return false, fmt.Errorf("%w: not a tar archive, or a damaged one: %w", ErrMalformed, err)
+		case err != nil:
+			return false, fmt.Errorf("read the next entry: %w", err)
+		}
+		if name, err := cleanName(hdr.Name); err == nil {
+			found = found || isSought(hdr, name, sought)
+		}
 	}
 }
 

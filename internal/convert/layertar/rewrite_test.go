@@ -66,7 +66,7 @@ func rewrite(content []byte, limits layertar.Limits) (lines []string, passes int
 	for {
 		passes++
 		var out bytes.Buffer
-		s, plan, err = layertar.Rewrite(&out, bytes.NewReader(content), limits, plan)
+		s, plan, err = layertar.Rewrite(&out, bytes.NewReader(content), limits, plan, "")
 		if err != nil || plan == nil {
 			if err == nil {
 				lines, err = list(out.Bytes())
@@ -376,7 +376,7 @@ func TestRewriteAttributes(t *testing.T) {
 	}
 	w.Close()
 	var out bytes.Buffer
-	s, _, err := layertar.Rewrite(&out, &b, limits, nil)
+	s, _, err := layertar.Rewrite(&out, &b, limits, nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -437,10 +437,10 @@ func FuzzRewrite(f *testing.F) {
 
 func checkOutput(t *testing.T, content []byte, s layertar.Summary) {
 	var out bytes.Buffer
-	_, plan, _ := layertar.Rewrite(&out, bytes.NewReader(content), limits, nil)
+	_, plan, _ := layertar.Rewrite(&out, bytes.NewReader(content), limits, nil, "")
 	if plan != nil {
 		out.Reset()
-		if _, _, err := layertar.Rewrite(&out, bytes.NewReader(content), limits, plan); err != nil {
+		if _, _, err := layertar.Rewrite(&out, bytes.NewReader(content), limits, plan, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
