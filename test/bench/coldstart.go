@@ -59,7 +59,7 @@ func (r *coldStart) measure(ctx context.Context, log io.Writer) (_ []figure, err
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, d.stop()) }()
+	defer func() { err = errors.Join(err, d.stop(context.WithoutCancel(ctx))) }()
 	peer := dockerNode{docker: d, image: d.registry + "/storm/bench:latest"}
 	if err := image.push(ctx, peer.image); err != nil {
 		return nil, err
@@ -69,28 +69,28 @@ func (r *coldStart) measure(ctx context.Context, log io.Writer) (_ []figure, err
 		return nil, err
 	}
 	fmt.Fprintln(log, "cold-start: starting HDFS and stormcell, pushing")
-	h, err := hdfs.Start(hdfs.Options{})
+	var figures []figure
+	err = withHDFS(ctx, dir, func(h *hdfs.Cluster, conf string) error {
+		ours, theirs, err := r.measureOn(ctx, log, h.URL("store"), conf, image, peer)
+		if err == nil {
+			figures = coldFigures(image, version, ours, theirs)
+		}
+		return err
+	})
+	return figures, err
+}
+
+// measureOn starts stormcell on a store, pushes the image and measures.
+func (r *coldStart) measureOn(ctx context.Context, log io.Writer, store, conf string, image rootImage, peer dockerNode) (ours, theirs []trial, err error) {
+	s, err := stack.Start(ctx, stack.WithStore(store, "HADOOP_CONF_DIR="+conf))
 	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, h.Stop()) }()
-	conf, err := clientConf(h, dir)
-	if err != nil {
-		return nil, err
-	}
-	s, err := stack.Start(ctx, stack.WithStore(h.URL("store"), "HADOOP_CONF_DIR="+conf))
-	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, s.Stop()) }()
 	if err := s.Push(ctx, image.source(), stack.OtherImage); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	ours, theirs, err := r.race(ctx, log, s, peer)
-	if err != nil {
-		return nil, err
-	}
-	return coldFigures(image, version, ours, theirs), nil
+	return r.race(ctx, log, s, peer)
 }
 
 // race starts each in turns.

@@ -35,8 +35,8 @@ func startDocker(ctx context.Context, dir string) (*docker, error) {
 	return &docker{dir: dir, registry: strings.TrimSpace(string(address))}, nil
 }
 
-func (d *docker) stop() error {
-	return script(context.Background(), "hack/docker.sh", "down", d.dir)
+func (d *docker) stop(ctx context.Context) error {
+	return script(ctx, "hack/docker.sh", "down", d.dir)
 }
 
 // script runs a script of the repository.

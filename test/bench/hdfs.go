@@ -21,23 +21,42 @@ import (
 // blocks of tests are small.
 const blockProperty = "<property><name>dfs.blocksize</name><value>134217728</value></property>\n</configuration>"
 
-// clientConf makes a HADOOP_CONF_DIR for the clients of an HDFS below dir.
-func clientConf(h *hdfs.Cluster, dir string) (string, error) {
-	conf := filepath.Join(dir, "hadoop-conf")
-	if err := os.CopyFS(conf, os.DirFS(h.ConfDir())); err != nil {
-		return "", fmt.Errorf("copy HDFS's configuration: %w", err)
-	}
-	name := filepath.Join(conf, "hdfs-site.xml")
-	content, err := os.ReadFile(name)
+// withHDFS runs do with an HDFS, and with a HADOOP_CONF_DIR below dir for its
+// clients.
+func withHDFS(ctx context.Context, dir string, do func(h *hdfs.Cluster, conf string) error) (err error) {
+	h, err := hdfs.Start(hdfs.Options{}) //nolint:contextcheck // its script has time limits of its own
 	if err != nil {
-		return "", fmt.Errorf("copy HDFS's configuration: %w", err)
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Stop()) }() //nolint:contextcheck // as above
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	conf := filepath.Join(dir, "hadoop-conf")
+	if err := clientConf(h, conf); err != nil {
+		return fmt.Errorf("copy HDFS's configuration: %w", err)
+	}
+	return do(h, conf)
+}
+
+// clientConf copies the configuration of an HDFS, with larger blocks.
+func clientConf(h *hdfs.Cluster, conf string) error {
+	if err := os.CopyFS(conf, os.DirFS(h.ConfDir())); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(conf)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	const name = "hdfs-site.xml"
+	content, err := root.ReadFile(name)
+	if err != nil {
+		return err
 	}
 	// The last value of a property counts.
 	changed := strings.Replace(string(content), "</configuration>", blockProperty, 1)
-	if err := os.WriteFile(name, []byte(changed), 0o600); err != nil {
-		return "", fmt.Errorf("copy HDFS's configuration: %w", err)
-	}
-	return conf, nil
+	return root.WriteFile(name, []byte(changed), 0o600)
 }
 
 // getter is a JVM that runs "hdfs dfs -get" again and again.

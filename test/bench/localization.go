@@ -43,36 +43,23 @@ func (r *localization) register(set *flag.FlagSet) {
 // ways are the times that the ways took.
 type ways struct{ ours, copied, got, gotSynced []time.Duration }
 
-func (r *localization) measure(ctx context.Context, log io.Writer) (_ []figure, err error) {
+func (r *localization) measure(ctx context.Context, log io.Writer) ([]figure, error) {
 	dir, err := os.MkdirTemp("/var/tmp", "stormcell-bench-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	fmt.Fprintln(log, "localization: starting HDFS")
-	h, err := hdfs.Start(hdfs.Options{})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, h.Stop()) }()
-	conf, err := clientConf(h, dir)
-	if err != nil {
-		return nil, err
-	}
-	f := fetching{dir: dir, file: filepath.Join(dir, "layer.sqsh"), url: h.URL("store"), conf: conf}
-	fmt.Fprintln(log, "localization: making the file")
-	if err := f.prepare(ctx); err != nil {
-		return nil, err
-	}
-	if f.java, err = startGetter(ctx, conf); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.java.stop()) }()
-	w, err := f.race(ctx, log, r.runs)
-	if err != nil {
-		return nil, err
-	}
-	return []figure{localizationFigure(f.image.SquashfsBytes(), w)}, nil
+	fmt.Fprintln(log, "localization: starting HDFS, making the file")
+	var figures []figure
+	err = withHDFS(ctx, dir, func(h *hdfs.Cluster, conf string) error {
+		f := fetching{dir: dir, file: filepath.Join(dir, "layer.sqsh"), url: h.URL("store"), conf: conf}
+		w, err := f.measure(ctx, log, r.runs)
+		if err == nil {
+			figures = []figure{localizationFigure(f.image.SquashfsBytes(), w)}
+		}
+		return err
+	})
+	return figures, err
 }
 
 func localizationFigure(size int64, w ways) figure {
@@ -98,6 +85,17 @@ type fetching struct {
 	url, conf string
 	image     manifest.Image
 	java      *getter
+}
+
+func (f *fetching) measure(ctx context.Context, log io.Writer, runs int) (_ ways, err error) {
+	if err := f.prepare(ctx); err != nil {
+		return ways{}, err
+	}
+	if f.java, err = startGetter(ctx, f.conf); err != nil {
+		return ways{}, err
+	}
+	defer func() { err = errors.Join(err, f.java.stop()) }()
+	return f.race(ctx, log, runs)
 }
 
 // prepare makes a squashfs file of noise and puts it into a store in HDFS.

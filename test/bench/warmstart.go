@@ -49,7 +49,7 @@ func (r *warmStart) measure(ctx context.Context, log io.Writer) (_ []figure, err
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, d.stop()) }()
+	defer func() { err = errors.Join(err, d.stop(context.WithoutCancel(ctx))) }()
 	s, err := stack.Start(ctx)
 	if err != nil {
 		return nil, err
