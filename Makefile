@@ -59,7 +59,7 @@ fuzz: ## Run each fuzz target for FUZZTIME seconds.
 	@hack/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: packages k8s ## Measure against the original's ways; needs root and a few minutes.
+bench: packages k8s hadoop ## Measure against the original's ways; needs root and a few minutes.
 	KUBEBUILDER_ASSETS=$(ASSETS) go run ./test/bench
 
 .PHONY: generate

@@ -49,32 +49,32 @@ type cost struct {
 // cores is how many cores were busy in the mean.
 func (c cost) cores() float64 { return c.cpu.Seconds() / c.wall.Seconds() }
 
-func (c *conversion) measure(ctx context.Context, log io.Writer) (figure, error) {
+func (c *conversion) measure(ctx context.Context, log io.Writer) ([]figure, error) {
 	dir, err := os.MkdirTemp("", "stormcell-bench-")
 	if err != nil {
-		return figure{}, err
+		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	fmt.Fprintln(log, "conversion: making the layer")
 	l, err := makeLayer(ctx, dir, c.layer)
 	if err != nil {
-		return figure{}, fmt.Errorf("make the layer: %w", err)
+		return nil, fmt.Errorf("make the layer: %w", err)
 	}
 	if l.unpacked < 1e9 {
-		return figure{}, fmt.Errorf("the layer unpacks to %d bytes, the goal speaks of 1 GB at least", l.unpacked)
+		return nil, fmt.Errorf("the layer unpacks to %d bytes, the goal speaks of 1 GB at least", l.unpacked)
 	}
 	fmt.Fprintf(log, "conversion: %.2f GB, %.2f GB as tar.gz; converting our way\n", gb(l.unpacked), gb(l.size))
 	ours, err := timed(func() (int64, error) { return convertOurs(ctx, dir, l) })
 	if err != nil {
-		return figure{}, fmt.Errorf("our way: %w", err)
+		return nil, fmt.Errorf("our way: %w", err)
 	}
 	fmt.Fprintf(log, "conversion: %.1f s; converting by tar and mksquashfs\n", ours.wall.Seconds())
 	peer, err := timed(func() (int64, error) { return convertPeer(ctx, dir, l.file) })
 	if err != nil {
-		return figure{}, fmt.Errorf("the peer's way: %w", err)
+		return nil, fmt.Errorf("the peer's way: %w", err)
 	}
 	ratio := peer.wall.Seconds() / ours.wall.Seconds()
-	return figure{
+	return []figure{{
 		Name: c.name(), Ours: ours.wall.Seconds(), Peer: peer.wall.Seconds(), Unit: "s", Ratio: ratio,
 		Goal: fmt.Sprintf("%d times faster, file no larger", conversionGoal),
 		Pass: ratio >= conversionGoal && ours.size <= peer.size,
@@ -84,7 +84,7 @@ func (c *conversion) measure(ctx context.Context, log io.Writer) (figure, error)
 			fmt.Sprintf("CPU time: ours %.1f s, peer %.1f s (%.2f times less)", ours.cpu.Seconds(), peer.cpu.Seconds(), peer.cpu.Seconds()/ours.cpu.Seconds()),
 			fmt.Sprintf("cores busy, CPU time / wall time: ours %.2f, peer %.2f", ours.cores(), peer.cores()),
 		},
-	}, nil
+	}}, nil
 }
 
 func gb(n int64) float64 { return float64(n) / 1e9 }
@@ -111,7 +111,7 @@ func cpuTime() time.Duration {
 
 // convertOurs publishes an image of that layer into a new store.
 func convertOurs(ctx context.Context, dir string, l layer) (int64, error) {
-	image, err := l.writeLayout(filepath.Join(dir, "image"))
+	image, err := writeLayout(filepath.Join(dir, "image"), nil, l)
 	if err != nil {
 		return 0, err
 	}

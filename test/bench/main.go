@@ -18,20 +18,23 @@ import (
 	"strings"
 	"syscall"
 	"text/tabwriter"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// row is one line of the table. A new one gets a file of its own and a place
-// in rows.
+// row is a measurement, of one or more lines of the table. A new one gets a file
+// of its own and a place in rows.
 type row interface {
 	// name is what -rows calls it.
 	name() string
 	// register adds the row's own flags.
 	register(set *flag.FlagSet)
-	// measure makes both measurements. It tells of its progress on log.
-	measure(ctx context.Context, log io.Writer) (figure, error)
+	// measure measures both sides. It tells of its progress on log.
+	measure(ctx context.Context, log io.Writer) ([]figure, error)
 }
 
-func rows() []row { return []row{&conversion{}, &warmStart{}} }
+func rows() []row { return []row{&conversion{}, &warmStart{}, &localization{}, &coldStart{}} }
 
 // figure is what a row has measured.
 type figure struct {
@@ -60,6 +63,8 @@ var errMissed = errors.New("a goal was missed")
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// The cluster of package stack has much to say to a log.
+	ctrl.SetLogger(logr.Discard())
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
@@ -85,11 +90,11 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	res := result{Machine: thisMachine(ctx)}
 	fmt.Fprintln(log, res.Machine)
 	for _, r := range chosen {
-		f, err := r.measure(ctx, log)
+		figures, err := r.measure(ctx, log)
 		if err != nil {
 			return fmt.Errorf("row %s: %w", r.name(), err)
 		}
-		res.Rows = append(res.Rows, f)
+		res.Rows = append(res.Rows, figures...)
 	}
 	if err := printTable(out, res); err != nil {
 		return err

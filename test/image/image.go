@@ -5,6 +5,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,6 +21,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
+
+// Path is where the image's programs are.
+const Path = "/bin"
 
 // The programs of the two layers.
 var (
@@ -43,6 +47,28 @@ func Write(file, tag string) error {
 	return nil
 }
 
+// WriteBase writes the lower layer to file as a tar.gz: bash and the few
+// programs that images of other files need to start with.
+func WriteBase(file string) error {
+	layer, err := layerOf(basePrograms)
+	if err != nil {
+		return err
+	}
+	content, err := layer.Compressed()
+	if err != nil {
+		return fmt.Errorf("compress layer: %w", err)
+	}
+	defer content.Close()
+	out, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("write layer: %w", err)
+	}
+	if _, err := io.Copy(out, content); err != nil {
+		return errors.Join(fmt.Errorf("write layer: %w", err), out.Close())
+	}
+	return out.Close()
+}
+
 func build() (v1.Image, error) {
 	var layers []v1.Layer
 	for _, programs := range [][]string{basePrograms, upperPrograms} {
@@ -56,7 +82,7 @@ func build() (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stack layers: %w", err)
 	}
-	return mutate.Config(image, v1.Config{Env: []string{"PATH=/bin", "LANG=C.UTF-8"}})
+	return mutate.Config(image, v1.Config{Env: []string{"PATH=" + Path, "LANG=C.UTF-8"}})
 }
 
 // layerOf packs programs into /bin, with the libraries that they load and the

@@ -12,7 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -24,11 +26,13 @@ import (
 	"github.com/stormcell/stormcell/test/image"
 )
 
-// Image is the tag of the small image in the stack's store, and NodeName the
-// name of this machine's Node object.
+// Image is the tag of the small image in the stack's store, OtherImage one that
+// is allowed and for the caller to push, and NodeName the name of this machine's
+// Node object.
 const (
-	Image    = "storm/test:latest"
-	NodeName = "this-node"
+	Image      = "storm/test:latest"
+	OtherImage = "storm/other:latest"
+	NodeName   = "this-node"
 )
 
 // Stack is a running stormcell. Its files lie below Dir.
@@ -36,20 +40,35 @@ type Stack struct {
 	Dir    string
 	Client client.WithWatch
 
+	store string   // its URL
+	env   []string // of the programs, beside this process's
+
 	cluster        *cluster.Cluster
 	bin            string
 	manager, agent *exec.Cmd
 }
 
+// Option changes what a Stack is made of.
+type Option func(*Stack)
+
+// WithStore puts the image store at a URL, and not into a folder of the stack.
+// Env holds what programs need to reach it, such as HADOOP_CONF_DIR=/conf.
+func WithStore(url string, env ...string) Option {
+	return func(s *Stack) { s.store, s.env = url, env }
+}
+
 // Start starts everything but the agent; the caller calls Stop. Dir is below
 // /var/lib, since root's configuration must not lie below a folder that
 // others can write.
-func Start(ctx context.Context) (s *Stack, err error) {
+func Start(ctx context.Context, options ...Option) (s *Stack, err error) {
 	dir, err := os.MkdirTemp("/var/lib", "stormcell-test-")
 	if err != nil {
 		return nil, fmt.Errorf("make the stack's directory: %w", err)
 	}
-	s = &Stack{Dir: dir, bin: filepath.Join(dir, "bin")}
+	s = &Stack{Dir: dir, bin: filepath.Join(dir, "bin"), store: "file://" + filepath.Join(dir, "store")}
+	for _, option := range options {
+		option(s)
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Stop())
@@ -75,6 +94,7 @@ func (s *Stack) build(ctx context.Context) error {
 func (s *Stack) command(ctx context.Context, name string, args ...string) error {
 	c := exec.CommandContext(ctx, name, args...)
 	c.Dir = cluster.Root()
+	c.Env = append(os.Environ(), s.env...)
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s %s: %w:\n%s", name, strings.Join(args, " "), err, out)
 	}
@@ -92,9 +112,9 @@ func (s *Stack) CgroupParent() string { return "/" + filepath.Base(s.Dir) }
 func (s *Stack) configure(context.Context) error {
 	storm := fmt.Sprintf(`storm.local.dir: %[1]s/storm
 storm.workers.artifacts.dir: %[1]s/artifacts
-storm.oci.allowed.images: ["%[2]s", "storm/absent:latest"]
+storm.oci.allowed.images: ["%[2]s", "storm/absent:latest", "%[5]s"]
 storm.oci.image: "%[2]s"
-storm.oci.image.hdfs.toplevel.dir: "file://%[1]s/store"
+storm.oci.image.hdfs.toplevel.dir: "%[4]s"
 storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.cache.refresh.interval.secs: 1
 storm.oci.resources.local.dir: %[1]s/cache
 storm.oci.layer.mounts.to.keep: 0
@@ -103,7 +123,7 @@ storm.cgroup.memory.enforcement.enable: true
 storm.oci.readonly.bindmounts: ["%[1]s/bind"]
 stormcell.run.root: %[1]s/run
 stormcell.log.dir: %[1]s/log
-`, s.Dir, Image, s.CgroupParent())
+`, s.Dir, Image, s.CgroupParent(), s.store, OtherImage)
 	launcher := "min.user.id=1000\nbanned.users=bin,daemon\n"
 	if err := os.MkdirAll(s.Path("bind"), 0o755); err != nil {
 		return fmt.Errorf("make bind mount source: %w", err)
@@ -121,8 +141,13 @@ func (s *Stack) fillStore(ctx context.Context) error {
 	if err := image.Write(archive, Image); err != nil {
 		return err
 	}
-	return s.command(ctx, filepath.Join(s.bin, "docker-to-squash"), "--store", "file://"+s.Path("store"), "--bootstrap",
-		"pull-build-push-update", "docker-archive:"+archive+","+Image)
+	return s.Push(ctx, "docker-archive:"+archive, Image)
+}
+
+// Push puts an image, named as docker-to-squash names sources, into the store.
+func (s *Stack) Push(ctx context.Context, source, tag string) error {
+	return s.command(ctx, filepath.Join(s.bin, "docker-to-squash"), "--store", s.store, "--bootstrap",
+		"pull-build-push-update", source+","+tag)
 }
 
 func (s *Stack) startCluster(ctx context.Context) error {
@@ -196,10 +221,28 @@ func (s *Stack) daemon(name string, args ...string) (*exec.Cmd, error) {
 	defer log.Close()
 	c := exec.Command(filepath.Join(s.bin, name), append(args, "--kubeconfig", s.Path(name, "kubeconfig"))...) //nolint:noctx // it lives until Stop
 	c.Stdout, c.Stderr = log, log
+	c.Env = append(os.Environ(), s.env...)
 	if err := c.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	return c, nil
+}
+
+// AwaitAgent waits until the node-agent, started after a moment, is ready: then
+// it has renewed its Lease.
+func (s *Stack) AwaitAgent(ctx context.Context, started time.Time) error {
+	lease := &coordinationv1.Lease{}
+	key := client.ObjectKey{Namespace: api.SystemNamespace, Name: api.LeaseName(NodeName)}
+	err := poll(ctx, func() (bool, error) {
+		if err := s.Client.Get(ctx, key, lease); err != nil {
+			return false, client.IgnoreNotFound(err)
+		}
+		return lease.Spec.RenewTime != nil && lease.Spec.RenewTime.After(started), nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for the node-agent's Lease: %w", err)
+	}
+	return nil
 }
 
 // StopAgent ends the node-agent with a signal; SIGKILL is a crash.

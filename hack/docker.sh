@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# Docker and a registry on loopback, everything of them below one directory, for
+# benchmarks to compare with. The programs are Debian's packages, unpacked into
+# bin/docker and not installed: installed ones would be services of this machine.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+programs=$(cd "$here/.." && pwd)/bin/docker
+PATH=$programs/usr/sbin:$programs/usr/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
+# The library that dockerd needs beyond what every Debian has is there too.
+export LD_LIBRARY_PATH=$programs/lib/x86_64-linux-gnu:$programs/lib/aarch64-linux-gnu
+# pigz, which dockerd unpacks layers with where it finds it, is the faster way.
+packages=(docker.io containerd docker-registry tini pigz libdevmapper1.02.1)
+# shellcheck source=daemons.sh
+source "$here/daemons.sh"
+
+usage() {
+    cat <<'TEXT'
+usage: hack/docker.sh up DIR     start; DIR/docker.sock is Docker's socket, DIR/registry.address
+                                 the registry's address
+       hack/docker.sh down DIR   stop, delete all images
+       hack/docker.sh status DIR say what runs
+The client is bin/docker/usr/bin/docker -H unix://DIR/docker.sock. Containers have no network of
+their own: use docker run --network host.
+TEXT
+}
+
+# unpack fetches the packages, as apt's lists have them and of its archives'
+# signatures, once.
+unpack() {
+    local work log
+    [[ ! -e $programs/.unpacked ]] || return 0
+    if ! command -v apt-get dpkg-deb >/dev/null; then
+        echo "Docker is taken from Debian's packages: this machine has no apt-get" >&2
+        return 1
+    fi
+    mkdir -p "${programs%/*}"
+    work=$(mktemp -d "$programs.XXXXXX")
+    log=$work/apt.log
+    if ! download "$work" >"$log" 2>&1 && ! { apt-get update && download "$work"; } >>"$log" 2>&1; then
+        tail -n 15 "$log" >&2
+        rm -rf "$work"
+        echo "cannot fetch ${packages[*]}: see apt-get's words above" >&2
+        return 1
+    fi
+    for package in "$work"/*.deb; do
+        dpkg-deb --extract "$package" "$work"
+    done
+    rm "$work"/*.deb
+    touch "$work/.unpacked"
+    rm -rf "$programs"
+    chmod 755 "$work"
+    mv "$work" "$programs"
+}
+
+# download fetches into a directory. Without the option apt-get would complain
+# that its own user cannot write there.
+download() { (cd "$1" && apt-get download --quiet -o APT::Sandbox::User=root "${packages[@]}"); }
+
+start_registry() {
+    local address
+    address=127.0.0.1:$(free_port)
+    cat >"$dir/registry.yml" <<TEXT
+version: 0.1
+log: {level: warn, accesslog: {disabled: true}}
+storage:
+  filesystem: {rootdirectory: $dir/registry}
+  cache: {blobdescriptor: inmemory}
+http: {addr: "$address", secret: "$(openssl rand -hex 16)"}
+TEXT
+    OTEL_TRACES_EXPORTER=none daemon_start "$dir" docker-registry docker-registry serve "$dir/registry.yml"
+    printf '%s\n' "$address" >"$dir/registry.address"
+}
+
+# start_dockerd starts dockerd, which starts a containerd of its own. It leaves
+# the machine's network alone.
+start_dockerd() {
+    daemon_start "$dir" dockerd dockerd --host "unix://$dir/docker.sock" --group root \
+        --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" \
+        --storage-driver overlay2 --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "$cgroup" \
+        --bridge none --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false --log-level warn
+}
+
+answers() { curl --silent --fail --max-time 5 --output /dev/null "$@"; }
+
+ready() {
+    answers "http://$(<"$dir/registry.address")/v2/" && answers --unix-socket "$dir/docker.sock" http://docker/_ping
+}
+
+# ready_or_dead ends the waiting early when a daemon has ended.
+ready_or_dead() {
+    ! daemon_pid "$dir" docker-registry >/dev/null || ! daemon_pid "$dir" dockerd >/dev/null || ready
+}
+
+up() {
+    if daemon_pid "$dir" dockerd >/dev/null && daemon_pid "$dir" docker-registry >/dev/null && ready; then
+        return
+    fi
+    unpack
+    down
+    umask 077
+    mkdir -p "$dir"
+    start_registry
+    start_dockerd
+    wait_for 60 ready_or_dead || true
+    if ! ready; then
+        tail -n 15 "$dir/dockerd.log" "$dir/docker-registry.log" >&2
+        echo "Docker is not ready; its log is $dir/dockerd.log" >&2
+        return 1
+    fi
+}
+
+mounts() { awk -v below="$dir/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo; }
+
+# processes prints what dockerd leaves when it is killed: its containerd, shims.
+processes() { pgrep -f "(containerd|containerd-shim[a-z0-9-]*) .*$dir/exec/" || true; }
+
+no_processes() { [[ -z $(processes) ]]; }
+
+down() {
+    local pid path
+    daemon_stop "$dir" dockerd
+    daemon_stop "$dir" docker-registry
+    for pid in $(processes); do
+        kill -s KILL "$pid" 2>/dev/null || true
+    done
+    wait_for 15 no_processes
+    while read -r path; do
+        umount --lazy "$path"
+    done < <(mounts | tac)
+    for path in /sys/fs/cgroup/*"$cgroup" "/sys/fs/cgroup$cgroup"; do
+        [[ ! -d $path ]] || rmdir "$path"
+    done
+    rm -rf --one-file-system "$dir"/{data,exec,registry,registry.yml,registry.address,docker.sock,docker.pid,dockerd.log,docker-registry.log}
+}
+
+status() {
+    local name pid
+    for name in dockerd docker-registry; do
+        pid=$(daemon_pid "$dir" "$name") && echo "$name runs, pid $pid" || echo "$name does not run"
+    done
+    ready && echo "Docker is ready: $programs/usr/bin/docker -H unix://$dir/docker.sock"
+}
+
+main() {
+    # The directory's name becomes that of a cgroup.
+    if (($# != 2)) || [[ ! $2 =~ ^/[A-Za-z0-9._/-]*[A-Za-z0-9_-]$ ]]; then
+        usage >&2
+        return 2
+    fi
+    dir=$2
+    cgroup=/docker-${dir##*/}
+    case $1 in
+    up | down | status) "$1" ;;
+    *)
+        usage >&2
+        return 2
+        ;;
+    esac
+}
+
+main "$@"
