@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"syscall"
 
@@ -58,7 +57,7 @@ func (c *Converter) convert(ctx context.Context, img *source.Image, l publicatio
 	if err != nil {
 		return manifest.Identity{}, summary, fmt.Errorf("stat squashfs: %w", err)
 	}
-	id, err := c.publisher().PutLayer(ctx, l, io.NewSectionReader(out, 0, fi.Size()), squashfs.Compression, nil)
+	id, err := c.publisher().PutLayer(ctx, l, out, fi.Size(), squashfs.Compression, nil)
 	return id, summary, err
 }
 

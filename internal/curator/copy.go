@@ -213,19 +213,24 @@ func (cp copier) file(ctx context.Context, l publication.Layer, source manifest.
 	}
 	cp.to.Progress.Begin(l.Digest, f.Size())
 	defer func() { cp.to.Progress.End(l.Digest, err == nil) }()
-	content := &counted{r: io.NewSectionReader(f, 0, f.Size()), layer: l.Digest, progress: cp.to.Progress}
-	return cp.publisher.PutLayer(ctx, l, content, super.Compression, want)
+	content := &counted{ReaderAt: f, layer: l.Digest, progress: cp.to.Progress}
+	return cp.publisher.PutLayer(ctx, l, content, f.Size(), super.Compression, want)
 }
 
-// counted tells how much of a layer has been read.
+// counted tells how much of a layer has been read, once.
 type counted struct {
-	r        io.Reader
+	io.ReaderAt
 	layer    digest.Digest
 	progress publication.Progress
+	read     int64
 }
 
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.progress.Advance(c.layer, int64(n))
+// ReadAt implements io.ReaderAt.
+func (c *counted) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.ReaderAt.ReadAt(p, off)
+	if until := off + int64(n); until > c.read {
+		c.progress.Advance(c.layer, until-c.read)
+		c.read = until
+	}
 	return n, err
 }

@@ -236,7 +236,7 @@ func (c *Curator) hash(ctx context.Context, d digest.Digest, size int64) (fact l
 	fact.size = f.Size()
 	_, fact.format = squashfs.CheckSuperblock(f, f.Size())
 	hash := digest.SHA256.Digester()
-	content := &counted{r: io.NewSectionReader(f, 0, f.Size()), layer: d, progress: c.Progress}
+	content := io.NewSectionReader(&counted{ReaderAt: f, layer: d, progress: c.Progress}, 0, f.Size())
 	_, err = io.CopyBuffer(struct{ io.Writer }{hash.Hash()}, struct{ io.Reader }{content}, make([]byte, 1<<20))
 	if fatal(err) {
 		return fact, err

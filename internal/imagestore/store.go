@@ -25,6 +25,9 @@ var (
 	ErrNoRoot = fmt.Errorf("%w: its root does not exist", ErrUnavailable)
 	// ErrNotFile is a folder, a device or the like where a file is expected.
 	ErrNotFile = errors.New("not a regular file")
+	// ErrLost is a file of which the store has a part no more, or not now: no
+	// copy of it can be read.
+	ErrLost = errors.New("lost in the image store")
 	// ErrChanged is a conditional write that lost against another writer.
 	ErrChanged = errors.New("changed by another writer")
 )
@@ -55,6 +58,9 @@ type File interface {
 // a name that is not local (fs.ValidPath) is refused with fs.ErrInvalid, and
 // anything but a file with ErrNotFile. Every method returns soon after ctx
 // ends. Methods may be called side by side.
+//
+// What another try at once would cure, such as a fail-over, is the backend's
+// to try again: ErrUnavailable and ErrLost will last for a while.
 type Reader interface {
 	// URL is the store's address, for messages.
 	URL() string

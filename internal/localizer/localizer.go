@@ -29,6 +29,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/stormcell/stormcell/internal/backoff"
 	"github.com/stormcell/stormcell/internal/imagestore"
 	"github.com/stormcell/stormcell/internal/manifest"
 )
@@ -96,7 +97,7 @@ func New(opts Options) *Localizer {
 		layers:   semaphore.NewWeighted(parallelLayers),
 		segments: semaphore.NewWeighted(parallelSegments),
 		buffers:  sync.Pool{New: func() any { return new([pieceSize]byte) }},
-		wait:     wait,
+		wait:     backoff.Wait,
 	}
 }
 
@@ -258,17 +259,5 @@ func (m *meter) add(n int64) {
 	m.done += n
 	if m.report != nil {
 		m.report(m.done, m.total)
-	}
-}
-
-// wait returns after d, or with the error of ctx.
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -38,10 +38,12 @@ func pause(n int, jitter float64) time.Duration {
 	return d - time.Duration(jitter*float64(d/2))
 }
 
-// lasting tells errors that another try will not change.
+// lasting tells errors that another try will not change, or that the store has
+// waited out itself.
 func lasting(err error) bool {
 	for _, sentinel := range []error{
-		fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, imagestore.ErrTooLarge, imagestore.ErrNotFile, imagestore.ErrChanged, errShort,
+		fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, imagestore.ErrTooLarge, imagestore.ErrNotFile, imagestore.ErrChanged,
+		imagestore.ErrUnavailable, imagestore.ErrLost, errShort,
 	} {
 		if errors.Is(err, sentinel) {
 			return true

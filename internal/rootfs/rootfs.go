@@ -20,6 +20,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/stormcell/stormcell/internal/backoff"
 	"github.com/stormcell/stormcell/internal/loopdev"
 	"github.com/stormcell/stormcell/internal/manifest"
 )
@@ -78,7 +79,7 @@ func New(opts Options) *Manager {
 		opts:    opts,
 		attach:  loopdev.Attach,
 		overlay: mountOverlay,
-		wait:    wait,
+		wait:    backoff.Wait,
 		now:     time.Now,
 		layers:  map[digest.Digest]*layer{},
 		owners:  map[string][]digest.Digest{},

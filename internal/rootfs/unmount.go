@@ -77,18 +77,6 @@ func (m *Manager) unmount(ctx context.Context, target string) error {
 	}
 }
 
-// wait returns after d, or with the error of ctx.
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // removeOwnerDirs deletes the directories of an overlay that is unmounted,
 // and the owner's own if nothing else is in it. It never crosses a mount.
 func (m *Manager) removeOwnerDirs(owner string) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/colinmarc/hdfs/v2"
 
+	"github.com/stormcell/stormcell/internal/backoff"
 	"github.com/stormcell/stormcell/internal/imagestore"
 )
 
@@ -20,7 +21,7 @@ import (
 var ErrSafeMode = fmt.Errorf("%w: its NameNode is in safe mode and takes no writes (see hdfs dfsadmin -safemode get)", imagestore.ErrUnavailable)
 
 // ErrNoReplica is a block of a file that no DataNode gives out whole.
-var ErrNoReplica = errors.New("no replica of it can be read")
+var ErrNoReplica = fmt.Errorf("%w: no replica of it can be read", imagestore.ErrLost)
 
 // Names of exceptions of Hadoop. The library translates some others.
 const (
@@ -101,21 +102,9 @@ func (s *Store) try(ctx context.Context, f func() error) error {
 		if err == nil {
 			return nil
 		}
-		if !passing(err) || time.Since(start) > patience || wait(ctx, pause) != nil {
+		if !passing(err) || time.Since(start) > patience || backoff.Wait(ctx, pause) != nil {
 			return s.fault(ctx, err)
 		}
-	}
-}
-
-// wait returns after d, or with the error of ctx when that ends first.
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

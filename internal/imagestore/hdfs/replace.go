@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stormcell/stormcell/internal/backoff"
 	"github.com/stormcell/stormcell/internal/imagestore"
 )
 
@@ -159,7 +160,7 @@ func (b *bidder) await(ctx context.Context, own string) error {
 			}
 			return b.fence(ctx, others)
 		}
-		if err := wait(ctx, turn/2+mathrand.N(turn)); err != nil { //nolint:gosec // a jitter is no secret
+		if err := backoff.Wait(ctx, turn/2+mathrand.N(turn)); err != nil { //nolint:gosec // a jitter is no secret
 			return fmt.Errorf("store %s: wait for another writer of %s: %w", b.store.URL(), b.name, err)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/stormcell/stormcell/internal/backoff"
 	"github.com/stormcell/stormcell/internal/imagestore"
 )
 
@@ -91,7 +92,7 @@ func acquire(ctx context.Context, store imagestore.Writer, waiting func(holder s
 			waiting(holderOf(old).String())
 			waiting = nil
 		}
-		if err := pause(ctx); err != nil {
+		if err := backoff.Wait(ctx, poll); err != nil {
 			return nil, err
 		}
 	}
@@ -180,17 +181,6 @@ func (l *Lease) release(ctx context.Context) error {
 		return nil // if it was lost, it is another's
 	}
 	return fmt.Errorf("unlock store %s: %w", l.store.URL(), err)
-}
-
-func pause(ctx context.Context) error {
-	t := time.NewTimer(poll)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func self() holder {

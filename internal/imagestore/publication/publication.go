@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/stormcell/stormcell/internal/backoff"
 	"github.com/stormcell/stormcell/internal/imagestore"
 	"github.com/stormcell/stormcell/internal/imagestore/tagfile"
 	"github.com/stormcell/stormcell/internal/manifest"
@@ -104,33 +106,55 @@ type Layer struct {
 	DiffID digest.Digest
 }
 
-// PutLayer publishes a squashfs file and then its identity. Where want is not
-// nil and the content is another, nothing is published: ErrDigestMismatch.
-func (p *Publisher) PutLayer(ctx context.Context, l Layer, content io.Reader, compression string, want *manifest.Identity) (manifest.Identity, error) {
+// An upload of a layer's file that the store could not keep is begun anew after
+// a pause that doubles: HDFS loses a file on its way when a DataNode dies that
+// takes it, and goes on choosing that one until it is missed.
+const (
+	uploads    = 5
+	firstPause = time.Second
+)
+
+// PutLayer publishes a squashfs file of size bytes and then its identity. Where
+// want is not nil and the content is another, nothing is published:
+// ErrDigestMismatch.
+func (p *Publisher) PutLayer(ctx context.Context, l Layer, content io.ReaderAt, size int64, compression string, want *manifest.Identity) (manifest.Identity, error) {
 	// A file that is replaced must not keep the identity of the old one.
 	if err := p.Store.Remove(ctx, manifest.IdentityFile(l.Digest)); err != nil {
 		return manifest.Identity{}, fmt.Errorf("remove the old identity: %w", err)
 	}
 	name := manifest.LayerFile(l.Digest)
+	for n := 1; ; n++ {
+		d, err := p.upload(ctx, name, io.NewSectionReader(content, 0, size), want)
+		if err == nil {
+			id := manifest.Identity{Digest: d, Size: size, DiffID: l.DiffID, Compression: compression}
+			return id, p.putIdentity(ctx, l.Digest, id)
+		}
+		if n == uploads || !errors.Is(err, imagestore.ErrUnavailable) || backoff.Wait(ctx, firstPause<<n) != nil {
+			return manifest.Identity{}, fmt.Errorf("upload %s: %w", name, err)
+		}
+	}
+}
+
+// upload writes a file whole and returns the digest of its content.
+func (p *Publisher) upload(ctx context.Context, name string, content *io.SectionReader, want *manifest.Identity) (digest.Digest, error) {
 	up, err := p.Store.Create(ctx, name, p.createOptions())
 	if err != nil {
-		return manifest.Identity{}, fmt.Errorf("create %s: %w", name, err)
+		return "", err
 	}
 	defer up.Abort()
 	hash := digest.SHA256.Digester()
 	n, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(up, hash.Hash())}, struct{ io.Reader }{content}, make([]byte, 1<<20))
+	if err == nil && n != content.Size() {
+		err = io.ErrUnexpectedEOF
+	}
 	if err != nil {
-		return manifest.Identity{}, fmt.Errorf("upload %s: %w", name, err)
+		return "", err
 	}
-	id := manifest.Identity{Digest: hash.Digest(), Size: n, DiffID: l.DiffID, Compression: compression}
-	if want != nil && (id.Digest != want.Digest || id.Size != want.Size) {
-		return id, fmt.Errorf("%s: %w: it has %d bytes that hash to %s, its identity says %d and %s",
-			name, manifest.ErrDigestMismatch, id.Size, id.Digest, want.Size, want.Digest)
+	if d := hash.Digest(); want != nil && (d != want.Digest || n != want.Size) {
+		return "", fmt.Errorf("%w: it has %d bytes that hash to %s, its identity says %d and %s",
+			manifest.ErrDigestMismatch, n, d, want.Size, want.Digest)
 	}
-	if err := up.Commit(); err != nil {
-		return id, fmt.Errorf("upload %s: %w", name, err)
-	}
-	return id, p.putIdentity(ctx, l.Digest, id)
+	return hash.Digest(), up.Commit()
 }
 
 func (p *Publisher) putIdentity(ctx context.Context, d digest.Digest, id manifest.Identity) error {
