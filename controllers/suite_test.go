@@ -167,7 +167,7 @@ func (w *world) clean() {
 			w.Error(err)
 		}
 	}
-	for _, kind := range []client.Object{&api.StormWorker{}, &api.StormImage{}, &corev1.Node{}} {
+	for _, kind := range []client.Object{&api.StormWorker{}, &api.StormImage{}, &api.StormNode{}, &corev1.Node{}} {
 		if err := w.c.DeleteAllOf(w.ctx, kind, client.InNamespace(metav1.NamespaceDefault)); err != nil {
 			w.Error(err)
 		}

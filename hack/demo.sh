@@ -117,7 +117,7 @@ add_user() {
 
 install_cluster() {
     kubectl apply --server-side --kustomize "$repo/config/default"
-    kubectl wait --for=condition=Established --timeout=30s crd/stormimages.stormcell.dev crd/stormworkers.stormcell.dev
+    kubectl wait --for=condition=Established --timeout=30s crd/stormimages.stormcell.dev crd/stormnodes.stormcell.dev crd/stormworkers.stormcell.dev
     node_object | kubectl apply --server-side --filename -
     kubectl taint node "$node" node.kubernetes.io/not-ready-
     kubectl patch node "$node" --subresource=status --type=merge --patch "$(node_status)"

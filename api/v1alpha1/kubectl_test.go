@@ -73,6 +73,22 @@ func TestKubectlGet(t *testing.T) {
 	}
 	mustUpdateStatus(t, c, &w)
 	create(t, c, image("listed", "storm/rhel7:dev_current"))
+	var i api.StormImage
+	if err := c.Get(context.Background(), client.ObjectKey{Name: "listed"}, &i); err != nil {
+		t.Fatal(err)
+	}
+	i.Status.Prefetch = &api.StormImagePrefetchStatus{Nodes: 17, NodesReady: 4}
+	mustUpdateStatus(t, c, &i)
+	n := &api.StormNode{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+	create(t, c, n)
+	n.Status = api.StormNodeStatus{
+		ImagesWanted: new(int32(2)), ImagesReady: new(int32(1)), ImagesFailed: new(int32(1)),
+		Images: []api.StormNodeImageStatus{
+			{Tag: "a", ManifestDigest: "sha256:1", State: api.PrefetchReady},
+			{Tag: "b", ManifestDigest: "sha256:2", State: api.PrefetchFailed, Message: "no room in the layer cache"},
+		},
+	}
+	mustUpdateStatus(t, c, n)
 
 	tests := []struct {
 		args      string
@@ -88,7 +104,13 @@ func TestKubectlGet(t *testing.T) {
 			[]string{"NAME", "TOPOLOGY", "PORT", "NODE", "IMAGE", "STATUS", "RESTARTS", "AGE", "CONTAINER", "PID", "USER", "DIGEST"},
 			[]string{"listed", w.ContainerID(), "4711", "storm", "sha256:1"},
 		},
-		{"get stormimg listed", []string{"NAME", "TAG", "READY", "STATUS", "AGE"}, []string{"listed", "storm/rhel7:dev_current"}},
+		{
+			"get stormimg listed",
+			[]string{"NAME", "TAG", "READY", "STATUS", "NODES", "NODES", "READY", "AGE"},
+			[]string{"listed", "storm/rhel7:dev_current", "17", "4"},
+		},
+		{"get sn n1", []string{"NAME", "WANTED", "READY", "FAILED", "AGE"}, []string{"n1", "2", "1"}},
+		{"get stormnode n1 -o wide", []string{"NAME", "WANTED", "READY", "FAILED", "AGE", "MESSAGE"}, []string{"n1", "no room in the layer cache"}},
 		{"get stormworkers --field-selector status.nodeName=n1", []string{"NAME"}, []string{"listed"}},
 	}
 	for _, tt := range tests {

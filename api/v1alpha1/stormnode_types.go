@@ -39,14 +39,14 @@ type StormNodeImage struct {
 type PrefetchState string
 
 const (
-	// PrefetchPending: its turn has not come yet.
+	// PrefetchPending says that the image's turn has not come yet.
 	PrefetchPending PrefetchState = "Pending"
-	// PrefetchFetching: its layers are being fetched.
+	// PrefetchFetching says that its layers are being fetched.
 	PrefetchFetching PrefetchState = "Fetching"
-	// PrefetchReady: every layer is in the node's cache.
+	// PrefetchReady says that every layer is in the node's cache.
 	PrefetchReady PrefetchState = "Ready"
-	// PrefetchFailed: it is not in the cache; reason and message tell why, and
-	// when it is tried again.
+	// PrefetchFailed says that it is not in the cache; reason and message tell
+	// why, and when it is tried again.
 	PrefetchFailed PrefetchState = "Failed"
 )
 

@@ -262,9 +262,9 @@ func TestStormWorkerStaysBound(t *testing.T) {
 	})
 }
 
-func mustUpdateStatus(t *testing.T, c client.Client, w *api.StormWorker) {
+func mustUpdateStatus(t *testing.T, c client.Client, obj client.Object) {
 	t.Helper()
-	if err := c.Status().Update(context.Background(), w); err != nil {
+	if err := c.Status().Update(context.Background(), obj); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -113,6 +113,9 @@ func (f *flags) check(cmd *cobra.Command, _ []string) error {
 	if f.hadoopPrefix != "" && !cmd.Flags().Changed("hadoop-conf") {
 		f.hadoop.HadoopConf = filepath.Join(f.hadoopPrefix, "etc", "hadoop")
 	}
+	if f.dryRun && !matters(cmd, "dry-run") {
+		return fmt.Errorf("--dry-run: %s has none", cmd.Name())
+	}
 	cmd.Flags().Visit(func(flag *pflag.Flag) {
 		if !matters(cmd, flag.Name) {
 			f.log.Info("a flag has no effect on this command", "flag", "--"+flag.Name, "command", cmd.Name())

@@ -97,6 +97,12 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"a bad tag file":  {[]string{"pull-build-push-update", "a,b", store, "--image-tag-to-hash", "../x"}, "without a slash"},
 		"a bad log level": {[]string{"pull-build-push-update", "a,b", store, "-l", "LOUD"}, "--log"},
 		"a bad output":    {[]string{"pull-build-push-update", "a,b", store, "-o", "xml"}, "text or json"},
+		"a bad mode":      {[]string{"cleanup", store, "--dead-perms", "044"}, "owner must be able to read"},
+		"a bad transport": {[]string{"pull-build", "a", "--pull-format", "dir"}, "oci-archive"},
+		"no dry run":      {[]string{"pull-build-push-update", "a,b", store, "--dry-run"}, "has none"},
+		"an empty name":   {[]string{"remove-tag", "a,,b", store}, "is empty"},
+		"no destination":  {[]string{"copy-update", "/a", "/b"}, "requires at least 3 arg"},
+		"a bad age":       {[]string{"cleanup", store, "--untagged-transition-sec", "-1"}, "hundred years"},
 		"a bad command":   {[]string{"pull"}, "unknown command"},
 	}
 	for name, tt := range tests {

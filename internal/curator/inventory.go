@@ -35,8 +35,12 @@ type stored struct {
 // take reads the tag file, all manifests and the markers.
 func (c *Curator) take(ctx context.Context) (*inventory, error) {
 	inv := &inventory{manifests: map[digest.Digest]stored{}, markers: map[digest.Digest]imagestore.Info{}}
-	// The manifests before the tags: an image that is published meanwhile then
+	// The tags before the manifests: an image that is published meanwhile then
 	// has no tag without its manifest.
+	var err error
+	if inv.tags, inv.tagErrors, err = c.tags().Read(ctx); err != nil {
+		return nil, err
+	}
 	files, err := c.list(ctx, manifest.ManifestsDir)
 	if err != nil {
 		return nil, err
@@ -49,8 +53,7 @@ func (c *Curator) take(ctx context.Context) (*inventory, error) {
 		return nil, err
 	}
 	inv.markers = inv.named(manifest.UnreferencedDir, markers)
-	inv.tags, inv.tagErrors, err = c.tags().Read(ctx)
-	return inv, err
+	return inv, nil
 }
 
 func (c *Curator) list(ctx context.Context, dir string) ([]imagestore.Entry, error) {

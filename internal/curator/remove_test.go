@@ -3,6 +3,7 @@ package curator_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -49,23 +50,7 @@ func TestRemoveImages(t *testing.T) {
 			if strings.Contains(name, "of all") {
 				s.remove(t, manifest.ManifestFile(twinOf))
 			}
-			s.DryRun = true
-			names := tt.names(old, twin, other)
-			before := s.files(t)
-			dry, err := s.RemoveImages(t.Context(), names)
-			if err != nil || !slices.Equal(s.files(t), before) {
-				t.Fatalf("the dry run: %v, %q", err, s.files(t))
-			}
-			s.DryRun = false
-			report, err := s.RemoveImages(t.Context(), names)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, image := range report.Images {
-				if !slices.Equal(image.Files, dry.Images[i].Files) || !slices.Equal(image.Tags, dry.Images[i].Tags) {
-					t.Errorf("%+v, the dry run says %+v", image, dry.Images[i])
-				}
-			}
+			s.removeAsPlanned(t, tt.names(old, twin, other))
 			tags, _ := manifest.ParseTags([]byte(s.read(t, manifest.TagFile)))
 			if got := strings.Join(tags.All(), " "); got != tt.tags {
 				t.Errorf("tags %q, want %q", got, tt.tags)
@@ -79,6 +64,27 @@ func TestRemoveImages(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// removeAsPlanned removes images, after a dry run that must say the same.
+func (s *store) removeAsPlanned(t *testing.T, names []string) {
+	t.Helper()
+	before := s.files(t)
+	s.DryRun = true
+	plan, err := s.RemoveImages(t.Context(), names)
+	if err != nil || !slices.Equal(s.files(t), before) {
+		t.Fatalf("the dry run: %v, %q", err, s.files(t))
+	}
+	s.DryRun = false
+	report, err := s.RemoveImages(t.Context(), names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, image := range report.Images {
+		if !slices.Equal(image.Files, plan.Images[i].Files) || !slices.Equal(image.Tags, plan.Images[i].Tags) {
+			t.Errorf("%+v, the dry run says %+v", image, plan.Images[i])
+		}
 	}
 }
 
@@ -115,6 +121,40 @@ func TestRemoveImageRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// forbidding is a store one of whose files only its owner may read.
+type forbidding struct {
+	imagestore.Writer
+	name string
+}
+
+func (f forbidding) ReadFile(ctx context.Context, name string, limit int64) ([]byte, error) {
+	if name == f.name {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+	}
+	return f.Writer.ReadFile(ctx, name, limit)
+}
+
+// TestManifestsThatOnlyTheOwnerMayRead lets neither removal nor cleanup guess
+// what a dead manifest of another user names.
+func TestManifestsThatOnlyTheOwnerMayRead(t *testing.T) {
+	s := newStore(t)
+	s.addImage(t, "storm/a", "base", "a")
+	dead := s.addImage(t, "", "base")
+	s.Store = forbidding{s.Store, manifest.ManifestFile(dead)}
+	before := s.files(t)
+	_, err := s.RemoveImages(t.Context(), []string{"storm/a"})
+	wantError(t, err, curator.ErrUnknownReferences, "run the command as that user")
+	_, err = s.RemoveImages(t.Context(), []string{dead.Encoded()})
+	wantError(t, err, fs.ErrPermission, "only the owner")
+	_, err = s.Cleanup(t.Context(), curator.CleanupOptions{Unreferenced: true})
+	wantError(t, err, curator.ErrUnknownReferences, "only the owner")
+	s.remove(t, publication.MarkerFile(dead)) // all that cleanup has done
+	if !slices.Equal(s.files(t), before) {
+		t.Errorf("the store now has %q", s.files(t))
+	}
+	s.wantWhole(t, "storm/a")
 }
 
 // TestRemoveAMalformedManifest gets rid of what keeps cleanup from deleting.

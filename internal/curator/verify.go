@@ -208,16 +208,17 @@ func (c *Curator) readLayers(ctx context.Context, files []imagestore.Entry, f *f
 
 // identity reads an identity. The error is one that is not about the file, or
 // that it is gone.
-func (c *Curator) identity(ctx context.Context, d digest.Digest) (identityFact, error) {
+func (c *Curator) identity(ctx context.Context, d digest.Digest) (fact identityFact, _ error) {
 	content, err := c.Store.ReadFile(ctx, manifest.IdentityFile(d), manifest.MaxIdentitySize)
-	if fatal(err) || errors.Is(err, fs.ErrNotExist) {
-		return identityFact{}, err
+	switch {
+	case fatal(err), errors.Is(err, fs.ErrNotExist):
+		return fact, err
+	case err != nil:
+		fact.err = err
+	default:
+		fact.Identity, fact.err = manifest.ParseIdentity(content)
 	}
-	if err != nil {
-		return identityFact{err: err}, nil
-	}
-	id, err := manifest.ParseIdentity(content)
-	return identityFact{Identity: id, err: err}, nil
+	return fact, nil
 }
 
 // hash reads a layer. Errors are as those of identity.

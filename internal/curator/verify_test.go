@@ -41,8 +41,11 @@ func TestVerify(t *testing.T) {
 		tags string // that the first finding hurts
 	}{
 		"nothing": {func(*testing.T, *store, digest.Digest) {}, nil, ""},
-		"a layer is missing": {func(t *testing.T, s *store, _ digest.Digest) { s.remove(t, own) },
-			[]string{"missing " + own, "unreferenced " + manifest.IdentityFile(layer("a"))}, "storm/a"},
+		"a layer is missing": {
+			func(t *testing.T, s *store, _ digest.Digest) { s.remove(t, own) },
+			[]string{"missing " + own, "unreferenced " + manifest.IdentityFile(layer("a"))},
+			"storm/a",
+		},
 		"a layer is cut short":           {func(t *testing.T, s *store, _ digest.Digest) { s.put(t, base, layerFile(t, "base")[:100]) }, []string{"altered " + base}, "storm/a storm/b"},
 		"a layer has another bit":        {func(t *testing.T, s *store, _ digest.Digest) { s.put(t, base, layerFile(t, "bath")) }, []string{"altered " + base}, "storm/a storm/b"},
 		"a layer has no identity":        {func(t *testing.T, s *store, _ digest.Digest) { s.remove(t, baseID) }, []string{"unidentified " + base}, "storm/a storm/b"},
@@ -56,8 +59,11 @@ func TestVerify(t *testing.T) {
 		"a layer of nothing": {func(t *testing.T, s *store, _ digest.Digest) {
 			s.put(t, manifest.LayerFile(nobody), layerFile(t, "base"))
 		}, []string{"unidentified " + manifest.LayerFile(nobody), "unreferenced " + manifest.LayerFile(nobody)}, ""},
-		"a manifest is missing": {func(t *testing.T, s *store, d digest.Digest) { s.remove(t, manifest.ManifestFile(d)) },
-			[]string{"unreferenced config/of a", "unreferenced " + own, "missing manifest of a"}, ""},
+		"a manifest is missing": {
+			func(t *testing.T, s *store, d digest.Digest) { s.remove(t, manifest.ManifestFile(d)) },
+			[]string{"unreferenced config/of a", "unreferenced " + own, "missing manifest of a"},
+			"",
+		},
 		"a manifest is altered": {func(t *testing.T, s *store, d digest.Digest) { s.put(t, manifest.ManifestFile(d), []byte("{}")) }, []string{"altered manifest of a"}, "storm/a"},
 		"a manifest of 10 MiB": {func(t *testing.T, s *store, d digest.Digest) {
 			s.put(t, manifest.ManifestFile(d), make([]byte, 10<<20))

@@ -26,7 +26,7 @@ func stormNodeStatus(n *api.StormNode, states []prefetch.State, now time.Time) (
 		image := imageStatusOf(s)
 		said := saidOfImage(n, s.Tag, string(s.ManifestDigest))
 		switch {
-		case s.Phase == prefetch.Fetching && now.Sub(s.Since) < passingDelay:
+		case s.Phase == prefetch.Fetching && now.Sub(s.Since) < lookDelay(said):
 			passing = true
 			fallthrough
 		case s.Phase == prefetch.Pending:
@@ -46,6 +46,17 @@ func stormNodeStatus(n *api.StormNode, states []prefetch.State, now time.Time) (
 		status.Images = append(status.Images, image)
 	}
 	return status, passing
+}
+
+// readyDelay is how long a look at an image that was ready may last until it
+// is told of as a fetch: a busy disk is no news.
+const readyDelay = 2 * time.Second
+
+func lookDelay(said *api.StormNodeImageStatus) time.Duration {
+	if said != nil && said.State == api.PrefetchReady {
+		return readyDelay
+	}
+	return passingDelay
 }
 
 var prefetchStates = map[prefetch.Phase]api.PrefetchState{

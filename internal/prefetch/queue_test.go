@@ -192,18 +192,20 @@ func TestQueueTriesAgain(t *testing.T) {
 	began(t, func(t *testing.T, n *node, q *Queue) {
 		n.fail("a", imagestore.ErrUnavailable)
 		q.Want([]manifest.Image{pinned("a"), pinned("b")})
-		pass(2 * time.Minute)
+		pass(time.Minute + time.Second)
 		if s := stateOf(t, q, "a"); s.Phase != Failed || !errors.Is(s.Err, imagestore.ErrUnavailable) || s.RetryAt.IsZero() {
 			t.Errorf("a is %+v", s)
 		}
-		if phases(q)["b"] != Ready {
+		if phases(q)["b"] != Fetching {
 			t.Error("b waits for a")
 		}
-		n.took()
 		n.fail("a", nil)
-		pass(trouble.base + time.Minute)
+		pass(2 * time.Minute)
 		if s := stateOf(t, q, "a"); s.Phase != Ready || s.Err != nil {
 			t.Errorf("a is %+v", s)
+		}
+		if phases(q)["b"] != Ready {
+			t.Error("b is not ready")
 		}
 	})
 }

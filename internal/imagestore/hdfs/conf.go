@@ -116,14 +116,3 @@ func addresses(conf hadoopconf.HadoopConf, host string) []string {
 	}
 	return []string{net.JoinHostPort(strings.Trim(host, "[]"), defaultPort)}
 }
-
-// defaultHost is the authority of fs.defaultFS.
-func defaultHost(conf hadoopconf.HadoopConf) string {
-	for _, key := range []string{"fs.defaultFS", "fs.default.name"} {
-		if rest, ok := strings.CutPrefix(strings.TrimSpace(conf[key]), "hdfs://"); ok {
-			host, _, _ := strings.Cut(rest, "/")
-			return host
-		}
-	}
-	return ""
-}

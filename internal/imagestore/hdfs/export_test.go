@@ -2,6 +2,7 @@ package hdfs
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/stormcell/stormcell/internal/imagestore"
@@ -24,3 +25,35 @@ func (s *Store) Bid(ctx context.Context, name string, old, content []byte) (publ
 
 // ErrFenced is errFenced.
 var ErrFenced = errFenced
+
+// NameNodes are the addresses that a configuration gives for the authority of
+// a URL.
+func NameNodes(confDir, host string) ([]string, error) {
+	c, err := readCluster(confDir, host)
+	if err != nil {
+		return nil, err
+	}
+	return c.options.Addresses, nil
+}
+
+// Principal is choosePrincipal on names with realms.
+func Principal(wanted, host string, held ...string) (string, error) {
+	var all []principal
+	for _, h := range held {
+		name, realm, _ := strings.Cut(h, "@")
+		all = append(all, principal{name, realm})
+	}
+	p, err := choosePrincipal(wanted, "DEFAULT", host, all)
+	return p.String(), err
+}
+
+// Refusal is parseRefusal.
+func Refusal(header []byte) error {
+	if r := parseRefusal(header); r != nil {
+		return r
+	}
+	return nil
+}
+
+// DeadUploads is deadUploads.
+var DeadUploads = deadUploads

@@ -100,7 +100,7 @@ func (f *file) readOnce(p []byte, off int64) (int, error) {
 	n, err := readFull(s.reader, p)
 	s.offset += int64(n)
 	if err != nil {
-		err, good := s.session.judge(blame(f.path, f.info, s.offset, err))
+		err, good := s.session.judge(blame(f.path, s.reader, s.offset, err))
 		s.drop(f.store.pool, good)
 		return n, err
 	}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
+	"reflect"
 
 	"github.com/colinmarc/hdfs/v2"
 
@@ -61,20 +61,40 @@ func readFile(c *hdfs.Client, p string, limit int64) ([]byte, error) {
 	}
 	content := make([]byte, fi.Size())
 	if n, err := readFull(f, content); err != nil {
-		return nil, blame(p, fi, int64(n), err)
+		return nil, blame(p, f, int64(n), err)
 	}
 	return content, nil
 }
 
 // blame says in which block of the file at p a read failed at byte off. What a
 // NameNode refuses is no block's fault.
-func blame(p string, fi os.FileInfo, off int64, err error) error {
+func blame(p string, r *hdfs.FileReader, off int64, err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF // the file's length is known
 	}
 	if answered(err) {
 		return fmt.Errorf("read %s: %w", p, err)
 	}
-	size := max(1, int64(status(fi).GetBlocksize())) //nolint:gosec // far below the limit
-	return fmt.Errorf("read %s: block %d (from byte %d): %w: %w", p, off/size, off/size*size, ErrNoReplica, err)
+	return fmt.Errorf("read %s: %s: %w: %w", p, blockAt(r, off), ErrNoReplica, err)
+}
+
+// blockAt names the block of a file that holds the byte at off as hdfs fsck
+// does, or the byte alone if the reader has not heard of the blocks.
+func blockAt(r *hdfs.FileReader, off int64) (name string) {
+	name = fmt.Sprintf("byte %d", off)
+	// The library keeps the blocks to itself. A name in a message is worth a
+	// look; if another version has them elsewhere, the message is shorter.
+	defer func() { _ = recover() }()
+	blocks := reflect.ValueOf(r).Elem().FieldByName("blocks")
+	for i := range blocks.Len() {
+		located := blocks.Index(i).Elem()
+		block := located.FieldByName("B").Elem()
+		start := int64(located.FieldByName("Offset").Elem().Uint())       //nolint:gosec // HDFS's are signed
+		end := start + int64(block.FieldByName("NumBytes").Elem().Uint()) //nolint:gosec // likewise
+		if off >= start && off < end {
+			id := int64(block.FieldByName("BlockId").Elem().Uint()) //nolint:gosec // likewise
+			return fmt.Sprintf("block %d (blk_%d, bytes %d to %d)", i, id, start, end-1)
+		}
+	}
+	return name
 }

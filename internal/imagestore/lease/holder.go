@@ -46,7 +46,7 @@ func (h holder) String() string {
 // thisProcess is the holder that this process is.
 var thisProcess = sync.OnceValue(func() holder {
 	h := holder{PID: os.Getpid(), World: world()}
-	h.Host, _ = os.Hostname() //nolint:errcheck // it is for messages
+	h.Host, _ = os.Hostname() // it is for messages
 	h.Started, _ = started(h.PID)
 	return h
 })

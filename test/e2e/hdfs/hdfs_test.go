@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/test/hdfs"
@@ -32,6 +34,7 @@ func run(m *testing.M) int {
 		fmt.Println("skipped: the node-agent needs root, so run this as root")
 		return 0
 	}
+	ctrl.SetLogger(logr.Discard()) // the API server's start has much to say
 	return hdfs.Main(m, hdfs.Options{HA: true}, func(c *hdfs.Cluster) { h = c })
 }
 
@@ -166,7 +169,7 @@ func TestBlockLost(t *testing.T) {
 	w := worker(t, "block-lost", api.ReasonLocalizeFailed)
 	c := meta.FindStatusCondition(w.Status.Conditions, api.WorkerReady)
 	t.Log("without the block: " + c.Message)
-	g.Expect(c.Message).To(And(ContainSubstring(path.Base(layer)), ContainSubstring("block")))
+	g.Expect(c.Message).To(And(ContainSubstring(path.Base(layer)), ContainSubstring(blocks[0].Name)))
 	putBack()
 	g.Expect(s.Await(t.Context(), w, api.ReasonRunning)).To(Succeed())
 }

@@ -1,5 +1,5 @@
 // Package securetest tests the store on an HDFS that wants Kerberos and
-// encrypts everything: a cluster of its own, so a package of its own.
+// whose tickets are short-lived: a cluster of its own, so a package of its own.
 package securetest
 
 import (
@@ -29,7 +29,7 @@ const ticketLife = 15 * time.Second
 var hadoop *cluster.Cluster
 
 func TestMain(m *testing.M) {
-	options := cluster.Options{Secure: true, Protection: "privacy", TicketLife: ticketLife}
+	options := cluster.Options{Secure: true, TicketLife: ticketLife}
 	os.Exit(cluster.Main(m, options, func(c *cluster.Cluster) {
 		hadoop = c
 		os.Setenv("KRB5_CONFIG", c.Krb5Conf())
