@@ -78,10 +78,9 @@ func (r *prefetchReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 // find gathers what the nodes that i chooses say of it. Objects are read in
 // place, since there may be thousands.
 func (r *prefetchReconciler) find(ctx context.Context, i *api.StormImage) (prefetchFindings, error) {
-	var found prefetchFindings
-	var selector labels.Selector
-	if selector, found.selectorErr = prefetchSelector(i); found.selectorErr != nil || i.Spec.Prefetch == nil {
-		return found, nil
+	selector, err := prefetchSelector(i)
+	if err != nil || i.Spec.Prefetch == nil {
+		return prefetchFindings{selectorErr: err}, nil //nolint:nilerr // a finding, to be told in the status
 	}
 	nodes, stormNodes := new(corev1.NodeList), new(api.StormNodeList)
 	if err := r.client.List(ctx, nodes, client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy); err != nil {
@@ -94,6 +93,7 @@ func (r *prefetchReconciler) find(ctx context.Context, i *api.StormImage) (prefe
 	for n := range stormNodes.Items {
 		byName[stormNodes.Items[n].Name] = &stormNodes.Items[n]
 	}
+	var found prefetchFindings
 	for n := range nodes.Items {
 		name := nodes.Items[n].Name
 		found.nodes = append(found.nodes, progressOf(name, byName[name], i))

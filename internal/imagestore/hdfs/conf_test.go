@@ -122,9 +122,12 @@ func (e entry) ModTime() time.Time { return time.Unix(1e9, 0).Add(-e.age) }
 func TestDeadUploads(t *testing.T) {
 	const day = 24 * time.Hour
 	found := []os.FileInfo{
-		entry{name: ".upload-x.OWN"}, entry{name: ".upload-x.YOUNG", age: day - time.Hour},
-		entry{name: ".upload-x.DEAD", age: day + time.Hour}, entry{name: ".upload-xy.DEAD", age: 2 * day},
-		entry{name: ".replace-x.DEAD", age: 2 * day}, entry{name: "x", age: 2 * day},
+		entry{name: ".upload-x.OWN"},
+		entry{name: ".upload-x.YOUNG", age: day - time.Hour},
+		entry{name: ".upload-x.DEAD", age: day + time.Hour},
+		entry{name: ".upload-xy.DEAD", age: 2 * day},
+		entry{name: ".replace-x.DEAD", age: 2 * day},
+		entry{name: "x", age: 2 * day},
 	}
 	if got := hdfs.DeadUploads(found, "x", ".upload-x.OWN"); !slices.Equal(got, []string{".upload-x.DEAD"}) {
 		t.Errorf("%q, want the old one of that name", got)

@@ -105,6 +105,12 @@ func kill(t *testing.T, names ...string) {
 func serve(t *testing.T) {
 	t.Helper()
 	check(t, hadoop.Await())
+	answer(t)
+}
+
+// answer waits until both NameNodes answer, whether or not one is active.
+func answer(t *testing.T) {
+	t.Helper()
 	for _, id := range []string{"nn1", "nn2"} {
 		for start := time.Now(); ; {
 			_, err := hadoop.Admin("haadmin", "-getServiceState", id)

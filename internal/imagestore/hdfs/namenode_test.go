@@ -99,7 +99,10 @@ func TestNameNodeAway(t *testing.T) {
 	check(t, err)
 	defer f.Close()
 	wantRead(t, f, content[:1<<20], 0)
-	kill(t, cluster.NameNode1, cluster.NameNode2)
+	both := []string{cluster.NameNode1, cluster.NameNode2}
+	for _, name := range both {
+		check(t, hadoop.StopDaemon(name, "KILL"))
+	}
 	// What is being read needs no NameNode.
 	wantRead(t, f, content, 1<<20)
 	_, err = s.ReadFile(t.Context(), layer, blockSize)
@@ -111,9 +114,10 @@ func TestNameNodeAway(t *testing.T) {
 	if _, err = s.Stat(ctx, layer); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want %v", err, context.DeadlineExceeded)
 	}
-	for _, name := range []string{cluster.NameNode1, cluster.NameNode2} {
+	for _, name := range both {
 		check(t, hadoop.StartDaemon(name))
 	}
+	answer(t)
 	check(t, hadoop.Failover())
 	if got, err := s.ReadFile(t.Context(), layer, blockSize); err != nil || len(got) != len(content) {
 		t.Errorf("once it is back: %d bytes, %v", len(got), err)

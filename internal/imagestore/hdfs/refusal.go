@@ -32,8 +32,8 @@ func peekRefusal(r *bufio.Reader) error {
 	if err != nil {
 		return nil //nolint:nilerr // the read that follows reports it
 	}
-	size := min(uint64(binary.BigEndian.Uint32(prefix)), uint64(r.Size()-4))
-	packet, err := r.Peek(4 + int(size)) //nolint:gosec // at most the buffer's size
+	size := min(int64(binary.BigEndian.Uint32(prefix)), int64(r.Size()-4))
+	packet, err := r.Peek(4 + int(size))
 	if err != nil {
 		return nil //nolint:nilerr // the read that follows reports it
 	}

@@ -313,6 +313,8 @@ func (u *upload) drop() {
 }
 
 // remove removes the temporary file, also when the caller's context has ended.
+//
+//nolint:contextcheck,nolintlint // for that reason; it is reported where this is called
 func (u *upload) remove() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(u.ctx), abortTime)
 	defer cancel()

@@ -33,6 +33,10 @@ func TestMain(m *testing.M) {
 	os.Exit(cluster.Main(m, options, func(c *cluster.Cluster) {
 		hadoop = c
 		os.Setenv("KRB5_CONFIG", c.Krb5Conf())
+		// Anybody may make a store.
+		if _, err := c.DFS("-chmod", "0777", "/"); err != nil {
+			panic(err)
+		}
 	}))
 }
 
@@ -60,23 +64,15 @@ func open(t *testing.T, root string, o hdfs.Options) *hdfs.Store {
 // newStore returns an empty store that belongs to the user storm.
 func newStore(t *testing.T) (*hdfs.Store, string) {
 	t.Helper()
-	home := "/" + strings.ReplaceAll(t.Name(), "/", "_")
-	_, err := hadoop.DFS("-mkdir", home)
-	check(t, err)
-	_, err = hadoop.DFS("-chown", "storm", home)
-	check(t, err)
-	s := open(t, home+"/store", storm())
+	root := "/" + strings.ReplaceAll(t.Name(), "/", "_")
+	s := open(t, root, storm())
 	check(t, s.Bootstrap(t.Context()))
-	return s, home + "/store"
+	return s, root
 }
 
 func TestKerberosConformance(t *testing.T) {
-	_, err := hadoop.DFS("-mkdir", "-p", "/conformance")
-	check(t, err)
-	_, err = hadoop.DFS("-chown", "storm", "/conformance")
-	check(t, err)
 	storetest.Run(t, func(t *testing.T) imagestore.Writer {
-		return open(t, "/conformance/"+strings.ReplaceAll(filepath.Base(t.Name()), "_", "-"), storm())
+		return open(t, "/conformance-"+filepath.Base(t.Name()), storm())
 	})
 }
 
