@@ -147,7 +147,8 @@ func TestStoreAway(t *testing.T) {
 	worker(t, "fetched-again", api.ReasonRunning)
 }
 
-// TestBlockLost removes every replica of a layer's first block.
+// TestBlockLost removes every replica of a layer's first block. It comes last,
+// since the store stays broken.
 func TestBlockLost(t *testing.T) {
 	g := expect(t)
 	startStack(t)
@@ -157,21 +158,12 @@ func TestBlockLost(t *testing.T) {
 	blocks, err := h.Blocks(layer)
 	g.Expect(err).NotTo(HaveOccurred())
 	for _, replica := range blocks[0].Replicas {
-		g.Expect(os.Rename(replica, replica+".away")).To(Succeed())
-	}
-	putBack := func() {
-		for _, replica := range blocks[0].Replicas {
-			if err := os.Rename(replica+".away", replica); err != nil {
-				t.Error(err)
-			}
-		}
+		g.Expect(os.Remove(replica)).To(Succeed())
 	}
 	w := worker(t, "block-lost", api.ReasonLocalizeFailed)
 	c := meta.FindStatusCondition(w.Status.Conditions, api.WorkerReady)
 	t.Log("without the block: " + c.Message)
 	g.Expect(c.Message).To(And(ContainSubstring(path.Base(layer)), ContainSubstring(blocks[0].Name)))
-	putBack()
-	g.Expect(s.Await(t.Context(), w, api.ReasonRunning)).To(Succeed())
 }
 
 func firstLine(text string) string {
