@@ -51,7 +51,7 @@ test: packages k8s hadoop ## Run every test, as root, with the race detector.
 	KUBEBUILDER_ASSETS=$(ASSETS) go test -race -count 1 -timeout 20m ./...
 
 .PHONY: test-hdfs
-test-hdfs: hadoop ## Run the tests that use a real HDFS.
+test-hdfs: hadoop k8s ## Run the tests that use a real HDFS.
 	go test -race -count 1 -timeout 20m $$(hack/hdfs/importers.sh)
 
 .PHONY: fuzz

@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	// patience is how long the stack may take to do what it is asked.
-	patience = time.Minute
+	// patience is how long the stack may take to do what it is asked, or to say
+	// why not: the agent and the store's client try a lost block again for more
+	// than a minute together.
+	patience = 2 * time.Minute
 	// pollInterval is how often it is looked at.
 	pollInterval = 20 * time.Millisecond
 )
