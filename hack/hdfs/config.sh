@@ -141,6 +141,16 @@ ha_settings() {
         # JournalNodes see to that.
         dfs.ha.fencing.methods 'shell(/bin/true)'
         dfs.ha.tail-edits.period 1s
+        # A NameNode ends itself when its journal is slow for 20 s, as it may be
+        # on a busy machine of two cores.
+        dfs.qjournal.write-txns.timeout.ms 120000
+        dfs.qjournal.start-segment.timeout.ms 120000
+        dfs.qjournal.finalize-segment.timeout.ms 120000
+        dfs.qjournal.prepare-recovery.timeout.ms 120000
+        dfs.qjournal.accept-recovery.timeout.ms 120000
+        dfs.qjournal.select-input-streams.timeout.ms 120000
+        dfs.qjournal.new-epoch.timeout.ms 120000
+        dfs.qjournal.get-journal-state.timeout.ms 120000
     )
     for name in "${namenodes[@]}"; do
         hdfs+=(

@@ -97,7 +97,7 @@ func (f *file) readOnce(p []byte, off int64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := readFull(s.reader, p)
+	n, err := s.read(p)
 	s.offset += int64(n)
 	if err != nil {
 		err, good := s.session.judge(blame(f.path, s.reader, s.offset, err))
@@ -106,6 +106,17 @@ func (f *file) readOnce(p []byte, off int64) (int, error) {
 	}
 	f.keep(s)
 	return n, nil
+}
+
+// read fills p, and what cannot be read fast and surely, again and slowly.
+func (s *stream) read(p []byte) (int, error) {
+	if readFast(s.reader, p, s.session.dataConnections.Load) {
+		return len(p), nil
+	}
+	if _, err := s.reader.Seek(s.offset, io.SeekStart); err != nil {
+		return 0, err
+	}
+	return readFull(s.reader, p)
 }
 
 // take returns an idle stream at off, or a new one.

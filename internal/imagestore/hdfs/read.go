@@ -13,23 +13,47 @@ import (
 	"github.com/stormcell/stormcell/internal/imagestore"
 )
 
-// safePiece is how much is read from the library at once, in bytes: less than
-// the 512 that one checksum covers. Larger reads go past a checksum that does
-// not match (it returns the bytes and no error, v2.4.0); smaller ones are
-// checked before a byte is handed out, and go on with another replica.
-const safePiece = 511
+// chunk is the number of bytes that one checksum of HDFS covers, or a part of
+// it. The library (v2.4.0) checks a read of less before it hands out a byte,
+// and goes on with another replica where the checksum does not match. A longer
+// read returns bytes that do not match as if they did; only that it connects
+// anew for the next read tells of it.
+const chunk = 512
 
-// readFull fills p from r, as io.ReadFull does.
+// readFull fills p from r, as io.ReadFull does, by reads that are slow and safe.
 func readFull(r *hdfs.FileReader, p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
 		var m int
-		m, err = r.Read(p[n:min(n+safePiece, len(p))])
+		m, err = r.Read(p[n:min(n+chunk-1, len(p))])
 		n += m
 	}
 	if n == len(p) {
 		return n, nil
 	}
 	return n, err
+}
+
+// readFast fills p by long reads. It is sure of them only if the last, a safe
+// one, still has the connection of the first: connections tells how many were
+// made. If it is not sure, it has read nothing that counts.
+func readFast(r *hdfs.FileReader, p []byte, connections func() int64) (sure bool) {
+	if len(p) <= 2*chunk {
+		return false
+	}
+	n, err := r.Read(p[:len(p)-chunk])
+	if err != nil {
+		return false
+	}
+	first := connections()
+	for n < len(p)-chunk {
+		m, err := r.Read(p[n : len(p)-chunk])
+		if err != nil {
+			return false
+		}
+		n += m
+	}
+	_, err = readFull(r, p[n:])
+	return err == nil && connections() == first
 }
 
 // ReadFile implements imagestore.Reader.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/colinmarc/hdfs/v2"
@@ -22,6 +23,8 @@ var errEnded = errors.New("the connection was given up")
 type session struct {
 	client *hdfs.Client
 	cancel context.CancelFunc
+	// dataConnections is the number of connections to DataNodes so far.
+	dataConnections atomic.Int64
 
 	mu    sync.Mutex
 	ended bool
@@ -49,6 +52,7 @@ func newSession(ctx context.Context, options hdfs.ClientOptions, timeout time.Du
 		return c, nil
 	}
 	options.DatanodeDialFunc = func(_ context.Context, network, addr string) (net.Conn, error) {
+		s.dataConnections.Add(1)
 		c, err := s.dial(life, dialer, network, addr)
 		if err != nil {
 			return nil, err
