@@ -89,7 +89,9 @@ func (f *framed) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for len(f.rest) == 0 {
-		if err := f.next(); err != nil {
+		if err := f.next(); errors.Is(err, io.EOF) {
+			return 0, io.EOF
+		} else if err != nil {
 			return 0, fmt.Errorf("read from DataNode %s: %w", f.RemoteAddr(), err)
 		}
 	}
@@ -98,6 +100,7 @@ func (f *framed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// next reads a frame; its error is io.EOF where there is none.
 func (f *framed) next() error {
 	var length [lengthSize]byte
 	if _, err := io.ReadFull(f.Conn, length[:]); err != nil {
@@ -108,11 +111,13 @@ func (f *framed) next() error {
 		return fmt.Errorf("a frame of %d bytes, want at most %d", size, maxFrame)
 	}
 	f.buffer = slices.Grow(f.buffer[:0], int(size))[:size]
-	if _, err := io.ReadFull(f.Conn, f.buffer); err != nil {
-		return err
+	_, err := io.ReadFull(f.Conn, f.buffer)
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
 	}
-	var err error
-	f.rest, err = f.opener.open(f.buffer)
+	if err == nil {
+		f.rest, err = f.opener.open(f.buffer)
+	}
 	return err
 }
 

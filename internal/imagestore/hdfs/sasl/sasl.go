@@ -94,14 +94,21 @@ const (
 	fieldPassword   = 2
 )
 
-// prefix is what comes before a request: two bytes of version, and one that
-// tells what it is.
-const prefix = 3
+// prefix is the length of what comes before a request: two bytes of version, and
+// one that tells what it is.
+const (
+	prefix  = 3
+	version = 28
+)
 
 // tokenOf takes the token out of a request for a block.
 func tokenOf(request []byte) (token, error) {
-	if len(request) < prefix || binary.BigEndian.Uint16(request) != 28 {
-		return token{}, errors.New("the request is not of version 28 of the data transfer protocol")
+	if len(request) >= 4 && binary.BigEndian.Uint32(request) == magic {
+		// The library shakes hands itself.
+		return token{}, errors.New("the NameNode has dfs.encrypt.data.transfer, and the configuration here does not: set it here, too")
+	}
+	if len(request) < prefix || binary.BigEndian.Uint16(request) != version {
+		return token{}, fmt.Errorf("the request is not of version %d of the data transfer protocol", version)
 	}
 	m, n := protowire.ConsumeBytes(request[prefix:])
 	if n < 0 {

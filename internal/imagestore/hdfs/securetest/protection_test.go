@@ -5,13 +5,17 @@ import (
 	"crypto/sha256"
 	"io"
 	"math/rand/v2"
+	"os"
 	"path"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stormcell/stormcell/internal/imagestore"
 	"github.com/stormcell/stormcell/internal/imagestore/hdfs"
 	"github.com/stormcell/stormcell/internal/imagestore/storetest"
+	"github.com/stormcell/stormcell/internal/manifest"
 	cluster "github.com/stormcell/stormcell/test/hdfs"
 )
 
@@ -80,22 +84,29 @@ func start(t *testing.T, protection string) *cluster.Cluster {
 	return c
 }
 
-// testProtection tests the store on an HDFS, and leaves the big file in it.
+// testProtection writes, reads and replaces on an HDFS, and leaves the big file
+// in the store.
 func testProtection(t *testing.T, c *cluster.Cluster) *hdfs.Store {
 	t.Helper()
-	t.Run("conformance", func(t *testing.T) {
-		storetest.Run(t, func(t *testing.T) imagestore.Writer {
-			return openAt(t, c, path.Join("/", path.Base(t.Name())), storm(c))
-		})
-	})
-	s := openAt(t, c, "/big", storm(c))
+	s := openAt(t, c, "/protected", storm(c))
 	check(t, s.Bootstrap(t.Context()))
 	writeBig(t, s)
 	wantBig(t, s)
+	for range 3 {
+		check(t, storetest.Increment(t.Context(), s, manifest.TagFile))
+	}
+	if got, err := s.ReadFile(t.Context(), manifest.TagFile, 10); string(got) != "3" || err != nil {
+		t.Errorf("%q, %v after three replaces, want 3", got, err)
+	}
 	return s
 }
 
-func TestAuthentication(t *testing.T) { testProtection(t, hadoop) }
+func TestAuthentication(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) imagestore.Writer {
+		return open(t, path.Join("/", path.Base(t.Name())), storm(hadoop))
+	})
+	testProtection(t, hadoop)
+}
 
 func TestIntegrity(t *testing.T) { testProtection(t, start(t, "integrity")) }
 
@@ -110,4 +121,24 @@ func TestPrivacy(t *testing.T) {
 	check(t, c.StopDaemon("datanode2", "KILL"))
 	check(t, c.StopDaemon("datanode3", "KILL"))
 	wantBig(t, s)
+}
+
+// A client takes no less than its configuration asks for.
+func TestTooWeakProtection(t *testing.T) {
+	s, root := newStore(t)
+	writeBig(t, s)
+	o := storm(hadoop)
+	o.ConfDir = t.TempDir()
+	for _, name := range []string{"core-site.xml", "hdfs-site.xml"} {
+		content, err := os.ReadFile(filepath.Join(hadoop.ConfDir(), name))
+		check(t, err)
+		content = bytes.ReplaceAll(content, []byte(">authentication<"), []byte(">privacy<"))
+		check(t, os.WriteFile(filepath.Join(o.ConfDir, name), content, 0o600))
+	}
+	_, err := open(t, root, o).ReadFile(t.Context(), bigFile, bigSize)
+	for _, part := range []string{bigFile, "DataNode 127.0.0.1:", `["auth"]`, "asks for privacy", "dfs.data.transfer.protection"} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%v does not say %q", err, part)
+		}
+	}
 }
