@@ -202,6 +202,10 @@ settings() {
             -D dfs.http.policy=HTTPS_ONLY
             -D "dfs.datanode.https.address=$(address "$1" http)"
         )
+        # One DataNode of three takes AES, so that clients meet both ciphers.
+        [[ $1:$protection != datanode1:privacy ]] || own+=(
+            -D dfs.encrypt.data.transfer.cipher.suites=AES/CTR/NoPadding
+        )
         ;;
     journalnode*)
         own=(

@@ -10,6 +10,8 @@ import (
 
 	"github.com/colinmarc/hdfs/v2"
 	"github.com/colinmarc/hdfs/v2/hadoopconf"
+
+	"github.com/stormcell/stormcell/internal/imagestore/hdfs/sasl"
 )
 
 // defaultPort is the NameNode's where neither the URL nor a file names one.
@@ -20,9 +22,12 @@ const defaultTimeout = 20 * time.Second
 
 // cluster is what Hadoop's configuration files say about one HDFS.
 type cluster struct {
-	// options has the NameNodes' addresses, and how data are protected on
-	// their way. Its user and Kerberos client are still to be set.
+	// options has the NameNodes' addresses. Its user and Kerberos client are
+	// still to be set.
 	options hdfs.ClientOptions
+	// protection of what goes to DataNodes and comes from them; "" is none, or
+	// the library's where that of options is set.
+	protection sasl.Level
 	// secure tells that the NameNodes want Kerberos.
 	secure bool
 	// replication and blockSize of new files; 0 is the server's default.
@@ -54,7 +59,26 @@ func readCluster(confDir, host string) (*cluster, error) {
 	if len(c.options.Addresses) == 0 {
 		return nil, fmt.Errorf("hadoop configuration in %s: name service %s has no dfs.namenode.rpc-address", confDir, host)
 	}
+	if err := c.readProtection(conf); err != nil {
+		return nil, err
+	}
 	return c, c.readNumbers(conf)
+}
+
+// readProtection takes the protection of data from the library (why, package
+// sasl says), but for dfs.encrypt.data.transfer: that has keys of its own, which
+// only the library gets. Its encryption by AES is sound.
+func (c *cluster) readProtection(conf hadoopconf.HadoopConf) error {
+	const encrypt, suites, aes = "dfs.encrypt.data.transfer", "dfs.encrypt.data.transfer.cipher.suites", "AES/CTR/NoPadding"
+	if strings.ToLower(conf[encrypt]) != "true" {
+		c.protection = sasl.Level(c.options.DataTransferProtection)
+		c.options.DataTransferProtection = ""
+		return nil
+	}
+	if strings.TrimSpace(conf[suites]) != aes {
+		return fmt.Errorf("hadoop configuration: %s is true, which is supported with AES only: set %s to %s, here and on the DataNodes", encrypt, suites, aes)
+	}
+	return nil
 }
 
 func (c *cluster) readNumbers(conf hadoopconf.HadoopConf) error {

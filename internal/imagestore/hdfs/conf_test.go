@@ -51,6 +51,8 @@ func TestNameNodes(t *testing.T) {
 		{name: "port wins over a name service", host: "ns:1", conf: ha, want: []string{"ns:1"}},
 		{name: "name service without addresses", host: "empty", conf: ha, err: "dfs.namenode.rpc-address"},
 		{name: "Kerberos without a principal", host: "a:1", conf: []string{"hadoop.security.authentication=kerberos"}, err: "dfs.namenode.kerberos.principal"},
+		{name: "encryption with keys of its own", host: "a:1", conf: []string{"dfs.encrypt.data.transfer=true"}, err: "set dfs.encrypt.data.transfer.cipher.suites to AES/CTR/NoPadding"},
+		{name: "encryption by AES", host: "a:1", conf: []string{"dfs.encrypt.data.transfer=true", "dfs.encrypt.data.transfer.cipher.suites=AES/CTR/NoPadding"}, want: []string{"a:1"}},
 		{name: "malformed number", host: "a:1", conf: []string{"dfs.blocksize=many"}, err: `dfs.blocksize is "many"`},
 		{name: "number with a unit", host: "a:1", conf: []string{"dfs.blocksize=128m"}, want: []string{"a:1"}},
 	} {

@@ -58,7 +58,7 @@ func (p *pool) open(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newSession(ctx, options, p.cluster.timeout, admit)
+	return newSession(ctx, options, p.cluster.timeout, p.cluster.protection, admit)
 }
 
 // put gives back a session that is in order.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/colinmarc/hdfs/v2"
+
+	"github.com/stormcell/stormcell/internal/imagestore/hdfs/sasl"
 )
 
 // errEnded is what a session's connections fail with once it is over.
@@ -37,8 +39,9 @@ type session struct {
 	fault error
 }
 
-// newSession connects to the first NameNode of options that lets us in.
-func newSession(ctx context.Context, options hdfs.ClientOptions, timeout time.Duration, admit func(ctx context.Context, addr string) error) (*session, error) {
+// newSession connects to the first NameNode of options that lets us in. What
+// goes to DataNodes is protected by protection, or not if that is empty.
+func newSession(ctx context.Context, options hdfs.ClientOptions, timeout time.Duration, protection sasl.Level, admit func(ctx context.Context, addr string) error) (*session, error) {
 	// The library dials with a context of its own, which never ends.
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &session{cancel: cancel, conns: make(map[net.Conn]bool)}
@@ -53,11 +56,7 @@ func newSession(ctx context.Context, options hdfs.ClientOptions, timeout time.Du
 	}
 	options.DatanodeDialFunc = func(_ context.Context, network, addr string) (net.Conn, error) {
 		s.dataConnections.Add(1)
-		c, err := s.dial(life, dialer, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		return s.adopt(c, true, newConn(c, timeout, dataBuffer))
+		return s.dialDataNode(life, dialer, network, addr, protection)
 	}
 	stop := context.AfterFunc(ctx, s.end)
 	defer stop()
@@ -86,6 +85,25 @@ func (s *session) dialNameNode(ctx context.Context, d *net.Dialer, network, addr
 	c := newConn(raw, d.Timeout, nameBuffer)
 	c.first, c.failed = peekRefusal, func(err error) { s.note(addr, err) }
 	return s.adopt(raw, false, c)
+}
+
+// trustedPorts are those below: only root can serve there, and Hadoop takes that
+// for the proof that a DataNode is one.
+const trustedPorts = 1024
+
+func (s *session) dialDataNode(ctx context.Context, d *net.Dialer, network, addr string, protection sasl.Level) (net.Conn, error) {
+	raw, err := s.dial(ctx, d, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.adopt(raw, true, newConn(raw, d.Timeout, dataBuffer))
+	if err != nil || protection == "" {
+		return c, err
+	}
+	if tcp, ok := raw.RemoteAddr().(*net.TCPAddr); ok && tcp.Port < trustedPorts {
+		return c, nil
+	}
+	return sasl.Guard(c, protection), nil
 }
 
 func (s *session) dial(ctx context.Context, d *net.Dialer, network, addr string) (net.Conn, error) {

@@ -18,7 +18,6 @@ import (
 
 	"github.com/stormcell/stormcell/internal/imagestore"
 	"github.com/stormcell/stormcell/internal/imagestore/hdfs"
-	"github.com/stormcell/stormcell/internal/imagestore/storetest"
 	"github.com/stormcell/stormcell/internal/manifest"
 	cluster "github.com/stormcell/stormcell/test/hdfs"
 )
@@ -48,13 +47,18 @@ func check(t *testing.T, err error) {
 }
 
 // storm are the options of the user storm's keytab.
-func storm() hdfs.Options {
-	return hdfs.Options{ConfDir: hadoop.ConfDir(), Keytab: hadoop.Keytab("storm"), Principal: hadoop.Principal("storm")}
+func storm(c *cluster.Cluster) hdfs.Options {
+	return hdfs.Options{ConfDir: c.ConfDir(), Keytab: c.Keytab("storm"), Principal: c.Principal("storm")}
 }
 
 func open(t *testing.T, root string, o hdfs.Options) *hdfs.Store {
 	t.Helper()
-	a, err := imagestore.ParseAddress(hadoop.URL(root))
+	return openAt(t, hadoop, root, o)
+}
+
+func openAt(t *testing.T, c *cluster.Cluster, root string, o hdfs.Options) *hdfs.Store {
+	t.Helper()
+	a, err := imagestore.ParseAddress(c.URL(root))
 	check(t, err)
 	s, err := hdfs.New(a, o)
 	check(t, err)
@@ -65,15 +69,9 @@ func open(t *testing.T, root string, o hdfs.Options) *hdfs.Store {
 func newStore(t *testing.T) (*hdfs.Store, string) {
 	t.Helper()
 	root := "/" + strings.ReplaceAll(t.Name(), "/", "_")
-	s := open(t, root, storm())
+	s := open(t, root, storm(hadoop))
 	check(t, s.Bootstrap(t.Context()))
 	return s, root
-}
-
-func TestKerberosConformance(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) imagestore.Writer {
-		return open(t, "/conformance-"+filepath.Base(t.Name()), storm())
-	})
 }
 
 func TestKerberosLogin(t *testing.T) {
@@ -144,7 +142,7 @@ func TestKerberosRefusals(t *testing.T) {
 		{"no Kerberos configuration", func(t *testing.T, _ *hdfs.Options) { t.Setenv("KRB5_CONFIG", "/no/krb5.conf") }, []string{"/no/krb5.conf", "set KRB5_CONFIG"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := storm()
+			o := storm(hadoop)
 			c.set(t, &o)
 			_, err := open(t, root, o).ReadFile(t.Context(), manifest.TagFile, 10)
 			wantRefusal(t, err, c.says...)
