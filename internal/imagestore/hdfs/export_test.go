@@ -57,3 +57,14 @@ func Refusal(header []byte) error {
 
 // DeadUploads is deadUploads.
 var DeadUploads = deadUploads
+
+// Left is left.
+const Left = left
+
+// IdleStreams is how many idle streams an open file keeps.
+func IdleStreams(f imagestore.File) int {
+	own := f.(*file)
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	return len(own.idle)
+}

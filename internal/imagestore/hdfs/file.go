@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,10 @@ import (
 
 // maxStreams is how many idle streams an open file keeps.
 const maxStreams = 8
+
+// left is after how long a stream that nobody goes on with is taken for one at
+// its end: a reader of pieces comes back sooner.
+const left = 100 * time.Millisecond
 
 // file is an open file. Its reads take streams, each of which reads forward
 // from where it is: a read that goes on where an earlier one ended finds its
@@ -40,8 +45,9 @@ type stream struct {
 	offset  int64
 	// stop takes the session off the context of the file's opening.
 	stop func() bool
-	// expire closes an idle stream.
+	// expire closes an idle stream, which it is since then.
 	expire *time.Timer
+	since  time.Time
 }
 
 // Open implements imagestore.Reader.
@@ -119,30 +125,40 @@ func (s *stream) read(p []byte) (int, error) {
 	return readFull(s.reader, p)
 }
 
-// take returns an idle stream at off, or a new one.
+// take returns a stream at off: one that is there, one that was left and knows
+// the file's blocks, or else a new one, for which a NameNode is asked.
 func (f *file) take(off int64) (*stream, error) {
-	f.mu.Lock()
-	if f.closed {
-		f.mu.Unlock()
-		return nil, fmt.Errorf("read %s: %w", f.path, fs.ErrClosed)
+	s, err := f.takeIdle(off)
+	if err == nil && s == nil {
+		s, err = f.open()
 	}
-	for i, s := range f.idle {
-		if s.offset == off && s.expire.Stop() {
-			f.idle = append(f.idle[:i], f.idle[i+1:]...)
-			f.mu.Unlock()
-			return s, nil
-		}
-	}
-	f.mu.Unlock()
-	s, err := f.open()
-	if err != nil {
-		return nil, err
+	if err != nil || s.offset == off {
+		return s, err
 	}
 	if _, err := s.reader.Seek(off, io.SeekStart); err != nil {
 		s.drop(f.store.pool, true)
 		return nil, err
 	}
 	s.offset = off
+	return s, nil
+}
+
+// takeIdle returns an idle stream for off, nil if there is none.
+func (f *file) takeIdle(off int64) (*stream, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, fmt.Errorf("read %s: %w", f.path, fs.ErrClosed)
+	}
+	i := slices.IndexFunc(f.idle, func(s *stream) bool { return s.offset == off })
+	if i < 0 && len(f.idle) > 0 && time.Since(f.idle[0].since) > left {
+		i = 0
+	}
+	if i < 0 || !f.idle[i].expire.Stop() {
+		return nil, nil //nolint:nilnil // none is no error
+	}
+	s := f.idle[i]
+	f.idle = slices.Delete(f.idle, i, i+1)
 	return s, nil
 }
 
@@ -189,6 +205,7 @@ func (f *file) keep(s *stream) {
 		f.idle[0].drop(f.store.pool, true)
 		f.idle = f.idle[1:]
 	}
+	s.since = time.Now()
 	s.expire = time.AfterFunc(idleTime, func() { f.forget(s) })
 	f.idle = append(f.idle, s)
 }
@@ -197,12 +214,9 @@ func (f *file) keep(s *stream) {
 func (f *file) forget(s *stream) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i := range f.idle {
-		if f.idle[i] == s {
-			f.idle = append(f.idle[:i], f.idle[i+1:]...)
-			s.drop(f.store.pool, true)
-			return
-		}
+	if i := slices.Index(f.idle, s); i >= 0 {
+		f.idle = slices.Delete(f.idle, i, i+1)
+		s.drop(f.store.pool, true)
 	}
 }
 

@@ -90,3 +90,24 @@ func TestNoConnectionIsLeaked(t *testing.T) {
 	}
 	wantNoSockets(t)
 }
+
+// A reader that jumps takes a stream that was left, which knows the file's
+// blocks: no NameNode is asked again.
+func TestJumpTakesALeftStream(t *testing.T) {
+	s, _ := newStore(t)
+	content := noise(4 * blockSize)
+	put(t, s, layer, content)
+	f, err := s.Open(t.Context(), layer)
+	check(t, err)
+	defer f.Close()
+	later := time.NewTicker(2 * hdfs.Left)
+	defer later.Stop()
+	for _, block := range []int{0, 2, 1, 3, 0} {
+		off := block * blockSize
+		wantRead(t, f, content[:off+1<<20], off)
+		<-later.C
+	}
+	if n := hdfs.IdleStreams(f); n != 1 {
+		t.Errorf("%d streams for one reader", n)
+	}
+}
