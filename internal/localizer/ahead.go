@@ -77,9 +77,9 @@ func (c *cache) roomAhead(here map[string]bool, missing int64) error {
 		return fmt.Errorf("%w: %s may hold %d bytes, %d are in use or ahead of use, and %d more are needed; raise stormcell.cache.max.bytes: %w",
 			ErrDiskFull, c.dir, c.limit, kept, missing, errNoRoomAhead)
 	}
-	if d, err := diskOf(c.dir); err == nil && d.free+idle < missing {
-		return fmt.Errorf("%w: %s needs %d bytes, its disk has %d free and %d that nobody uses; free some space, or set another storm.oci.resources.local.dir: %w",
-			ErrDiskFull, c.dir, missing, d.free, idle, errNoRoomAhead)
+	if d, err := diskOf(c.dir); err == nil && c.marks.room(d)+idle < missing {
+		return fmt.Errorf("%w: %s needs %d bytes, its disk takes %d until it is too full, and %d are in files that nobody uses; "+
+			"free some space, or set another storm.oci.resources.local.dir: %w", ErrDiskFull, c.dir, missing, max(0, c.marks.room(d)), idle, errNoRoomAhead)
 	}
 	return nil
 }

@@ -126,6 +126,25 @@ func TestDiskThatFillsWhileWriting(t *testing.T) {
 	})
 }
 
+// A prefetch fills a disk no further than pressure would empty it again.
+func TestRoomUntilADiskIsTooFull(t *testing.T) {
+	for name, tt := range map[string]struct {
+		marks marks
+		disk  disk
+		want  int64
+	}{
+		"below the mark": {marks{85, 80}, disk{used: 500, free: 500}, 350},
+		"at the mark":    {marks{85, 80}, disk{used: 850, free: 150}, 0},
+		"above the mark": {marks{85, 80}, disk{used: 900, free: 100}, -50},
+		"no mark":        {marks{100, 100}, disk{used: 900, free: 100}, 100},
+		"marks not set":  {marks{}, disk{used: 900, free: 100}, 100},
+	} {
+		if got := tt.marks.room(tt.disk); got != tt.want {
+			t.Errorf("%s: %d, want %d", name, got, tt.want)
+		}
+	}
+}
+
 func TestDiskPressure(t *testing.T) {
 	onSmallDisks(t, []int{1 << 20, 1 << 20, 1 << 20, 1 << 20}, func(t *testing.T, s *site) {
 		images, layers := oneLayerImages(s), s.image.Layers

@@ -39,6 +39,14 @@ func (m marks) excess(d disk) int64 {
 	return d.used - percent*int64(m.low)
 }
 
+// room is how many bytes a disk takes until it is too full.
+func (m marks) room(d disk) int64 {
+	if m.high <= 0 || m.high >= 100 {
+		return d.free
+	}
+	return (d.used+d.free)/100*int64(m.high) - d.used
+}
+
 // sizeLocked is the number of bytes of the cache, with what is being written.
 func (c *cache) sizeLocked() (n int64) {
 	for _, e := range c.entries {
