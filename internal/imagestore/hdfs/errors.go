@@ -14,6 +14,7 @@ import (
 
 	"github.com/stormcell/stormcell/internal/backoff"
 	"github.com/stormcell/stormcell/internal/imagestore"
+	"github.com/stormcell/stormcell/internal/imagestore/hdfs/sasl"
 )
 
 // ErrSafeMode is a write that a NameNode refuses for the time being: it has
@@ -66,7 +67,7 @@ func answered(err error) bool {
 // one asks for patience.
 func passing(err error) bool {
 	var refused *refusal
-	if errors.Is(err, errLogin) || errors.As(err, &refused) && refused.exception == accessControl {
+	if errors.Is(err, errLogin) || errors.Is(err, sasl.ErrMismatch) || errors.As(err, &refused) && refused.exception == accessControl {
 		return false
 	}
 	switch exception(err) {

@@ -53,7 +53,7 @@ func newDigest(challenge []byte, user, password, cnonce string, least Level) (*d
 	if level == Privacy {
 		d.cipher = "rc4"
 		if ciphers := strings.Split(said["cipher"], ","); !slices.Contains(ciphers, d.cipher) {
-			return nil, fmt.Errorf("it offers the ciphers %q, of which none is known here: rc4 is", ciphers)
+			return nil, fmt.Errorf("%w: it offers the ciphers %q, and rc4 alone is known here", ErrMismatch, ciphers)
 		}
 	}
 	secret := sum(user + ":" + d.realm + ":" + password)

@@ -30,6 +30,10 @@ const (
 	Privacy        Level = "privacy"
 )
 
+// ErrMismatch is a protection that is not that of the other side. Trying again
+// is no cure.
+var ErrMismatch = errors.New("the protections of data do not match")
+
 // levels are all of them, the weakest in front.
 var levels = []Level{Authentication, Integrity, Privacy}
 
@@ -46,7 +50,7 @@ func choose(offers []string, least Level) (Level, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("it offers the protection %q, and dfs.data.transfer.protection here asks for %s: make both the same", offers, least)
+	return "", fmt.Errorf("%w: it offers %q, and dfs.data.transfer.protection here asks for %s: make both the same", ErrMismatch, offers, least)
 }
 
 // token is what a NameNode gives for the access to a block.
@@ -105,7 +109,7 @@ const (
 func tokenOf(request []byte) (token, error) {
 	if len(request) >= 4 && binary.BigEndian.Uint32(request) == magic {
 		// The library shakes hands itself.
-		return token{}, errors.New("the NameNode has dfs.encrypt.data.transfer, and the configuration here does not: set it here, too")
+		return token{}, fmt.Errorf("%w: the NameNode has dfs.encrypt.data.transfer, and the configuration here does not: set it here, too", ErrMismatch)
 	}
 	if len(request) < prefix || binary.BigEndian.Uint16(request) != version {
 		return token{}, fmt.Errorf("the request is not of version %d of the data transfer protocol", version)
@@ -127,7 +131,7 @@ func tokenOf(request []byte) (token, error) {
 	}
 	t := token{parsed.bytes[fieldIdentifier], parsed.bytes[fieldPassword]}
 	if len(t.identifier) == 0 {
-		return token{}, errors.New("the NameNode gave no token for the block: dfs.data.transfer.protection needs dfs.block.access.token.enable there")
+		return token{}, fmt.Errorf("%w: the NameNode gave no token for the block: dfs.data.transfer.protection needs dfs.block.access.token.enable there", ErrMismatch)
 	}
 	return t, nil
 }

@@ -46,10 +46,12 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// storm are the options of the user storm's keytab.
-func storm(c *cluster.Cluster) hdfs.Options {
-	return hdfs.Options{ConfDir: c.ConfDir(), Keytab: c.Keytab("storm"), Principal: c.Principal("storm")}
+// as are the options of a user's keytab.
+func as(c *cluster.Cluster, user string) hdfs.Options {
+	return hdfs.Options{ConfDir: c.ConfDir(), Keytab: c.Keytab(user), Principal: c.Principal(user)}
 }
+
+func storm() hdfs.Options { return as(hadoop, "storm") }
 
 func open(t *testing.T, root string, o hdfs.Options) *hdfs.Store {
 	t.Helper()
@@ -69,7 +71,7 @@ func openAt(t *testing.T, c *cluster.Cluster, root string, o hdfs.Options) *hdfs
 func newStore(t *testing.T) (*hdfs.Store, string) {
 	t.Helper()
 	root := "/" + strings.ReplaceAll(t.Name(), "/", "_")
-	s := open(t, root, storm(hadoop))
+	s := open(t, root, storm())
 	check(t, s.Bootstrap(t.Context()))
 	return s, root
 }
@@ -142,7 +144,7 @@ func TestKerberosRefusals(t *testing.T) {
 		{"no Kerberos configuration", func(t *testing.T, _ *hdfs.Options) { t.Setenv("KRB5_CONFIG", "/no/krb5.conf") }, []string{"/no/krb5.conf", "set KRB5_CONFIG"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := storm(hadoop)
+			o := storm()
 			c.set(t, &o)
 			_, err := open(t, root, o).ReadFile(t.Context(), manifest.TagFile, 10)
 			wantRefusal(t, err, c.says...)
