@@ -97,15 +97,28 @@ func TestCorruptReplica(t *testing.T) {
 	}
 }
 
+// lose removes all replicas of a block. Its file is removed at the end of the
+// test: a NameNode that knows of a block and hears of no replica of it stays in
+// safe mode when it starts.
+func lose(t *testing.T, s *hdfs.Store, name string, block cluster.Block) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := s.Remove(context.Background(), name); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, replica := range block.Replicas {
+		check(t, os.Remove(replica))
+	}
+}
+
 func TestAllReplicasGone(t *testing.T) {
 	s, root := newStore(t)
 	content := noise(2 * blockSize)
 	put(t, s, layer, content)
 	blocks, err := hadoop.Blocks(root + "/" + layer)
 	check(t, err)
-	for _, replica := range blocks[1].Replicas {
-		check(t, os.Remove(replica))
-	}
+	lose(t, s, layer, blocks[1])
 	f, err := s.Open(t.Context(), layer)
 	check(t, err)
 	defer f.Close()

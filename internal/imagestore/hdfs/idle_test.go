@@ -70,9 +70,7 @@ func TestNoConnectionIsLeaked(t *testing.T) {
 	corrupt(t, blocks[0].Replicas[cluster.DataNode2])
 	lost, err := hadoop.Blocks(root + "/layers/lost")
 	check(t, err)
-	for _, replica := range lost[0].Replicas {
-		check(t, os.Remove(replica))
-	}
+	lose(t, s, "layers/lost", lost[0])
 	for range 3 {
 		_, err := s.ReadFile(t.Context(), layer, 1<<30)
 		check(t, err)
