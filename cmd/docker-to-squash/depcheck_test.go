@@ -23,7 +23,7 @@ func TestDependencies(t *testing.T) {
 			continue
 		}
 		switch part, _, _ := strings.Cut(name, "/"); part {
-		case "allowlist", "convert", "curator", "imagestore", "manifest", "squashfs":
+		case "allowlist", "backoff", "convert", "curator", "imagestore", "manifest", "squashfs":
 		default:
 			t.Errorf("docker-to-squash depends on %s", dep)
 		}

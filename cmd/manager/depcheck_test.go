@@ -20,7 +20,7 @@ func TestDependencies(t *testing.T) {
 			continue
 		}
 		switch part, _, _ := strings.Cut(name, "/"); part {
-		case "allowlist", "imagestore", "imagetags", "manifest", "stormconf":
+		case "allowlist", "backoff", "imagestore", "imagetags", "manifest", "stormconf":
 		default:
 			t.Errorf("the manager depends on %s", dep)
 		}

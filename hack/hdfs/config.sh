@@ -111,6 +111,8 @@ common_settings() {
         dfs.namenode.stale.datanode.interval 3000
         dfs.namenode.heartbeat.recheck-interval 1000
         dfs.namenode.redundancy.interval.seconds 1
+        # With three DataNodes, each file is on each of them, however busy one is.
+        dfs.namenode.redundancy.considerLoad false
         dfs.datanode.hostname localhost
         dfs.namenode.datanode.registration.ip-hostname-check false
         dfs.namenode.edits.noeditlogchannelflush true
