@@ -113,12 +113,8 @@ func runKilled(t *testing.T, store string, args []string, call string, n int) (w
 func runInjected(t *testing.T, cmd *exec.Cmd, call string, n int) (killed bool) {
 	t.Helper()
 	if n > 0 {
-		self, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
 		inject := fmt.Sprintf("inject=/%s:signal=KILL:when=%d", call, n)
-		strace := exec.CommandContext(t.Context(), "strace", append([]string{"-f", "-qq", "-o", "/dev/null", "-e", inject, self}, cmd.Args[1:]...)...)
+		strace := exec.CommandContext(t.Context(), "strace", append([]string{"-f", "-qq", "-o", "/dev/null", "-e", inject, executable}, cmd.Args[1:]...)...)
 		strace.Env = cmd.Env
 		cmd = strace
 	}

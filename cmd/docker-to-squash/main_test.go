@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -29,13 +30,34 @@ func TestMain(m *testing.M) {
 		runtime.LockOSThread()
 		os.Exit(run())
 	}
-	os.Exit(m.Run())
+	os.Exit(runTests(m))
+}
+
+// executable is this test's own program without the race detector, which would
+// make each of its many runs take ten times as long.
+var executable string
+
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "docker-to-squash")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	executable = filepath.Join(dir, "docker-to-squash")
+	build := exec.Command("go", "test", "-c", "-o", executable, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build docker-to-squash: %v: %s\n", err, out)
+		return 1
+	}
+	return m.Run()
 }
 
 // program prepares a run of docker-to-squash.
 func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
+	cmd := exec.CommandContext(t.Context(), executable, args...)
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	return cmd
 }
