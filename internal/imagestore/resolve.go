@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/stormcell/stormcell/internal/manifest"
 )
@@ -55,18 +56,36 @@ func Resolve(ctx context.Context, store Reader, tag string, d digest.Digest, pol
 	if err != nil {
 		return nil, err
 	}
-	for i, l := range m.Layers {
-		var diffID digest.Digest
-		if len(config.DiffIDs) == len(m.Layers) {
-			diffID = config.DiffIDs[i]
-		}
-		layer, err := resolveLayer(ctx, store, l, diffID, policy)
-		if err != nil {
-			return nil, err
-		}
-		image.Layers = append(image.Layers, layer)
+	image.Layers, err = resolveLayers(ctx, store, m.Layers, config.DiffIDs, policy)
+	if err != nil {
+		return nil, err
 	}
 	return image, nil
+}
+
+// resolvedAtOnce is how many layers are asked for side by side: a worker waits
+// for the answer, and a distributed store takes its time for each.
+const resolvedAtOnce = 8
+
+// resolveLayers describes the layers. diffIDs are theirs if there are as many.
+func resolveLayers(ctx context.Context, store Reader, layers []manifest.Descriptor, diffIDs []digest.Digest, policy VerifyPolicy) ([]manifest.Layer, error) {
+	resolved := make([]manifest.Layer, len(layers))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(resolvedAtOnce)
+	for i, l := range layers {
+		var diffID digest.Digest
+		if len(diffIDs) == len(layers) {
+			diffID = diffIDs[i]
+		}
+		group.Go(func() (err error) {
+			resolved[i], err = resolveLayer(ctx, store, l, diffID, policy)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return resolved, nil
 }
 
 func readConfig(ctx context.Context, store Reader, b manifest.Blob) (*manifest.ImageConfig, error) {
