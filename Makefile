@@ -56,7 +56,7 @@ test-hdfs: hadoop k8s ## Run the tests that use a real HDFS.
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME seconds.
-	@hack/fuzz.sh $(FUZZTIME)
+	@hack/fuzz.sh run $(FUZZTIME)
 
 .PHONY: bench
 bench: packages k8s hadoop ## Measure against the original's ways; needs root and a few minutes.

@@ -228,6 +228,12 @@ func (s *Stack) daemon(name string, args ...string) (*exec.Cmd, error) {
 	return c, nil
 }
 
+// AgentPID is the process of the node-agent.
+func (s *Stack) AgentPID() int { return s.agent.Process.Pid }
+
+// APIMetrics returns the API server's metrics.
+func (s *Stack) APIMetrics(ctx context.Context) ([]byte, error) { return s.cluster.Metrics(ctx) }
+
 // AwaitAgent waits until the node-agent, started after a moment, is ready: then
 // it has renewed its Lease.
 func (s *Stack) AwaitAgent(ctx context.Context, started time.Time) error {
