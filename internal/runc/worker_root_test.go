@@ -148,7 +148,7 @@ func (c *cell) start() {
 func (c *cell) run() (code int, said string) {
 	c.t.Helper()
 	c.start()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	exit, err := c.runtime.Wait(ctx, c.spec.ContainerID())
 	if err != nil {
