@@ -156,6 +156,7 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"permits by default", `{"defaultAction":"SCMP_ACT_ALLOW"}`, false},
 		{"refuses by default, no architecture", `{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[` + rule(`"read"`, "SCMP_ACT_ALLOW") + `]}`, true},
+		{"traced by default, by nobody", `{"defaultAction":"SCMP_ACT_TRACE"}`, false},
 		{"kills by default", `{"defaultAction":"SCMP_ACT_KILL_PROCESS"}`, true},
 		{"ENOSYS by default", `{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":38}`, false},
 		{"with an architecture, old calls only", `{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64"],"syscalls":[` + rule(`"read","statx"`, "SCMP_ACT_ALLOW") + `]}`, false},
