@@ -63,11 +63,12 @@ bench: packages k8s hadoop ## Measure against the original's ways; needs root an
 	KUBEBUILDER_ASSETS=$(ASSETS) go run ./test/bench
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs and RBAC from the Go sources.
+generate: ## Generate deep copies, CRDs, RBAC and the table of system calls.
 	$(call TOOL,controller-gen) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(call TOOL,controller-gen) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(call TOOL,controller-gen) rbac:roleName=stormcell-manager,fileName=manager_role.yaml paths=./controllers/... output:rbac:dir=config/rbac
 	$(call TOOL,controller-gen) rbac:roleName=stormcell-node-agent,fileName=node_agent_role.yaml paths=./internal/nodeagent/... output:rbac:dir=config/rbac
+	hack/syscalls.sh > internal/seccomp/syscalls.txt
 
 .PHONY: fmt
 fmt: ## Format the Go sources.

@@ -19,6 +19,7 @@ needed=(
     'shellcheck shellcheck ShellCheck'
     'gcc gcc gcc'
     'java default-jre-headless java-17-openjdk-headless'
+    'javac default-jdk-headless java-17-openjdk-devel'
     'mvn maven maven'
     'krb5kdc krb5-kdc krb5-server'
     'kadmin.local krb5-admin-server krb5-server'

@@ -101,6 +101,7 @@ func (w *watcher) Current() *stormconf.Config {
 // watch follows the configuration.
 func watch(path string, first *stormconf.Config, log *slog.Logger) *watcher {
 	return &watcher{first: first, Watcher: stormconf.NewWatcher(path, first, stormconf.WatchOptions{
+		Accept: func(c *stormconf.Config) error { return checkProfile(c.Node.SeccompProfile, log) },
 		Reloaded: func(c *stormconf.Config, notes []string) {
 			log.Info("configuration reloaded", "file", path)
 			daemon.Tell(log, notes)

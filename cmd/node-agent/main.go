@@ -56,6 +56,7 @@ workers run on; when it starts, it takes over those that run.`,
 		},
 	}
 	o.register(c.Flags())
+	c.AddCommand(profileCommand())
 	return c
 }
 

@@ -56,7 +56,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		return nil, err
 	}
 	conf.Node.RunRoot = cmp.Or(launcher.RunRoot, conf.Node.RunRoot)
-	if err := check(ctx, o, conf, launcher, log); err != nil {
+	if err := errors.Join(check(ctx, o, conf, launcher, log), checkProfile(conf.Node.SeccompProfile, log)); err != nil {
 		return nil, err
 	}
 	store, err := opener.Open(conf.Store.URL, opener.Options{

@@ -104,12 +104,11 @@ func (b *Builder) spec(w worker.Spec, image *manifest.LocalImage, rootfs string,
 	if err != nil {
 		return nil, err
 	}
-	in := ocispec.Input{Worker: w, Image: image.Config, Rootfs: rootfs, User: u, Policy: policy, Host: host}
-	if path := policy.Node.SeccompProfile; path != "" {
-		if in.Seccomp, err = seccomp.Load(path); err != nil {
-			return nil, err
-		}
+	filter, err := seccomp.Load(policy.Node.SeccompProfile)
+	if err != nil {
+		return nil, err
 	}
+	in := ocispec.Input{Worker: w, Image: image.Config, Rootfs: rootfs, User: u, Policy: policy, Host: host, Seccomp: filter}
 	s, err := ocispec.Build(in)
 	if err != nil {
 		return nil, err

@@ -80,12 +80,15 @@ func TestCgroups(t *testing.T) {
 }
 
 func TestRuncFlaws(t *testing.T) {
-	const old, masked = "2024-21626", "2025-31133"
+	const old, masked, unfiltered = "2024-21626", "2025-31133", "without seccomp"
 	tests := []struct {
 		version string
 		want    []string
 	}{
 		{"runc version 1.1.5+ds1\ncommit: x", []string{old, masked}},
+		{"runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+b3\nspec: 1.0.2-dev", []string{old, masked}},
+		{"runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+deb12u1\nspec: 1.0.2-dev", []string{masked}},
+		{"runc version 1.1.4+ds1\ncommit: 1.1.4+ds1-1+deb12u1\nspec: 1.0.2-dev", []string{old, masked}},
 		{"runc version 1.1.11", []string{old, masked}},
 		{"runc version 1.1.12", []string{masked}},
 		{"runc version 1.0.3", []string{old, masked}},
@@ -104,8 +107,8 @@ func TestRuncFlaws(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.version, func(t *testing.T) {
 			var got []string
-			for _, p := range runcProblems(tt.version) {
-				for _, word := range []string{old, masked, "not understood"} {
+			for _, p := range runcProblems(tt.version + "\nlibseccomp: 2.5.4\n") {
+				for _, word := range []string{old, masked, unfiltered, "not understood"} {
 					if strings.Contains(p.What, word) {
 						got = append(got, word)
 					}
@@ -115,5 +118,12 @@ func TestRuncFlaws(t *testing.T) {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+func TestRuncWithoutSeccomp(t *testing.T) {
+	got := runcProblems("runc version 1.4.0\nspec: 1.3.0\n")
+	if len(got) != 1 || !strings.Contains(got[0].What, "without seccomp") || !strings.Contains(got[0].Cure, "unconfined") {
+		t.Errorf("got %v", got)
 	}
 }

@@ -160,3 +160,17 @@ func TestKilledDuringCreate(t *testing.T) {
 		t.Errorf("then: %+v", exit)
 	}
 }
+
+// What is in the agent's environment, secrets perhaps, is nobody else's.
+func TestProgramsGetNoEnvironment(t *testing.T) {
+	t.Setenv("STORMCELL_TEST_SECRET", "secret")
+	b := newBox(t)
+	b.run("sleep")
+	conmon, err := b.monitor(testID)
+	b.must(err)
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", conmon.PID))
+	b.must(err)
+	if text := string(environ); strings.Contains(text, "SECRET") || !strings.Contains(text, "PATH=/usr/sbin") {
+		t.Errorf("conmon has the environment %q", text)
+	}
+}

@@ -148,7 +148,7 @@ func (c *cell) start() {
 func (c *cell) run() (code int, said string) {
 	c.t.Helper()
 	c.start()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	exit, err := c.runtime.Wait(ctx, c.spec.ContainerID())
 	if err != nil {
@@ -178,6 +178,7 @@ func TestWorkerInside(t *testing.T) {
 			[[ ! -e /sys/fs/cgroup/$f ]] || echo "limit $f=$(cat /sys/fs/cgroup/$f)"
 		done
 		echo null > /dev/null && echo "null=ok"
+		echo "stdout=ok" > /dev/stdout
 		exit 7`,
 		func(c *cell) {
 			c.spec.CPUMillis, c.spec.MemoryBytes, c.policy.Cgroup.EnforceMemory = 1400, 256<<20, true
@@ -202,7 +203,7 @@ func TestWorkerInside(t *testing.T) {
 		"CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000",
 		"CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1",
 		"pwd="+w+" twice=worker's umask=0027 pid=1",
-		"oom=200", "core=0", "null=ok",
+		"oom=200", "core=0", "null=ok", "stdout=ok",
 	) {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not in what the worker says", want)

@@ -72,7 +72,8 @@ type Node struct {
 	ReadonlyBinds, ReadwriteBinds []string
 	// NSCDDir is storm.oci.nscd.dir.
 	NSCDDir string
-	// SeccompProfile is the path of a profile, or empty for none.
+	// SeccompProfile is storm.oci.seccomp.profile, as seccomp.Load takes it: the
+	// path of a profile, seccomp.Unconfined, or empty for the built-in one.
 	SeccompProfile string
 	// StormHome is stormcell.storm.home, mounted read-only into workers; empty for none.
 	StormHome string

@@ -24,6 +24,7 @@ const (
 	keyCgroupParent   = "storm.oci.cgroup.parent"
 	keyReadonly       = "storm.oci.readonly.bindmounts"
 	keyReadwrite      = "storm.oci.readwrite.bindmounts"
+	keySeccomp        = "storm.oci.seccomp.profile"
 	keyResourcesDir   = "storm.oci.resources.local.dir"
 	keyPrincipal      = "storm.hdfs.login.principal"
 	keyKeytab         = "storm.hdfs.login.keytab"
@@ -154,9 +155,9 @@ var keys = []key{
 		absolute(func(d *draft) *string { return &d.Node.NSCDDir }),
 	},
 	{
-		"storm.oci.seccomp.profile", "path", "none", byAgent,
-		"Seccomp profile (JSON) of workers. None: system calls are not filtered.",
-		absolute(func(d *draft) *string { return &d.Node.SeccompProfile }),
+		keySeccomp, "path, or `unconfined`", "built in", byAgent,
+		"Seccomp profile (JSON) of workers; `unconfined`: their system calls are not filtered. The built-in one is what `node-agent seccomp-profile` prints; see [security](security.md#system-calls).",
+		readSeccomp,
 	},
 	{
 		keyResourcesDir, "path", "`supervisor/oci-resources` in `" + keyLocalDir + "`", byAgent,

@@ -104,6 +104,7 @@ func TestParseValues(t *testing.T) {
 		change     func(*Config)
 	}{
 		{"list of one as a bare string", "storm.oci.readonly.bindmounts: /etc/krb5.conf", func(c *Config) { c.Node.ReadonlyBinds = []string{"/etc/krb5.conf"} }},
+		{"no filter", "storm.oci.seccomp.profile: unconfined", func(c *Config) { c.Node.SeccompProfile = "unconfined" }},
 		{"empty list", "storm.oci.readonly.bindmounts: []", func(*Config) {}},
 		{"paths are cleaned", "storm.oci.readwrite.bindmounts: [/a//b/, /c/../d]", func(c *Config) { c.Node.ReadwriteBinds = []string{"/a/b", "/d"} }},
 		{"yes is true in YAML 1.1", "storm.cgroup.memory.enforcement.enable: Yes", func(c *Config) { c.Cgroup.EnforceMemory = true }},
@@ -195,7 +196,8 @@ func TestParseProblems(t *testing.T) {
 		{"infinite", "storm.worker.cgroup.memory.mb.limit: .inf", "storm.yaml:4: storm.worker.cgroup.memory.mb.limit: want a number of at least 1, have a number (.inf)"},
 		{"less than the kernel's least quota", "storm.worker.cgroup.cpu.limit: 0.5", "storm.yaml:4: storm.worker.cgroup.cpu.limit: want a number of at least 1, have a number (0.5)"},
 		{"no interval", "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.cache.refresh.interval.secs: 0", "storm.yaml:4: storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.cache.refresh.interval.secs: want a whole number of seconds, at least 1, have a number (0)"},
-		{"relative path", "storm.oci.seccomp.profile: seccomp.json", `storm.yaml:4: storm.oci.seccomp.profile: want an absolute path, have "seccomp.json"`},
+		{"a word that is no path", "storm.oci.seccomp.profile: Unconfined", `storm.yaml:4: storm.oci.seccomp.profile: want an absolute path or "unconfined", have "Unconfined"`},
+		{"relative path", "storm.oci.seccomp.profile: seccomp.json", `storm.yaml:4: storm.oci.seccomp.profile: want an absolute path or "unconfined", have "seccomp.json"`},
 		{"verify", "stormcell.image.verify: always", `storm.yaml:4: stormcell.image.verify: want "required" or "if-present", have a string (always)`},
 		{"keytab alone", "storm.hdfs.login.keytab: /k", "storm.yaml:4: storm.hdfs.login.keytab: is set without storm.hdfs.login.principal: set both or neither"},
 		{"principal alone", "blobstore.hdfs.principal: p", "storm.yaml: storm.hdfs.login.principal: is set without storm.hdfs.login.keytab: set both or neither"},
