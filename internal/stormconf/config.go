@@ -78,7 +78,7 @@ type Node struct {
 	StormHome string
 	// LogDir is stormcell.log.dir: what workers write to stdout and stderr.
 	LogDir string
-	// LogBytes is stormcell.log.max.bytes per worker.
+	// LogBytes is stormcell.log.max.bytes, of one run of a worker.
 	LogBytes int64
 	// RunRoot is stormcell.run.root unless worker-launcher.cfg names one.
 	RunRoot string
