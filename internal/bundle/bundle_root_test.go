@@ -18,7 +18,6 @@ import (
 	"github.com/stormcell/stormcell/internal/hostuser"
 	"github.com/stormcell/stormcell/internal/manifest"
 	"github.com/stormcell/stormcell/internal/ocispec"
-	"github.com/stormcell/stormcell/internal/stormconf"
 	"github.com/stormcell/stormcell/internal/worker"
 )
 
@@ -56,14 +55,7 @@ func newNode(t *testing.T, change func(*Options)) *node {
 	}
 	t.Setenv("TMPDIR", "/var/tmp") // a worker's own /tmp would hide its directories
 	base := t.TempDir()
-	policy := ocispec.Policy{
-		Node: stormconf.Node{
-			LocalDir: filepath.Join(base, "storm"), ArtifactsDir: filepath.Join(base, "logs/workers-artifacts"),
-			NSCDDir: defaultNSCDDir,
-		},
-		Cgroup: stormconf.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
-	}
-	o := Options{Users: account{alice}, Policy: policy, RunRoot: filepath.Join(base, "run")}
+	o := Options{Users: account{alice}, Policy: testPolicy(base), RunRoot: filepath.Join(base, "run")}
 	if change != nil {
 		change(&o)
 	}
@@ -114,16 +106,17 @@ var prepared = map[string]string{
 	"/logs/workers-artifacts/wc-1/6703":             "42770 54321:54322",
 	"/logs/workers-artifacts/wc-1/6703/worker.yaml": "100660 54321:54322",
 
-	"/run":                 "40700 0:0",
-	"/run/topologies":      "40700 0:0",
-	"/run/topologies/wc-1": "40700 0:0",
-	"/run/topologies/wc-1/6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb": "100600 0:0",
+	"/run":         "40700 0:0",
 	"/run/workers": "40700 0:0",
 	"/run/workers/6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb":                    "40700 0:0",
 	"/run/workers/6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/bundle":             "40700 0:0",
 	"/run/workers/6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/bundle/config.json": "100600 0:0",
 
 	"/storm":                           "40755 0:0",
+	"/storm/stormcell":                 "40700 0:0",
+	"/storm/stormcell/topologies":      "40700 0:0",
+	"/storm/stormcell/topologies/wc-1": "40700 0:0",
+	"/storm/stormcell/topologies/wc-1/6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb": "100600 0:0",
 	"/storm/supervisor":                "40755 0:0",
 	"/storm/supervisor/stormdist":      "40755 0:0",
 	"/storm/supervisor/stormdist/wc-1": "40755 0:0",
