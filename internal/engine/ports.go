@@ -47,6 +47,13 @@ type Bundles interface {
 	// Remove deletes what Prepare made, but the artifacts. What is not there
 	// is no error.
 	Remove(ctx context.Context, w worker.Spec) error
+	// Recover takes over what an earlier agent's Prepare made for the workers
+	// that are known, and returns the container ids of others that it made
+	// something for.
+	Recover(ctx context.Context, known []worker.Spec) (left []string, err error)
+	// Sweep is Remove for one of those. The id may also be one that Prepare
+	// made nothing for.
+	Sweep(ctx context.Context, id string) error
 }
 
 // Runtime runs containers that outlive this process.
