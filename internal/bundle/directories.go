@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stormcell/stormcell/internal/hostuser"
+	"github.com/stormcell/stormcell/internal/manifest"
 	"github.com/stormcell/stormcell/internal/ocispec"
 	"github.com/stormcell/stormcell/internal/worker"
 )
@@ -24,9 +26,15 @@ const (
 	fileMode = 0o660
 )
 
+// contents are those of the files of a worker.
+type contents struct {
+	script string
+	launch []byte
+}
+
 // makeDirs makes the worker's directories and files below storm.local.dir and
 // the artifacts directory.
-func (b *Builder) makeDirs(w worker.Spec, u hostuser.User, script string) error {
+func (b *Builder) makeDirs(w worker.Spec, u hostuser.User, c contents) error {
 	paths := ocispec.PathsOf(b.options.Policy.Node, w)
 	o := owner{uid: u.UID, gid: b.group(u), mode: dirMode}
 	b.shared.Lock()
@@ -35,10 +43,10 @@ func (b *Builder) makeDirs(w worker.Spec, u hostuser.User, script string) error 
 	if err != nil {
 		return err
 	}
-	if err := b.makeArtifacts(paths, w, u, o); err != nil {
+	if err := b.makeArtifacts(paths, w, u, o, c.launch); err != nil {
 		return err
 	}
-	if err := makeWorker(paths, u, o, script); err != nil {
+	if err := makeWorker(paths, u, o, c.script); err != nil {
 		return err
 	}
 	if err := makeUserFile(paths, u); err != nil {
@@ -48,8 +56,9 @@ func (b *Builder) makeDirs(w worker.Spec, u hostuser.User, script string) error 
 }
 
 // makeArtifacts makes the directory that outlives the worker, for its logs,
-// and worker.yaml in it, by which Storm's log viewer knows whose they are.
-func (b *Builder) makeArtifacts(paths ocispec.Paths, w worker.Spec, u hostuser.User, o owner) error {
+// and in it worker.yaml, by which Storm's log viewer knows whose they are, and
+// the record of the launch.
+func (b *Builder) makeArtifacts(paths ocispec.Paths, w worker.Spec, u hostuser.User, o owner, launch []byte) error {
 	topology, err := openTrusted(filepath.Dir(paths.Artifacts), 0o755)
 	if err != nil {
 		return err
@@ -64,7 +73,19 @@ func (b *Builder) makeArtifacts(paths ocispec.Paths, w worker.Spec, u hostuser.U
 	}
 	defer d.close()
 	o.mode = fileMode
-	return d.writeFile("worker.yaml", workerYAML(w), o)
+	if err := d.writeFile("worker.yaml", workerYAML(w), o); err != nil {
+		return err
+	}
+	return d.writeFile("runc-"+w.ContainerID()+".yaml", launch, o)
+}
+
+// launchYAML tells people what image the worker was launched from: nothing
+// reads it. manifest is the manifest's hash, where Storm has the config's.
+func launchYAML(w worker.Spec, image *manifest.LocalImage) []byte {
+	tag, _ := json.Marshal(w.Image.Tag) // strings always encode
+	hash, _ := json.Marshal(strings.TrimPrefix(string(w.Image.ManifestDigest), "sha256:"))
+	config, _ := json.Marshal(image.ConfigPath)
+	return fmt.Appendf(nil, "imageName: %s\nmanifest: %s\nconfigPath: %s\n", tag, hash, config)
 }
 
 // workerYAML is the log viewer's file; JSON strings are YAML.
@@ -102,6 +123,11 @@ func makeWorker(paths ocispec.Paths, u hostuser.User, o owner, script string) er
 	}
 	if err := d.link("artifacts", paths.Artifacts); err != nil {
 		return err
+	}
+	if exists(paths.Resources) {
+		if err := d.link(filepath.Base(paths.Resources), paths.Resources); err != nil {
+			return err
+		}
 	}
 	o.mode = fileMode
 	return d.writeFile(filepath.Base(paths.Script), []byte(script), o)

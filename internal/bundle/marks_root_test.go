@@ -46,8 +46,9 @@ func (n *node) files() map[string]string {
 }
 
 var artifactsOnly = map[string]string{
-	"/logs/workers-artifacts/wc-1/6703":             "42770 54321:54322",
-	"/logs/workers-artifacts/wc-1/6703/worker.yaml": "100660 54321:54322",
+	"/logs/workers-artifacts/wc-1/6703":                                                     "42770 54321:54322",
+	"/logs/workers-artifacts/wc-1/6703/worker.yaml":                                         "100660 54321:54322",
+	"/logs/workers-artifacts/wc-1/6703/runc-6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb.yaml": "100660 54321:54322",
 }
 
 func TestSweepAfterReboot(t *testing.T) {
@@ -182,10 +183,14 @@ func TestSweepAfterKills(t *testing.T) {
 	t.Logf("%d of 40 kills left something behind, all was swept", hits)
 }
 
-// withoutTemporary leaves out the half-written worker.yaml in the artifacts,
-// which stay; the next Prepare replaces it.
+// withoutTemporary leaves out what is half-written in the artifacts, which
+// stay; the next Prepare replaces it.
 func withoutTemporary(files map[string]string) map[string]string {
-	delete(files, "/logs/workers-artifacts/wc-1/6703/.worker.yaml.stormcell")
+	for path := range files {
+		if strings.HasPrefix(path, "/logs/workers-artifacts/wc-1/6703/.") {
+			delete(files, path)
+		}
+	}
 	return files
 }
 
@@ -212,7 +217,7 @@ func testPolicy(base string) ocispec.Policy {
 	return ocispec.Policy{
 		Node: stormconf.Node{
 			LocalDir: filepath.Join(base, "storm"), ArtifactsDir: filepath.Join(base, "logs/workers-artifacts"),
-			NSCDDir: defaultNSCDDir,
+			NSCDDir: defaultNSCDDir, JavaLibraryPath: "/usr/lib",
 		},
 		Cgroup: stormconf.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
 	}

@@ -76,6 +76,9 @@ type Node struct {
 	SeccompProfile string
 	// StormHome is stormcell.storm.home, mounted read-only into workers; empty for none.
 	StormHome string
+	// JavaLibraryPath is java.library.path: where workers look for native code
+	// after their topology's own.
+	JavaLibraryPath string
 	// LogDir is stormcell.log.dir: what workers write to stdout and stderr.
 	LogDir string
 	// LogBytes is stormcell.log.max.bytes, of one run of a worker.

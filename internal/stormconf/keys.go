@@ -228,6 +228,11 @@ var keys = []key{
 		"Storm's own installation: workers see it read-only, and relative paths of Storm start there.",
 		absolute(func(d *draft) *string { return &d.Node.StormHome }),
 	},
+	{
+		"java.library.path", "string", "`/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64`", byAgent,
+		"Where workers look for native code after their topology's own: part of their `LD_LIBRARY_PATH`.",
+		text(func(d *draft) *string { return &d.Node.JavaLibraryPath }),
+	},
 }
 
 // ignored are the keys of Storm's own container runtime that have no effect

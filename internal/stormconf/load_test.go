@@ -46,6 +46,7 @@ func leastConfig() *Config {
 			LogDir:            "/var/log/stormcell",
 			LogBytes:          64 << 20,
 			RunRoot:           "/run/stormcell",
+			JavaLibraryPath:   "/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64",
 		},
 	}
 }
