@@ -79,6 +79,24 @@ func (n *node) writeRecord(id, content string) (path string) {
 	return path
 }
 
+// TestHalfWrittenRecordIsSwept: of an agent that died before its first record
+// had its name.
+func TestHalfWrittenRecordIsSwept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		path := n.writeRecord(strayID, "")
+		if err := os.Rename(path, path+".new"); err != nil {
+			t.Fatal(err)
+		}
+		a := n.begin()
+		defer a.end()
+		synctest.Wait()
+		if ids, err := a.records.list(); err != nil || len(ids) > 0 {
+			t.Errorf("left: records %v (%v)", ids, err)
+		}
+	})
+}
+
 // TestNewerRecordStopsTheAgent: an agent that was downgraded kills nobody, and
 // says what to do.
 func TestNewerRecordStopsTheAgent(t *testing.T) {
