@@ -37,6 +37,8 @@ type node struct {
 	ignoresKill bool
 	nextPID     int
 	held        map[string]bool
+	// logs are when those of each container were written last.
+	logs map[string]time.Time
 	// marked are the container ids of workers that have files here.
 	marked []string
 	// fetch, if set, is how the bytes of an image come.
@@ -229,7 +231,16 @@ func (n *node) Delete(_ context.Context, id string) error {
 	delete(n.exits, id)
 	return nil
 }
-func (n *node) RemoveLogs(string) error { return n.call("remove logs") }
+func (n *node) RemoveLogs(id string) error { delete(n.logs, id); return n.call("remove logs") }
+
+func (n *node) OldLogs(then time.Time) (ids []string, err error) {
+	for id, written := range n.logs {
+		if written.Before(then) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
 
 func (n *node) List(context.Context) ([]container.State, error) {
 	n.mu.Lock()

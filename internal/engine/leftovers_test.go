@@ -49,6 +49,29 @@ func TestFilesWithoutRecordAreSwept(t *testing.T) {
 	})
 }
 
+// TestOldLogsWithoutRecordGo: those of a worker that runs stay, however old,
+// and those that somebody may look for.
+func TestOldLogsWithoutRecordGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		w := aWorker("a")
+		first := n.begin()
+		first.Ensure(w, Past{})
+		first.phase(t, "a", Running)
+		first.end()
+		const recent = "6704-6c23ca4b-6062-4d08-8ac3-b09e7d35e7cb"
+		old := time.Now().Add(-strayLogAge - time.Second)
+		n.logs = map[string]time.Time{w.ContainerID(): old, strayID: old, recent: time.Now().Add(-strayLogAge + time.Second)}
+		n.marked = []string{strayID, recent}
+		second := n.begin()
+		defer second.end()
+		synctest.Wait()
+		if _, left := n.logs[strayID]; left || len(n.logs) != 2 {
+			t.Errorf("logs %v, want those of the worker and the recent ones", n.logs)
+		}
+	})
+}
+
 // TestUnreadableRecordIsSwept: with its container, and everything.
 func TestUnreadableRecordIsSwept(t *testing.T) {
 	for name, content := range map[string]string{

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -75,6 +76,8 @@ type Runtime interface {
 	Delete(ctx context.Context, id string) error
 	// RemoveLogs deletes the container's logs.
 	RemoveLogs(id string) error
+	// OldLogs returns the containers whose logs were last written before then.
+	OldLogs(then time.Time) (ids []string, err error)
 	// List returns every container of this runtime.
 	List(ctx context.Context) ([]container.State, error)
 }

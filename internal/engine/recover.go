@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -50,7 +51,36 @@ func (e *Engine) Recover(ctx context.Context) error {
 	for _, id := range strays {
 		e.sweep(id)
 	}
+	e.removeOldLogs()
 	return nil
+}
+
+// strayLogAge is how long the logs of a container without a record stay: its
+// worker may be wanted, and somebody look for why it ended.
+const strayLogAge = 7 * 24 * time.Hour
+
+// removeOldLogs removes logs that were not removed with their worker, since it
+// went while this node was down. The lock is held.
+func (e *Engine) removeOldLogs() {
+	ids, err := e.Runtime.OldLogs(time.Now().Add(-strayLogAge))
+	for _, id := range ids {
+		if !e.knows(id) {
+			err = errors.Join(err, e.Runtime.RemoveLogs(id))
+		}
+	}
+	if err != nil {
+		e.Log.Warn("logs of workers that are gone may be left", "error", err)
+	}
+}
+
+// knows tells whether a worker has this container. The lock is held.
+func (e *Engine) knows(id string) bool {
+	for _, a := range e.actors {
+		if a.id() == id && !a.rec.stray {
+			return true
+		}
+	}
+	return false
 }
 
 // strays returns the ids of all that is on this node and has no record: of

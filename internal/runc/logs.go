@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The logs of a container, in <LogDir>/<id>:
@@ -126,6 +127,47 @@ func sameFile(a, b string) (bool, error) {
 		}
 	}
 	return os.SameFile(first, second), nil
+}
+
+// OldLogs returns the containers whose logs were last written before then.
+func (r *Runtime) OldLogs(then time.Time) (ids []string, err error) {
+	entries, err := os.ReadDir(r.options.LogDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list logs: %w", err)
+	}
+	for _, e := range entries {
+		if validate(e.Name()) != nil || !e.IsDir() {
+			continue // not ours
+		}
+		written, err := lastWritten(r.logDir(e.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("list logs: %w", err)
+		}
+		if written.Before(then) {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
+}
+
+// lastWritten is when a directory or a file in it was last written to.
+func lastWritten(dir string) (last time.Time, err error) {
+	err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := os.Lstat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // renamed meanwhile, so it is new
+			last = time.Now()
+		case err != nil:
+			return err
+		case info.ModTime().After(last):
+			last = info.ModTime()
+		}
+		return nil
+	})
+	return last, err
 }
 
 // RemoveLogs deletes the container's logs.

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -86,8 +87,7 @@ func (s *speaker) say() {
 	s.eventually("the log has line "+last, func() bool { return strings.Contains(s.log(0), last) })
 }
 
-// sayUntil has lines said until conmon has begun n more parts, and returns how
-// many lines that took.
+// sayUntil has lines said until conmon has begun so many more parts.
 func (s *speaker) sayUntil(parts int) {
 	s.t.Helper()
 	for range parts {
@@ -271,3 +271,28 @@ func TestLogsAreFollowed(t *testing.T) {
 type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func TestOldLogs(t *testing.T) {
+	dir := t.TempDir()
+	r := New(Options{LogDir: dir})
+	if ids, err := New(Options{LogDir: filepath.Join(dir, "none")}).OldLogs(time.Now()); err != nil || len(ids) != 0 {
+		t.Errorf("of no directory: %v, %v", ids, err)
+	}
+	now := time.Now()
+	write := func(id string, at time.Time) {
+		t.Helper()
+		file := filepath.Join(dir, id, "0.log")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o750), os.WriteFile(file, nil, 0o600),
+			os.Chtimes(file, at, at), os.Chtimes(filepath.Dir(file), now.Add(-3*time.Hour), now.Add(-3*time.Hour))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := strings.Replace(testID, "6703", "6704", 1)
+	write(testID, now.Add(-2*time.Hour))
+	write(other, now)
+	write("somebody-elses", now.Add(-2*time.Hour))
+	ids, err := r.OldLogs(now.Add(-time.Hour))
+	if d := cmp.Diff([]string{testID}, ids); err != nil || d != "" {
+		t.Error(err, d)
+	}
+}
