@@ -59,6 +59,9 @@ func TestSweepAfterReboot(t *testing.T) {
 	file, check := precious(t)
 	must(t, os.Symlink(filepath.Dir(file), filepath.Join(n.paths.Worker, "link")))
 
+	unfinished := filepath.Join(filepath.Dir(n.paths.UserFile), tempName(spec.ID))
+	must(t, os.WriteFile(unfinished, nil, 0o600)) // the agent died there
+
 	if d := cmp.Diff([]string{spec.ContainerID()}, n.afterReboot()); d != "" {
 		t.Fatal(d)
 	}

@@ -230,7 +230,7 @@ var keys = []key{
 	},
 	{
 		"java.library.path", "string", "`/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64`", byAgent,
-		"Where workers look for native code after their topology's own: part of their `LD_LIBRARY_PATH`.",
+		"Where workers look for native code, after their topology's resources and before what their own `LD_LIBRARY_PATH` names. As in Storm, the image's is hidden by it.",
 		text(func(d *draft) *string { return &d.Node.JavaLibraryPath }),
 	},
 }
