@@ -37,7 +37,6 @@ func (s *Stack) Leftovers() []string {
 		"directory": s.Path("run", "workers", "*"),
 		"worker":    s.Path("storm", "workers", "*"),
 		"user file": s.Path("storm", "workers-users", "*"),
-		"mark":      s.Path("storm", "stormcell", "topologies", "*", "*"),
 		"exit file": s.Path("run", "exits", "*"),
 		"container": s.Path("run", "runc", "*"),
 		"logs":      s.Path("log", "*"),
