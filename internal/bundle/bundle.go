@@ -76,44 +76,46 @@ func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.Lo
 	if err != nil {
 		return "", err
 	}
-	in, err := b.input(w, image, rootfs, u)
+	text, err := script(ocispec.Env(b.options.Policy.Node, w, javaArch()), w.Command)
 	if err != nil {
 		return "", err
 	}
-	text, err := script(ocispec.Env(in), w.Command)
+	spec, err := b.spec(w, image, rootfs, u)
 	if err != nil {
 		return "", err
 	}
-	s, err := ocispec.Build(in)
-	if err != nil {
-		return "", err
-	}
-	ocispec.Harden(s, in)
 	if err := b.makeDirs(w, u, contents{script: text, launch: launchYAML(w, image)}); err != nil {
 		return "", err
 	}
-	return b.writeBundle(w, s)
+	return b.writeBundle(w, spec)
 }
 
-// input collects what the runtime's config.json is made of, and checks the
-// node for what it refers to.
-func (b *Builder) input(w worker.Spec, image *manifest.LocalImage, rootfs string, u hostuser.User) (in ocispec.Input, err error) {
+// spec composes the runtime's config.json and checks the node for what it
+// refers to.
+func (b *Builder) spec(w worker.Spec, image *manifest.LocalImage, rootfs string, u hostuser.User) (*specs.Spec, error) {
 	if err := visible(b.options.Policy.Node); err != nil {
-		return in, err
+		return nil, err
 	}
 	policy, err := presentBinds(b.options.Policy)
 	if err != nil {
-		return in, err
+		return nil, err
 	}
 	host, err := hostFacts(policy.Cgroup.Root)
 	if err != nil {
-		return in, err
+		return nil, err
 	}
-	in = ocispec.Input{Worker: w, Image: image.Config, Rootfs: rootfs, User: u, Policy: policy, Host: host}
+	in := ocispec.Input{Worker: w, Image: image.Config, Rootfs: rootfs, User: u, Policy: policy, Host: host}
 	if path := policy.Node.SeccompProfile; path != "" {
-		in.Seccomp, err = seccomp.Load(path)
+		if in.Seccomp, err = seccomp.Load(path); err != nil {
+			return nil, err
+		}
 	}
-	return in, err
+	s, err := ocispec.Build(in)
+	if err != nil {
+		return nil, err
+	}
+	ocispec.Harden(s, in)
+	return s, nil
 }
 
 // visible returns ErrHidden for directories of workers below /tmp: the last

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -148,7 +147,7 @@ func TestPrepareMakesStormsTree(t *testing.T) {
 		n.paths.UserFile: "alice",
 		filepath.Join(n.paths.Artifacts, "worker.yaml"): "logs.groups: []\nlogs.users: []\ntopology.submitter.user: \"alice\"\nworker-id: \"" + spec.ID + "\"\n",
 		n.paths.Script: "#!/bin/bash\nexport 'A=b';\nexport 'LD_LIBRARY_PATH=" +
-			strings.Join([]string{filepath.Join(n.paths.Resources, "Linux-"+javaArch(runtime.GOARCH)), n.paths.Resources, "/usr/lib"}, ":") +
+			strings.Join([]string{filepath.Join(n.paths.Resources, "Linux-"+javaArch()), n.paths.Resources, "/usr/lib"}, ":") +
 			"';\n\numask 0027\nexec 'true';\n",
 		filepath.Join(n.paths.Artifacts, "runc-"+spec.ContainerID()+".yaml"): "imageName: \"storm/rhel7:dev_current\"\nmanifest: \"" +
 			strings.Repeat("ab", 32) + "\"\nconfigPath: \"/cache/config/ef1f\"\n",

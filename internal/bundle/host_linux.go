@@ -37,16 +37,16 @@ func hostFacts(cgroupRoot string) (ocispec.Host, error) {
 		SwapAccounting:   swapAccounting(cgroupRoot),
 		MaxOpenFiles:     files.Max,
 		OOMScoreAdj:      score,
-		Arch:             javaArch(runtime.GOARCH),
+		Arch:             javaArch(),
 	}, nil
 }
 
 // javaArch is Java's os.arch, which names directories of native code.
-func javaArch(goarch string) string {
-	if goarch == "arm64" {
+func javaArch() string {
+	if runtime.GOARCH == "arm64" {
 		return "aarch64"
 	}
-	return goarch
+	return runtime.GOARCH
 }
 
 // swapAccounting looks for the file of either version of cgroups. The root of

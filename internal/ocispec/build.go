@@ -93,12 +93,12 @@ func CgroupPath(parent, id string) string { return path.Join("/", parent, id) }
 
 // Env is the worker's environment without the image's: its own, and for native
 // code LD_LIBRARY_PATH as Storm's supervisor sets it, with what the worker asks
-// for at the end.
-func Env(in Input) []worker.EnvVar {
+// for at the end. arch is the machine's kind as Java names it.
+func Env(n stormconf.Node, w worker.Spec, arch string) []worker.EnvVar {
 	const name = "LD_LIBRARY_PATH"
-	resources := PathsOf(in.Policy.Node, in.Worker).Resources
-	dirs := []string{path.Join(resources, "Linux-"+in.Host.Arch), resources, in.Policy.Node.JavaLibraryPath}
-	env := slices.Clone(in.Worker.Env)
+	resources := PathsOf(n, w).Resources
+	dirs := []string{path.Join(resources, "Linux-"+arch), resources, n.JavaLibraryPath}
+	env := slices.Clone(w.Env)
 	i := slices.IndexFunc(env, func(v worker.EnvVar) bool { return v.Name == name })
 	if i < 0 {
 		return append(env, worker.EnvVar{Name: name, Value: strings.Join(dirs, ":")})
@@ -120,7 +120,7 @@ func process(in Input) *specs.Process {
 	p.Args = append(p.Args, in.Image.Entrypoint...)
 	p.Args = append(p.Args, "bash", paths.Script)
 	p.Env = append(p.Env, in.Image.Env...)
-	for _, v := range Env(in) {
+	for _, v := range Env(in.Policy.Node, in.Worker, in.Host.Arch) {
 		p.Env = append(p.Env, v.Name+"="+v.Value)
 	}
 	for _, g := range in.User.Groups {

@@ -139,7 +139,7 @@ func TestEnv(t *testing.T) {
 	in.Worker.Env = []worker.EnvVar{{Name: "LD_LIBRARY_PATH", Value: "/opt/lib"}, {Name: "A", Value: "b"}}
 	resources := "/home/y/var/storm/supervisor/stormdist/wc1-2-1608581491/resources"
 	want := []worker.EnvVar{{Name: "LD_LIBRARY_PATH", Value: resources + "/Linux-amd64:" + resources + ":/usr/lib:/opt/lib"}, {Name: "A", Value: "b"}}
-	if d := cmp.Diff(want, Env(in)); d != "" {
+	if d := cmp.Diff(want, Env(in.Policy.Node, in.Worker, in.Host.Arch)); d != "" {
 		t.Error(d)
 	}
 	if in.Worker.Env[0].Value != "/opt/lib" {
