@@ -161,7 +161,7 @@ func removeEmpty(paths ...string) error {
 func (b *Builder) marked() (map[string][]string, error) {
 	all, err := b.openMarks()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return map[string][]string{}, nil
 	}
 	if err != nil {
 		return nil, err
