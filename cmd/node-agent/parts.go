@@ -90,7 +90,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		Runtime: runc.New(runc.Options{
 			RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
 			CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
-			LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes,
+			LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes, Log: log,
 		}),
 		RunRoot: conf.Node.RunRoot,
 		Changed: changes.workers.Add,

@@ -76,7 +76,7 @@ func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.Lo
 	if err != nil {
 		return "", err
 	}
-	text, err := script(w)
+	text, err := script(ocispec.Env(b.options.Policy.Node, w, javaArch()), w.Command)
 	if err != nil {
 		return "", err
 	}
@@ -84,7 +84,7 @@ func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.Lo
 	if err != nil {
 		return "", err
 	}
-	if err := b.makeDirs(w, u, text); err != nil {
+	if err := b.makeDirs(w, u, contents{script: text, launch: launchYAML(w, image)}); err != nil {
 		return "", err
 	}
 	return b.writeBundle(w, spec)

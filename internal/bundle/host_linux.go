@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -36,7 +37,16 @@ func hostFacts(cgroupRoot string) (ocispec.Host, error) {
 		SwapAccounting:   swapAccounting(cgroupRoot),
 		MaxOpenFiles:     files.Max,
 		OOMScoreAdj:      score,
+		Arch:             javaArch(),
 	}, nil
+}
+
+// javaArch is Java's os.arch, which names directories of native code.
+func javaArch() string {
+	if runtime.GOARCH == "arm64" {
+		return "aarch64"
+	}
+	return runtime.GOARCH
 }
 
 // swapAccounting looks for the file of either version of cgroups. The root of

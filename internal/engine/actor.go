@@ -196,6 +196,9 @@ func (a *actor) desired() worker.Spec {
 
 func (a *actor) name() string {
 	w := a.desired()
+	if a.rec.stray {
+		return "of container " + w.ContainerID()
+	}
 	return w.Namespace + "/" + w.Name
 }
 
@@ -207,7 +210,9 @@ func (a *actor) publish(change func(*State)) {
 	change(&a.state)
 	state := a.state
 	a.mu.Unlock()
-	a.engine.Changed(state)
+	if !a.rec.stray { // nobody asks for it
+		a.engine.Changed(state)
+	}
 }
 
 func (a *actor) snapshot() State {

@@ -23,7 +23,7 @@ func TestStuckContainerDoesNotKeepTheAgentFromStarting(t *testing.T) {
 		first.Ensure(w, Past{})
 		first.phase(t, "a", BackOff)
 		first.end()
-		n.containers["stray"] = &fakeContainer{state: container.State{ID: "stray", Status: container.Running}, ended: make(chan struct{})}
+		n.addStray()
 		n.setFailure("start", nil)
 
 		second := n.begin() // it fails the test if Recover does
@@ -33,9 +33,15 @@ func TestStuckContainerDoesNotKeepTheAgentFromStarting(t *testing.T) {
 		if len(n.containers) != 2 {
 			t.Errorf("%d containers, want the two that are stuck", len(n.containers))
 		}
+		if s, _ := second.State("a"); s.Phase == Running {
+			t.Error("it runs beside what has its port")
+		}
 		n.setFailure("delete", nil)
 		time.Sleep(time.Minute)
 		second.phase(t, "a", Running)
+		if len(n.containers) != 1 {
+			t.Errorf("%d containers, want the one that runs", len(n.containers))
+		}
 	})
 }
 

@@ -30,7 +30,7 @@ func (r *Runtime) Delete(ctx context.Context, id string) error {
 			return fmt.Errorf("delete container %s: %w", id, err)
 		}
 	}
-	return r.forget(id)
+	return errors.Join(r.settleLogs(id), r.forget(id))
 }
 
 // killAll ends the container's processes and then conmon, which is given the

@@ -70,14 +70,15 @@ func (r *Runtime) monitor(id string) (process, error) {
 }
 
 // find returns the processes of a container, or container.ErrNotFound. Ended
-// ones may be in it. Without a record, that is, if the agent was killed before
-// it wrote one, runc and the cgroups tell.
+// ones may be in it. Without a record that it can read, as after the agent was
+// killed before it wrote one, runc and the cgroups tell.
 func (r *Runtime) find(ctx context.Context, id string) (record, error) {
 	content, err := readSmall(filepath.Join(r.persistDir(id), recordFile))
 	var rec record
-	if err == nil && json.Unmarshal(content, &rec) == nil {
+	if err == nil && json.Unmarshal(content, &rec) == nil && rec.Init.PID > 0 {
 		return rec, nil
 	}
+	rec = record{} // unreadable, or of a version that tells it in another way
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return record{}, fmt.Errorf("record of container %s: %w", id, err)
 	}

@@ -77,9 +77,12 @@ type Node struct {
 	SeccompProfile string
 	// StormHome is stormcell.storm.home, mounted read-only into workers; empty for none.
 	StormHome string
+	// JavaLibraryPath is java.library.path: where workers look for native code
+	// after their topology's own.
+	JavaLibraryPath string
 	// LogDir is stormcell.log.dir: what workers write to stdout and stderr.
 	LogDir string
-	// LogBytes is stormcell.log.max.bytes per worker.
+	// LogBytes is stormcell.log.max.bytes, of one run of a worker.
 	LogBytes int64
 	// RunRoot is stormcell.run.root unless worker-launcher.cfg names one.
 	RunRoot string

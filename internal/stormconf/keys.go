@@ -216,18 +216,23 @@ var keys = []key{
 	},
 	{
 		keyWorkerLogDir, "path", "`/var/log/stormcell`", byAgent,
-		"What workers write to standard output and error.",
+		"What workers write to standard output and error; see [Logs](#logs).",
 		absolute(func(d *draft) *string { return &d.Node.LogDir }),
 	},
 	{
 		"stormcell.log.max.bytes", "integer, bytes", "67108864", byAgent,
-		"Limit of that log, per worker.",
-		integer(1, func(d *draft) *int64 { return &d.Node.LogBytes }),
+		"Limit of the log of one run of a worker, all parts together; those of its last two runs are kept.",
+		integer(1<<16, func(d *draft) *int64 { return &d.Node.LogBytes }),
 	},
 	{
 		keyStormHome, "path", "none", byAgent,
 		"Storm's own installation: workers see it read-only, and relative paths of Storm start there.",
 		absolute(func(d *draft) *string { return &d.Node.StormHome }),
+	},
+	{
+		"java.library.path", "string", "`/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64`", byAgent,
+		"Where workers look for native code, after their topology's resources and before what their own `LD_LIBRARY_PATH` names. As in Storm, the image's is hidden by it.",
+		text(func(d *draft) *string { return &d.Node.JavaLibraryPath }),
 	},
 }
 

@@ -117,6 +117,7 @@ func newDraft(file string) *draft {
 				LogDir:            "/var/log/stormcell",
 				LogBytes:          64 << 20,
 				RunRoot:           "/run/stormcell",
+				JavaLibraryPath:   "/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64",
 			},
 		},
 	}

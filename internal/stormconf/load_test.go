@@ -46,6 +46,7 @@ func leastConfig() *Config {
 			LogDir:            "/var/log/stormcell",
 			LogBytes:          64 << 20,
 			RunRoot:           "/run/stormcell",
+			JavaLibraryPath:   "/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64",
 		},
 	}
 }
@@ -186,7 +187,7 @@ func TestParseProblems(t *testing.T) {
 		{"string for a boolean", `storm.cgroup.memory.enforcement.enable: "true"`, "storm.yaml:4: storm.cgroup.memory.enforcement.enable: want true or false, without quotes, have a string (true)"},
 		{"number for a boolean", `storm.cgroup.memory.enforcement.enable: 1`, "storm.yaml:4: storm.cgroup.memory.enforcement.enable: want true or false, without quotes, have a number (1)"},
 		{"string for a number", `storm.oci.layer.mounts.to.keep: "5"`, "storm.yaml:4: storm.oci.layer.mounts.to.keep: want a whole number of at least 0, have a string (5)"},
-		{"fraction", "stormcell.log.max.bytes: 1.5", "storm.yaml:4: stormcell.log.max.bytes: want a whole number of at least 1, have a number (1.5)"},
+		{"fraction", "stormcell.log.max.bytes: 1.5", "storm.yaml:4: stormcell.log.max.bytes: want a whole number of at least 65536, have a number (1.5)"},
 		{"negative", "stormcell.cache.max.bytes: -1", "storm.yaml:4: stormcell.cache.max.bytes: want a whole number of at least 0, have a number (-1)"},
 		{"more than 64 bits", "stormcell.cache.max.bytes: 99999999999999999999", "storm.yaml:4: stormcell.cache.max.bytes: want a whole number of at least 0, have a number (99999999999999999999)"},
 		{"more than all", "stormcell.cache.disk.high.percent: 101", "storm.yaml:4: stormcell.cache.disk.high.percent: want a whole number from 1 to 100, have a number (101)"},
