@@ -28,15 +28,15 @@ while read -r module; do modprobe "$module"; done </test/modules
 echo "vm: up, Linux $(uname -r), cgroup v2 with $(</sys/fs/cgroup/cgroup.controllers)"
 
 export STORMCELL_TEST_GUEST=/test/guest
-skip=none
-[[ ! -e /test/skip ]] || skip=$(</test/skip)
+chosen=.
+[[ ! -e /test/chosen ]] || chosen=$(</test/chosen)
 verdict=passed
 [[ $(</proc/cmdline) != *vm.probe* ]] || rm -r /test/*/
-for test in /test/*/*/test; do
-    [[ -e $test ]] || continue
-    cd "${test%/test}" || exit
+for tests in /test/*/*/tests; do
+    [[ -e $tests ]] || continue
+    cd "${tests%/tests}" || exit
     echo "vm: tests of ${PWD#/test/}"
-    if ! ./test -test.v -test.timeout 15m -test.skip "$skip" | grep -v '^=== '; then
+    if ! ./tests -test.v -test.timeout 15m -test.run "$chosen" | grep -v '^=== '; then
         verdict=failed
     fi
 done
