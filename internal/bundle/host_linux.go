@@ -52,7 +52,7 @@ func swapAccounting(cgroup stormconf.Cgroup) bool {
 		return true
 	}
 	control := filepath.Join(cgroup.Root, "cgroup.subtree_control")
-	if !exists(control) || os.MkdirAll(filepath.Join(cgroup.Root, cgroup.Parent), 0o755) != nil || //nolint:gosec // cgroups are for all to read
+	if !exists(control) || os.MkdirAll(filepath.Join(cgroup.Root, cgroup.Parent), 0o755) != nil ||
 		os.WriteFile(control, []byte("+memory"), 0) != nil {
 		return false
 	}
