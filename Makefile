@@ -54,6 +54,11 @@ test: packages k8s hadoop ## Run every test, as root, with the race detector.
 test-hdfs: hadoop k8s ## Run the tests that use a real HDFS.
 	go test -race -count 1 -timeout 20m $$(hack/hdfs/importers.sh)
 
+.PHONY: test-vm
+test-vm: ## Run the node's tests in a VM with cgroup v2 and an older kernel.
+	@hack/packages.sh vm
+	@hack/vm.sh
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME seconds.
 	@hack/fuzz.sh run $(FUZZTIME)

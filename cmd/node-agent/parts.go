@@ -110,7 +110,7 @@ func (p *parts) recover(ctx context.Context) error {
 // check tells all at once what this machine lacks.
 func check(ctx context.Context, o *options, conf *stormconf.Config, launcher *stormconf.Launcher, log *slog.Logger) error {
 	warnings, err := preflight.Check(ctx, preflight.Options{
-		Runc: launcher.Runc, Conmon: o.conmon, Getent: getent, CgroupRoot: conf.Cgroup.Root,
+		Runc: launcher.Runc, Conmon: o.conmon, Getent: getent, CgroupRoot: conf.Cgroup.Root, NUMA: len(conf.NUMA) > 0,
 	})
 	for _, w := range warnings {
 		log.Warn("preflight", "problem", w.What, "cure", w.Cure)

@@ -100,7 +100,7 @@ func (b *Builder) spec(w worker.Spec, image *manifest.LocalImage, rootfs string,
 	if err != nil {
 		return nil, err
 	}
-	host, err := hostFacts(policy.Cgroup.Root)
+	host, err := hostFacts(policy.Cgroup)
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,8 @@ type node struct {
 	ignoresTerm bool
 	// ignoresKill makes SIGKILL reach nobody.
 	ignoresKill bool
+	// deleteHangs makes deletions wait for the end of their context.
+	deleteHangs bool
 	nextPID     int
 	held        map[string]bool
 	// logs are when those of each container were written last.
@@ -221,9 +223,13 @@ func (n *node) Signal(ctx context.Context, id string, sig syscall.Signal, _ bool
 	return nil
 }
 
-func (n *node) Delete(_ context.Context, id string) error {
+func (n *node) Delete(ctx context.Context, id string) error {
 	if err := n.call("delete"); err != nil {
 		return err
+	}
+	if n.deleteHangs {
+		<-ctx.Done()
+		return ctx.Err()
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

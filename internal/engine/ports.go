@@ -72,7 +72,8 @@ type Runtime interface {
 	// container. A container that has ended is no error.
 	Signal(ctx context.Context, id string, sig syscall.Signal, all bool) error
 	// Delete removes the container, killing what still runs of it, and every
-	// record of it but its logs. What is not there is no error.
+	// record of it but its logs. What is not there is no error; ErrStuck if a
+	// process does not end.
 	Delete(ctx context.Context, id string) error
 	// RemoveLogs deletes the container's logs.
 	RemoveLogs(id string) error

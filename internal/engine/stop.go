@@ -9,9 +9,9 @@ import (
 	"github.com/stormcell/stormcell/internal/container"
 )
 
-// killWait is how long a container may take to end after SIGKILL before the
-// removal is tried again: its process may be stuck in the kernel.
-const killWait = 10 * time.Second
+// killWait is how long a container may take to end after SIGKILL before it is
+// left to the runtime's deletion: its process may be stuck in the kernel.
+const killWait = 5 * time.Second
 
 // remove ends the worker's process and deletes everything of it from the node,
 // but its artifacts. It can be repeated.

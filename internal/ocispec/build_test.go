@@ -81,7 +81,7 @@ func storm(t *testing.T) Input {
 				ReadonlyBinds: []string{"/home/y/lib64/storm", "/etc/krb5.conf"},
 				NSCDDir:       "/var/run/nscd", JavaLibraryPath: "/home/y/lib64:/usr/local/lib64:/usr/lib64:/lib64:",
 			},
-			Cgroup: stormconf.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
+			Cgroup: stormconf.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm", PidsLimit: 16384},
 			NUMA:   map[int]stormconf.NUMAZone{0: {Cores: []int{0, 1}, Ports: []int{6700}}, 1: {Cores: []int{2, 3}, Ports: []int{6701}}},
 		},
 		Host: Host{

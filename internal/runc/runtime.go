@@ -21,7 +21,7 @@ import (
 	"github.com/stormcell/stormcell/internal/worker"
 )
 
-// Errors of a Runtime, beside container.ErrNotFound.
+// Errors of a Runtime, beside container.ErrNotFound and container.ErrStuck.
 var (
 	// ErrInvalidID is an id that is no container's, and so no name of a directory.
 	ErrInvalidID = errors.New("invalid container id")
@@ -29,8 +29,6 @@ var (
 	ErrExists = errors.New("container exists")
 	// ErrCreate is a container that the runtime refused to make. The text says why.
 	ErrCreate = errors.New("create container")
-	// ErrStuck is a process that does not end after SIGKILL.
-	ErrStuck = errors.New("process does not end after SIGKILL, it is stuck in the kernel")
 )
 
 // Limits on programs that are a matter of milliseconds on a healthy node.

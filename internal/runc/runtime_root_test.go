@@ -73,6 +73,34 @@ func TestOOMKill(t *testing.T) {
 	}
 }
 
+func TestOOMKillOfAChild(t *testing.T) {
+	b := newBox(t)
+	b.spec([]string{"feed"}, func(s *specs.Spec) {
+		limit := int64(64 << 20)
+		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit, Swap: &limit}
+	})
+	b.launch()
+	if d := cmp.Diff(container.Exit{Code: 5, OOMKilled: true}, b.wait()); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestForksBeyondTheLimit(t *testing.T) {
+	const limit = 40
+	b := newBox(t)
+	b.spec([]string{"multiply"}, func(s *specs.Spec) {
+		s.Linux.Resources.Pids = &specs.LinuxPids{Limit: new(int64(limit))}
+	})
+	b.launch()
+	// Its code is not told: Go's runtime ends a program that lacks a thread.
+	if exit := b.wait(); !exit.PidsLimited || exit.Code == 0 {
+		t.Errorf("got %+v", exit)
+	}
+	if n := strings.Count(b.log(0), "ready"); n == 0 || n >= limit {
+		t.Errorf("%d processes were started", n)
+	}
+}
+
 func TestCreateFailures(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

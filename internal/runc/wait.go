@@ -43,6 +43,8 @@ func (r *Runtime) Wait(ctx context.Context, id string) (container.Exit, error) {
 		return container.Exit{}, err
 	}
 	exit.OOMKilled = r.oomKilled(id)
+	denied, _ := r.count(containerGroup(id), deniedForks)
+	exit.PidsLimited = denied > 0
 	return exit, nil
 }
 
@@ -101,7 +103,7 @@ func parseExit(content string) (container.Exit, error) {
 // oomKilled asks the container's cgroup, which lives until Delete, whether the
 // kernel killed in it; conmon's note serves where the cgroup is gone.
 func (r *Runtime) oomKilled(id string) bool {
-	if kills, ok := r.oomKills(containerGroup(id)); ok {
+	if kills, ok := r.count(containerGroup(id), oomKills); ok {
 		return kills > 0
 	}
 	_, err := os.Stat(filepath.Join(r.persistDir(id), "oom"))

@@ -50,6 +50,8 @@ type Cgroup struct {
 	CPUPercent float64
 	// MemoryMB is storm.worker.cgroup.memory.mb.limit in MiB, 0 unset.
 	MemoryMB float64
+	// PidsLimit is stormcell.worker.pids.limit: processes and threads of a worker.
+	PidsLimit int64
 }
 
 // Node says what a worker finds on its node and where it is kept.

@@ -215,6 +215,11 @@ var keys = []key{
 		percent(func(d *draft) *int { return &d.Node.DiskLowPercent }),
 	},
 	{
+		"stormcell.worker.pids.limit", "integer", "16384", byAgent,
+		"Limit on processes and threads of a worker, together. One that has reached it says so when it ends.",
+		integer(1, func(d *draft) *int64 { return &d.Cgroup.PidsLimit }),
+	},
+	{
 		keyWorkerLogDir, "path", "`/var/log/stormcell`", byAgent,
 		"What workers write to standard output and error; see [Logs](#logs).",
 		absolute(func(d *draft) *string { return &d.Node.LogDir }),

@@ -33,7 +33,7 @@ func leastConfig() *Config {
 			ManifestsToCache: 10,
 			Verify:           imagestore.VerifyIfPresent,
 		},
-		Cgroup: Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
+		Cgroup: Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm", PidsLimit: 16384},
 		Node: Node{
 			LocalDir:          "/opt/storm/storm-local",
 			ArtifactsDir:      "/opt/storm/logs/workers-artifacts",

@@ -121,12 +121,17 @@ storm.oci.layer.mounts.to.keep: 0
 storm.oci.cgroup.parent: %[3]s
 storm.cgroup.memory.enforcement.enable: true
 storm.oci.readonly.bindmounts: ["%[1]s/bind"]
+storm.oci.readwrite.bindmounts: ["%[1]s/shared"]
+supervisor.numa.meta: {"0": {numa.cores: [0], numa.memory.mb: 1024, numa.ports: [65535]}}
+stormcell.worker.pids.limit: 256
 stormcell.run.root: %[1]s/run
 stormcell.log.dir: %[1]s/log
 `, s.Dir, Image, s.CgroupParent(), s.store, OtherImage)
 	launcher := "min.user.id=1000\nbanned.users=bin,daemon\n"
-	if err := os.MkdirAll(s.Path("bind"), 0o755); err != nil {
-		return fmt.Errorf("make bind mount source: %w", err)
+	for _, dir := range []string{"bind", "shared"} {
+		if err := os.MkdirAll(s.Path(dir), 0o755); err != nil {
+			return fmt.Errorf("make bind mount source: %w", err)
+		}
 	}
 	for file, content := range map[string]string{"storm.yaml": storm, "worker-launcher.cfg": launcher} {
 		if err := os.WriteFile(s.Path(file), []byte(content), 0o600); err != nil {

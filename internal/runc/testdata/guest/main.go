@@ -50,6 +50,18 @@ func main() {
 		}
 	case "calls": // tries system calls with arguments that none of them takes
 		calls()
+	case "feed": // memory to a child, until that is killed
+		child := exec.Command("/bin/guest", "eat")
+		child.Run()
+		os.Exit(5)
+	case "multiply": // as many processes as it gets
+		for {
+			child := exec.Command("/bin/guest", "sleep")
+			if err := child.Start(); err != nil {
+				os.Exit(9)
+			}
+			fmt.Println("ready")
+		}
 	case "talk": // lines of 100 bytes
 		n, _ := strconv.Atoi(args[0])
 		for range n {
