@@ -93,7 +93,7 @@ func frozen(t *testing.T) (dir string, thaw func()) {
 // uninterruptible tells whether a process of the worker sleeps in the kernel.
 func uninterruptible(t *testing.T, w *api.StormWorker) bool {
 	t.Helper()
-	for _, pid := range strings.Fields(cgroupFile(t, w, "cgroup.procs")) {
+	for pid := range strings.FieldsSeq(cgroupFile(t, w, "cgroup.procs")) {
 		stat, err := os.ReadFile("/proc/" + pid + "/stat")
 		if err == nil && strings.Contains(string(stat), ") D ") {
 			return true
