@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/stormcell/stormcell/internal/runc"
-	"github.com/stormcell/stormcell/internal/seccomp"
+	"github.com/stormcell/stormcell/internal/stormconf"
 )
 
 // asksKernel runs the guest's system calls in a worker, as command says, and
@@ -85,7 +85,7 @@ func TestDefaultProfileInTheKernel(t *testing.T) {
 // The kernel itself answers these otherwise, also to a worker without rights:
 // what TestDefaultProfileInTheKernel sees is the filter's work.
 func TestUnconfinedAsksTheKernel(t *testing.T) {
-	c := newCell(t, "", func(c *cell) { c.policy.Node.SeccompProfile = seccomp.Unconfined })
+	c := newCell(t, "", func(c *cell) { c.policy.Node.SeccompProfile = stormconf.Unconfined })
 	answers, _, said := c.asksKernel()
 	for _, name := range []string{"mount", "umount2", "unshare", "setns", "ptrace", "process_vm_readv", "socket of vsock", "clone3"} {
 		if answer, ok := answers[name]; !ok || answer == syscall.EPERM || answer == syscall.ENOSYS {

@@ -11,26 +11,24 @@ import (
 	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/stormcell/stormcell/internal/stormconf"
 )
 
 // MaxSize is the size limit of a profile in bytes; Storm's example has 9,000.
 const MaxSize = 1 << 20
-
-// Unconfined is the value of storm.oci.seccomp.profile, by Kubernetes' word,
-// for workers whose system calls are not filtered.
-const Unconfined = "unconfined"
 
 // ErrInvalid is a profile that cannot be used as it is.
 var ErrInvalid = errors.New("invalid seccomp profile")
 
 // Load returns the filter for a value of storm.oci.seccomp.profile: that of the
 // file at this path, the built-in one if it is empty, and nil, which is none,
-// for Unconfined. Errors name the file.
+// for stormconf.Unconfined. Errors name the file.
 func Load(setting string) (*specs.LinuxSeccomp, error) {
 	switch setting {
 	case "":
 		return Default(), nil
-	case Unconfined:
+	case stormconf.Unconfined:
 		return nil, nil //nolint:nilnil // no filter is a value of the specification
 	}
 	f, err := os.Open(setting)

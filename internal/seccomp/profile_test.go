@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/stormcell/stormcell/internal/stormconf"
 )
 
 func TestParse(t *testing.T) {
@@ -105,7 +107,7 @@ func TestLoadSettings(t *testing.T) {
 	if p, err := Load(""); err != nil || p == nil || p.DefaultAction != specs.ActErrno {
 		t.Errorf("unset: %v, %v; want the built-in profile", p, err)
 	}
-	if p, err := Load(Unconfined); err != nil || p != nil {
+	if p, err := Load(stormconf.Unconfined); err != nil || p != nil {
 		t.Errorf("unconfined: %v, %v; want none", p, err)
 	}
 }

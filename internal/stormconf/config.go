@@ -54,6 +54,10 @@ type Cgroup struct {
 	PidsLimit int64
 }
 
+// Unconfined is the value of storm.oci.seccomp.profile, by Kubernetes' word,
+// for workers whose system calls are not filtered.
+const Unconfined = "unconfined"
+
 // Node says what a worker finds on its node and where it is kept.
 type Node struct {
 	// LocalDir is storm.local.dir, absolute.
@@ -75,7 +79,7 @@ type Node struct {
 	// NSCDDir is storm.oci.nscd.dir.
 	NSCDDir string
 	// SeccompProfile is storm.oci.seccomp.profile, as seccomp.Load takes it: the
-	// path of a profile, seccomp.Unconfined, or empty for the built-in one.
+	// path of a profile, Unconfined, or empty for the built-in one.
 	SeccompProfile string
 	// StormHome is stormcell.storm.home, mounted read-only into workers; empty for none.
 	StormHome string

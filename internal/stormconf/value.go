@@ -12,7 +12,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/stormcell/stormcell/internal/imagestore"
-	"github.com/stormcell/stormcell/internal/seccomp"
 )
 
 // setter reads the value n of key into a draft, or notes what is wrong.
@@ -115,10 +114,10 @@ func readVerify(d *draft, key string, n *yaml.Node) {
 func readSeccomp(d *draft, key string, n *yaml.Node) {
 	switch s, ok := d.scalar(key, n); {
 	case !ok:
-	case s == seccomp.Unconfined:
+	case s == Unconfined:
 		d.Node.SeccompProfile = s
 	case !filepath.IsAbs(s):
-		d.problem(key, n.Line, "want an absolute path or %q, have %q", seccomp.Unconfined, clip(s))
+		d.problem(key, n.Line, "want an absolute path or %q, have %q", Unconfined, clip(s))
 	default:
 		d.Node.SeccompProfile = filepath.Clean(s)
 	}
