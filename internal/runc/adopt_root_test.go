@@ -127,6 +127,24 @@ func TestAdoptWithoutRecord(t *testing.T) {
 	}
 }
 
+// A container of which everything in the run root was deleted is known by its
+// cgroups: else its root file system would be undone under it.
+func TestKnownByItsCgroups(t *testing.T) {
+	b := newBox(t)
+	s := b.run("sleep")
+	for _, dir := range []string{b.workersDir(), b.stateRoot(), b.exitDir()} {
+		b.must(os.RemoveAll(dir))
+	}
+	list, err := b.List(t.Context())
+	b.must(err)
+	if len(list) != 1 || list[0].ID != testID {
+		t.Fatalf("list %v", list)
+	}
+	b.must(b.Signal(t.Context(), testID, syscall.SIGKILL, true))
+	b.eventually("its end", func() bool { return !runs(s.PID) })
+	b.must(b.Delete(t.Context(), testID))
+}
+
 // An agent that is killed at any moment of Create leaves nothing that Delete
 // does not find, and that would be in the way of the next Create.
 func TestKilledDuringCreate(t *testing.T) {
