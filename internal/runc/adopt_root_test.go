@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stormcell/stormcell/internal/container"
 )
 
@@ -143,6 +145,56 @@ func TestKnownByItsCgroups(t *testing.T) {
 	b.must(b.Signal(t.Context(), testID, syscall.SIGKILL, true))
 	b.eventually("its end", func() bool { return !runs(s.PID) })
 	b.must(b.Delete(t.Context(), testID))
+}
+
+// A "runc start" that was killed when it had let the process go and not noted
+// that yet: runc takes the process for one that waits.
+func TestStartedWhateverRuncSays(t *testing.T) {
+	b := newBox(t)
+	b.spec([]string{"trap"}, nil)
+	_, err := b.Create(t.Context(), testID, b.bundle, 0)
+	b.must(err)
+	status := func() container.Status {
+		list, err := b.List(t.Context())
+		b.must(err)
+		if len(list) != 1 {
+			t.Fatalf("list %v", list)
+		}
+		return list[0].Status
+	}
+	if s := status(); s != container.Created {
+		t.Errorf("before its start: %s", s)
+	}
+	b.must(b.Start(t.Context(), testID))
+	b.waitLog("ready", 1)
+	b.must(unix.Mkfifo(filepath.Join(b.stateDir(testID), "exec.fifo"), 0o600))
+	if s := status(); s != container.Running {
+		t.Errorf("after its start: %s", s)
+	}
+}
+
+// A program that hangs ends with the agent that called it: it would act on
+// whatever has its container's name then.
+func TestHungRuncEndsWithItsAgent(t *testing.T) {
+	b := newBox(t)
+	good, hung := b.options.Runc, filepath.Join(t.TempDir(), "pid")
+	b.options.Runc = b.program(`case " $* " in *" start "*) echo $$ >` + hung + `; exec sleep 1000 ;; esac; exec ` + good + ` "$@"`)
+	b.spec([]string{"sleep"}, nil)
+	in, err := json.Marshal(map[string]any{"Options": b.options, "Bundle": b.bundle})
+	b.must(err)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "STORMCELL_TEST_CREATE="+string(in))
+	b.must(cmd.Start())
+	var pid int
+	b.eventually("start hangs", func() bool {
+		content, _ := os.ReadFile(hung)
+		n, err := fmt.Sscan(string(content), &pid)
+		return n == 1 && err == nil
+	})
+	b.must(cmd.Process.Kill())
+	b.must(ignoreExit(cmd.Wait()))
+	b.eventually("its end", func() bool { return !runs(pid) })
+	b.options.Runc = good
 }
 
 // An agent that is killed at any moment of Create leaves nothing that Delete

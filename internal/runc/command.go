@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -41,6 +42,12 @@ func (r *Runtime) runc(ctx context.Context, id string, args ...string) ([]byte, 
 	cmd := exec.CommandContext(ctx, r.options.Runc, append(r.globalArgs(id), args...)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = environment(), stdout, stderr
 	group(cmd)
+	// It ends with the agent: one that hung would go on when its container's
+	// name is another's. The death signal is sent when the thread ends that
+	// made the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	err := cmd.Run()
 	if err == nil && stdout.full {
 		err = fmt.Errorf("printed more than %d bytes", maxOutput)

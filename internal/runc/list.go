@@ -45,6 +45,9 @@ func (r *Runtime) List(ctx context.Context) ([]container.State, error) {
 			continue
 		}
 		status := c.Status
+		if status == container.Created && r.started(c.ID, c.PID) {
+			status = container.Running
+		}
 		if status != container.Created && status != container.Stopped {
 			status = container.Running // a paused one runs, as far as we care
 		}
