@@ -129,6 +129,30 @@ func TestAdoptWithoutRecord(t *testing.T) {
 	}
 }
 
+// Whatever of its records is deleted, the end of a container is told.
+func TestEndWithoutRecords(t *testing.T) {
+	for name, records := range map[string]func(*box) []string{
+		"ours and conmon's": func(b *box) []string { return []string{b.persistDir(testID)} },
+		"runc's":            func(b *box) []string { return []string{b.stateDir(testID)} },
+		"all":               func(b *box) []string { return []string{b.persistDir(testID), b.stateDir(testID)} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t)
+			s := b.run("trap")
+			b.waitLog("ready", 1)
+			for _, dir := range records(b) {
+				b.must(os.RemoveAll(dir))
+			}
+			_, err := b.find(t.Context(), testID) // as an agent does when it adopts it
+			b.must(err)
+			b.must(syscall.Kill(s.PID, syscall.SIGTERM))
+			if exit := b.wait(); exit.Code != 42 {
+				t.Errorf("got %+v", exit)
+			}
+		})
+	}
+}
+
 // A container of which everything in the run root was deleted is known by its
 // cgroups: else its root file system would be undone under it.
 func TestKnownByItsCgroups(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -38,6 +39,11 @@ func (r *Runtime) globalArgs(id string) []string {
 func (r *Runtime) runc(ctx context.Context, id string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, programLimit)
 	defer cancel()
+	if id != "" { // for its log: without the directory runc does nothing at all
+		if err := os.MkdirAll(r.persistDir(id), 0o700); err != nil {
+			return nil, fmt.Errorf("runc %s: %w", args[0], err)
+		}
+	}
 	stdout, stderr := &capped{limit: maxOutput}, &capped{limit: maxMessage}
 	cmd := exec.CommandContext(ctx, r.options.Runc, append(r.globalArgs(id), args...)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = environment(), stdout, stderr

@@ -117,6 +117,12 @@ func (r *Runtime) monitor(id string) (process, error) {
 	return process{}, nil
 }
 
+// exists tells whether there is something at path, or might be.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // find returns the processes of a container, or container.ErrNotFound. Ended
 // ones may be in it. Without a record, that is, if the agent was killed before
 // it wrote one, runc and the cgroups tell.
@@ -131,11 +137,19 @@ func (r *Runtime) find(ctx context.Context, id string) (record, error) {
 	if rec.Conmon, err = r.monitor(id); err != nil {
 		return record{}, err
 	}
-	if _, err := os.Stat(r.stateDir(id)); errors.Is(err, fs.ErrNotExist) {
-		if rec.Conmon.PID != 0 {
-			return rec, nil
+	if rec.Conmon.PID != 0 {
+		// It writes the exit code to both, and gives up where it cannot.
+		for _, dir := range []string{r.persistDir(id), r.exitDir()} {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return rec, fmt.Errorf("make run directory: %w", err)
+			}
 		}
-		return record{}, fmt.Errorf("%w: %s", container.ErrNotFound, id)
+	}
+	if !exists(r.stateDir(id)) {
+		if rec.Conmon.PID == 0 && !exists(r.exitFile(id)) {
+			return record{}, fmt.Errorf("%w: %s", container.ErrNotFound, id)
+		}
+		return rec, nil
 	}
 	out, err := r.runc(ctx, id, "state", id)
 	if err != nil {
