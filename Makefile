@@ -58,20 +58,26 @@ test-hdfs: hadoop k8s ## Run the tests that use a real HDFS.
 test-faults: packages k8s ## Kill, starve and rob the node-agent; count what leaks (10 minutes at most).
 	KUBEBUILDER_ASSETS=$(ASSETS) go test -tags faults -v -count 1 -timeout 10m ./test/faults
 
+.PHONY: test-vm
+test-vm: ## Run the node's tests in a VM with cgroup v2 and an older kernel.
+	@hack/packages.sh vm
+	@hack/vm.sh
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME seconds.
-	@hack/fuzz.sh $(FUZZTIME)
+	@hack/fuzz.sh run $(FUZZTIME)
 
 .PHONY: bench
 bench: packages k8s hadoop ## Measure against the original's ways; needs root and a few minutes.
 	KUBEBUILDER_ASSETS=$(ASSETS) go run ./test/bench
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs and RBAC from the Go sources.
+generate: ## Generate deep copies, CRDs, RBAC and the table of system calls.
 	$(call TOOL,controller-gen) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(call TOOL,controller-gen) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(call TOOL,controller-gen) rbac:roleName=stormcell-manager,fileName=manager_role.yaml paths=./controllers/... output:rbac:dir=config/rbac
 	$(call TOOL,controller-gen) rbac:roleName=stormcell-node-agent,fileName=node_agent_role.yaml paths=./internal/nodeagent/... output:rbac:dir=config/rbac
+	hack/syscalls.sh > internal/seccomp/syscalls.txt
 
 .PHONY: fmt
 fmt: ## Format the Go sources.

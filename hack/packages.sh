@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the programs that tests and the demo need and this machine lacks. On
-# Debian and its kin with apt-get; elsewhere it names what is missing.
+# Installs the programs that tests and the demo need and this machine lacks, with
+# the argument "vm" also those of hack/vm.sh. On Debian and its kin with apt-get;
+# elsewhere it names what is missing.
 set -euo pipefail
 
 # Program, Debian package, and RHEL/Fedora package.
@@ -13,12 +14,14 @@ needed=(
     'debootstrap debootstrap debootstrap'
     'openssl openssl openssl'
     'umount mount util-linux'
+    'mkfs.ext4 e2fsprogs e2fsprogs'
     'pgrep procps procps-ng'
     'strace strace strace'
     'useradd passwd shadow-utils'
     'shellcheck shellcheck ShellCheck'
     'gcc gcc gcc'
     'java default-jre-headless java-17-openjdk-headless'
+    'javac default-jdk-headless java-17-openjdk-devel'
     'mvn maven maven'
     'krb5kdc krb5-kdc krb5-server'
     'kadmin.local krb5-admin-server krb5-server'
@@ -63,6 +66,7 @@ apt_install() {
 
 main() {
     local packages package
+    [[ ${1:-} != vm ]] || needed+=('qemu-system-x86_64 qemu-system-x86 qemu-kvm')
     if ! command -v apt-get >/dev/null; then
         mapfile -t packages < <(missing 2)
         ((${#packages[@]} == 0)) && return

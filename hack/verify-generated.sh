@@ -12,7 +12,9 @@ git ls-files -z --cached --others --exclude-standard |
     xargs -0 --no-run-if-empty ls -d 2>/dev/null |
     tar --create --files-from - | tar --extract --directory "$copy"
 make --no-print-directory --silent -C "$copy" generate
-if ! diff --recursive --unified "$PWD/api" "$copy/api" || ! diff --recursive --unified "$PWD/config" "$copy/config"; then
-    echo 'generated files are stale: run "make generate" and commit what it changes' >&2
-    exit 1
-fi
+for generated in api config internal/seccomp; do
+    if ! diff --recursive --unified "$PWD/$generated" "$copy/$generated"; then
+        echo 'generated files are stale: run "make generate" and commit what it changes' >&2
+        exit 1
+    fi
+done

@@ -76,6 +76,14 @@ func (b *bundles) Prepare(ctx context.Context, w worker.Spec, image *manifest.Lo
 // Remove implements engine.Bundles.
 func (b *bundles) Remove(ctx context.Context, w worker.Spec) error { return b.now().Remove(ctx, w) }
 
+// Recover implements engine.Bundles.
+func (b *bundles) Recover(ctx context.Context, known []worker.Spec) ([]string, error) {
+	return b.now().Recover(ctx, known)
+}
+
+// Sweep implements engine.Bundles.
+func (b *bundles) Sweep(ctx context.Context, id string) error { return b.now().Sweep(ctx, id) }
+
 func policy(c *stormconf.Config) ocispec.Policy {
 	return ocispec.Policy{Node: c.Node, Cgroup: c.Cgroup, NUMA: c.NUMA}
 }
@@ -101,6 +109,7 @@ func (w *watcher) Current() *stormconf.Config {
 // watch follows the configuration.
 func watch(path string, first *stormconf.Config, log *slog.Logger) *watcher {
 	return &watcher{first: first, Watcher: stormconf.NewWatcher(path, first, stormconf.WatchOptions{
+		Accept: func(c *stormconf.Config) error { return checkProfile(c.Node.SeccompProfile, log) },
 		Reloaded: func(c *stormconf.Config, notes []string) {
 			log.Info("configuration reloaded", "file", path)
 			daemon.Tell(log, notes)

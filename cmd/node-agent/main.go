@@ -56,6 +56,7 @@ workers run on; when it starts, it takes over those that run.`,
 		},
 	}
 	o.register(c.Flags())
+	c.AddCommand(profileCommand())
 	return c
 }
 
@@ -130,6 +131,9 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes) error {
 	}
 	if err := mgr.Add(manager.RunnableFunc(p.localizer.Run)); err != nil {
 		return fmt.Errorf("set up the care for the layer cache: %w", err)
+	}
+	if err := mgr.Add(saveMemory(mgr.GetLogger())); err != nil {
+		return fmt.Errorf("set up the care for memory: %w", err)
 	}
 	return daemon.AddProbes(mgr)
 }

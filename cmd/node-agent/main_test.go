@@ -25,6 +25,8 @@ func TestRefusals(t *testing.T) {
 	good := file("good.yaml", stormYAML(node, "file:///nonexistent/store"))
 	far := file("far.yaml", stormYAML(node, "gopher://nn/containers"))
 	bad := file("bad.yaml", stormYAML(node, "file:///nonexistent/store")+"storm.oci.allowed.image: x\nstormcell.run.root: run\n")
+	profile := file("seccomp.json", `{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["opne"],"action":"SCMP_ACT_ALLOW"}]}`)
+	filtered := file("filtered.yaml", stormYAML(node, "file:///nonexistent/store")+"storm.oci.seccomp.profile: "+profile+"\n")
 	runRoot := "worker.launcher.oci.run-root=" + filepath.Join(node, "run") + "\n"
 	launcher := file("launcher.cfg", runRoot+"worker.launcher.oci.runc=/usr/sbin/runc\n")
 	noRunc := file("norunc.cfg", runRoot+"worker.launcher.oci.runc=/no/runc\n")
@@ -47,6 +49,7 @@ func TestRefusals(t *testing.T) {
 		{"no launcher's configuration", []string{"--launcher-config", none}, []string{"launcher configuration", none}},
 		{"a launcher's configuration that all may write", []string{"--launcher-config", distrusted}, []string{"chmod go-w " + distrusted}},
 		{"store of no known kind", []string{"--config", far}, []string{"gopher"}},
+		{"a seccomp profile that names no system call", []string{"--config", filtered}, []string{profile, `syscalls[0] (opne, …)`, `"opne"`}},
 		{"no such kubeconfig", nil, []string{"--kubeconfig", none}},
 		{"node name", []string{"--node-name", "N 17"}, []string{`--node-name "N 17"`, "lower case"}},
 		{"log level", []string{"--log-level", "loud"}, []string{`--log-level "loud"`, "debug, info, warn or error"}},

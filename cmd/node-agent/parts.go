@@ -56,7 +56,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		return nil, err
 	}
 	conf.Node.RunRoot = cmp.Or(launcher.RunRoot, conf.Node.RunRoot)
-	if err := check(ctx, o, conf, launcher, log); err != nil {
+	if err := errors.Join(check(ctx, o, conf, launcher, log), checkProfile(conf.Node.SeccompProfile, log)); err != nil {
 		return nil, err
 	}
 	store, err := opener.Open(conf.Store.URL, opener.Options{
@@ -90,7 +90,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		Runtime: runc.New(runc.Options{
 			RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
 			CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
-			LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes,
+			LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes, Log: log,
 		}),
 		RunRoot: conf.Node.RunRoot,
 		Changed: changes.workers.Add,
@@ -110,7 +110,7 @@ func (p *parts) recover(ctx context.Context) error {
 // check tells all at once what this machine lacks.
 func check(ctx context.Context, o *options, conf *stormconf.Config, launcher *stormconf.Launcher, log *slog.Logger) error {
 	warnings, err := preflight.Check(ctx, preflight.Options{
-		Runc: launcher.Runc, Conmon: o.conmon, Getent: getent, CgroupRoot: conf.Cgroup.Root,
+		Runc: launcher.Runc, Conmon: o.conmon, Getent: getent, CgroupRoot: conf.Cgroup.Root, NUMA: len(conf.NUMA) > 0,
 	})
 	for _, w := range warnings {
 		log.Warn("preflight", "problem", w.What, "cure", w.Cure)

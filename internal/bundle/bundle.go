@@ -76,7 +76,7 @@ func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.Lo
 	if err != nil {
 		return "", err
 	}
-	text, err := script(w)
+	text, err := script(ocispec.Env(b.options.Policy.Node, w, javaArch()), w.Command)
 	if err != nil {
 		return "", err
 	}
@@ -84,7 +84,7 @@ func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.Lo
 	if err != nil {
 		return "", err
 	}
-	if err := b.makeDirs(w, u, text); err != nil {
+	if err := b.makeDirs(w, u, contents{script: text, launch: launchYAML(w, image)}); err != nil {
 		return "", err
 	}
 	return b.writeBundle(w, spec)
@@ -100,16 +100,15 @@ func (b *Builder) spec(w worker.Spec, image *manifest.LocalImage, rootfs string,
 	if err != nil {
 		return nil, err
 	}
-	host, err := hostFacts(policy.Cgroup.Root)
+	host, err := hostFacts(policy.Cgroup)
 	if err != nil {
 		return nil, err
 	}
-	in := ocispec.Input{Worker: w, Image: image.Config, Rootfs: rootfs, User: u, Policy: policy, Host: host}
-	if path := policy.Node.SeccompProfile; path != "" {
-		if in.Seccomp, err = seccomp.Load(path); err != nil {
-			return nil, err
-		}
+	filter, err := seccomp.Load(policy.Node.SeccompProfile)
+	if err != nil {
+		return nil, err
 	}
+	in := ocispec.Input{Worker: w, Image: image.Config, Rootfs: rootfs, User: u, Policy: policy, Host: host, Seccomp: filter}
 	s, err := ocispec.Build(in)
 	if err != nil {
 		return nil, err

@@ -12,13 +12,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/stormcell/stormcell/internal/hostuser"
 	"github.com/stormcell/stormcell/internal/manifest"
 	"github.com/stormcell/stormcell/internal/ocispec"
-	"github.com/stormcell/stormcell/internal/stormconf"
 	"github.com/stormcell/stormcell/internal/worker"
 )
 
@@ -39,6 +39,7 @@ var emptyImage = &manifest.LocalImage{}
 var spec = worker.Spec{
 	ID: "1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb", Port: 6703, TopologyID: "wc-1", User: "alice",
 	Command: []string{"true"}, Env: []worker.EnvVar{{Name: "A", Value: "b"}},
+	Image: manifest.Image{Tag: "storm/rhel7:dev_current", ManifestDigest: digest.Digest("sha256:" + strings.Repeat("ab", 32))},
 }
 
 // node is a builder with a tree of its own.
@@ -56,14 +57,7 @@ func newNode(t *testing.T, change func(*Options)) *node {
 	}
 	t.Setenv("TMPDIR", "/var/tmp") // a worker's own /tmp would hide its directories
 	base := t.TempDir()
-	policy := ocispec.Policy{
-		Node: stormconf.Node{
-			LocalDir: filepath.Join(base, "storm"), ArtifactsDir: filepath.Join(base, "logs/workers-artifacts"),
-			NSCDDir: defaultNSCDDir,
-		},
-		Cgroup: stormconf.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
-	}
-	o := Options{Users: account{alice}, Policy: policy, RunRoot: filepath.Join(base, "run")}
+	o := Options{Users: account{alice}, Policy: testPolicy(base), RunRoot: filepath.Join(base, "run")}
 	if change != nil {
 		change(&o)
 	}
@@ -71,7 +65,9 @@ func newNode(t *testing.T, change func(*Options)) *node {
 }
 
 func (n *node) prepare() (string, error) {
-	return n.Prepare(n.t.Context(), spec, &manifest.LocalImage{Config: manifest.ImageConfig{Env: []string{"PATH=/bin"}}}, "/rootfs")
+	return n.Prepare(n.t.Context(), spec, &manifest.LocalImage{
+		Config: manifest.ImageConfig{Env: []string{"PATH=/bin"}}, ConfigPath: "/cache/config/ef1f",
+	}, "/rootfs")
 }
 
 func (n *node) mustPrepare() string {
@@ -113,30 +109,32 @@ var prepared = map[string]string{
 	"/logs/workers-artifacts/wc-1":                  "40755 0:0",
 	"/logs/workers-artifacts/wc-1/6703":             "42770 54321:54322",
 	"/logs/workers-artifacts/wc-1/6703/worker.yaml": "100660 54321:54322",
+	"/logs/workers-artifacts/wc-1/6703/runc-6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb.yaml": "100660 54321:54322",
 
-	"/run":                 "40700 0:0",
-	"/run/topologies":      "40700 0:0",
-	"/run/topologies/wc-1": "40700 0:0",
-	"/run/topologies/wc-1/6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb": "100600 0:0",
+	"/run":         "40700 0:0",
 	"/run/workers": "40700 0:0",
 	"/run/workers/6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb":                    "40700 0:0",
 	"/run/workers/6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/bundle":             "40700 0:0",
 	"/run/workers/6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/bundle/config.json": "100600 0:0",
 
 	"/storm":                           "40755 0:0",
-	"/storm/supervisor":                "40755 0:0",
-	"/storm/supervisor/stormdist":      "40755 0:0",
-	"/storm/supervisor/stormdist/wc-1": "40755 0:0",
-	"/storm/supervisor/stormdist/wc-1/shared_by_topology": "42770 54321:54322",
-	"/storm/workers": "40755 0:0",
+	"/storm/stormcell":                 "40700 0:0",
+	"/storm/stormcell/topologies":      "40700 0:0",
+	"/storm/stormcell/topologies/wc-1": "40700 0:0",
+	"/storm/stormcell/topologies/wc-1/6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb": "100600 0:0",
+	"/storm/supervisor":                                                          "40755 0:0",
+	"/storm/supervisor/stormdist":                                                "40755 0:0",
+	"/storm/supervisor/stormdist/wc-1":                                           "40755 0:0",
+	"/storm/supervisor/stormdist/wc-1/shared_by_topology":                        "42770 54321:54322",
+	"/storm/workers":                                                             "40755 0:0",
 	"/storm/workers/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb":                        "42770 54321:54322",
 	"/storm/workers/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/artifacts":              "-> /logs/workers-artifacts/wc-1/6703",
 	"/storm/workers/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/heartbeats":             "42770 54321:54322",
 	"/storm/workers/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/pids":                   "42770 54321:54322",
 	"/storm/workers/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/storm-worker-script.sh": "100660 54321:54322",
 	"/storm/workers/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/tmp":                    "40770 54321:54322",
-	"/storm/workers-users": "40755 0:0",
-	"/storm/workers-users/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb": "100644 0:0",
+	"/storm/workers-users":                                                       "40755 0:0",
+	"/storm/workers-users/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb":                  "100644 0:0",
 }
 
 func TestPrepareMakesStormsTree(t *testing.T) {
@@ -148,7 +146,11 @@ func TestPrepareMakesStormsTree(t *testing.T) {
 	contents := map[string]string{
 		n.paths.UserFile: "alice",
 		filepath.Join(n.paths.Artifacts, "worker.yaml"): "logs.groups: []\nlogs.users: []\ntopology.submitter.user: \"alice\"\nworker-id: \"" + spec.ID + "\"\n",
-		n.paths.Script: "#!/bin/bash\nexport 'A=b';\n\numask 0027\nexec 'true';\n",
+		n.paths.Script: "#!/bin/bash\nexport 'A=b';\nexport 'LD_LIBRARY_PATH=" +
+			strings.Join([]string{filepath.Join(n.paths.Resources, "Linux-"+javaArch()), n.paths.Resources, "/usr/lib"}, ":") +
+			"';\n\numask 0027\nexec 'true';\n",
+		filepath.Join(n.paths.Artifacts, "runc-"+spec.ContainerID()+".yaml"): "imageName: \"storm/rhel7:dev_current\"\nmanifest: \"" +
+			strings.Repeat("ab", 32) + "\"\nconfigPath: \"/cache/config/ef1f\"\n",
 	}
 	for path, want := range contents {
 		got, err := os.ReadFile(path)
@@ -169,6 +171,21 @@ func TestPrepareMakesStormsTree(t *testing.T) {
 	}
 	if s.Root.Path != "/rootfs" || s.Process.User.UID != 54321 || s.Process.Capabilities == nil {
 		t.Errorf("config.json: root %+v, process %+v", s.Root, s.Process)
+	}
+}
+
+// TestResourcesAreLinked: whoever brings a topology's code to the node puts
+// them beside it.
+func TestResourcesAreLinked(t *testing.T) {
+	n := newNode(t, nil)
+	must(t, os.MkdirAll(n.paths.Resources, 0o755))
+	n.mustPrepare()
+	if target, err := os.Readlink(filepath.Join(n.paths.Worker, "resources")); err != nil || target != n.paths.Resources {
+		t.Errorf("link to %q, %v", target, err)
+	}
+	must(t, n.Remove(t.Context(), spec))
+	if _, err := os.Stat(n.paths.Resources); err != nil {
+		t.Error("the topology's resources were deleted: ", err)
 	}
 }
 
@@ -226,6 +243,7 @@ func TestPrepareReplacesWhatAWorkerPlanted(t *testing.T) {
 		return []string{
 			n.paths.Script, n.paths.Tmp, filepath.Join(n.paths.Worker, "heartbeats"), filepath.Join(n.paths.Worker, "pids"),
 			filepath.Join(n.paths.Worker, "artifacts"), filepath.Join(n.paths.Artifacts, "worker.yaml"),
+			filepath.Join(n.paths.Artifacts, "runc-"+spec.ContainerID()+".yaml"),
 			filepath.Join(n.paths.Artifacts, ".worker.yaml.stormcell"), filepath.Join(n.paths.Worker, ".storm-worker-script.sh.stormcell"),
 		}
 	}

@@ -134,7 +134,7 @@ func (d *dir) give(o owner) error {
 // place of anything that is there. It is not synced: every launch writes it
 // anew, so nobody reads it after the machine went down.
 func (d *dir) writeFile(name string, content []byte, o owner) error {
-	temp := "." + name + ".stormcell"
+	temp := tempName(name)
 	if err := d.clear(temp); err != nil {
 		return err
 	}
@@ -153,6 +153,9 @@ func (d *dir) writeFile(name string, content []byte, o owner) error {
 	}
 	return nil
 }
+
+// tempName is the name of a file until it is whole.
+func tempName(name string) string { return "." + name + ".stormcell" }
 
 func (d *dir) rename(from, to string) error {
 	err := unix.Renameat(d.fd(), from, d.fd(), to)

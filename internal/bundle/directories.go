@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stormcell/stormcell/internal/hostuser"
+	"github.com/stormcell/stormcell/internal/manifest"
 	"github.com/stormcell/stormcell/internal/ocispec"
 	"github.com/stormcell/stormcell/internal/worker"
 )
@@ -24,26 +26,39 @@ const (
 	fileMode = 0o660
 )
 
+// contents are those of the files of a worker.
+type contents struct {
+	script string
+	launch []byte
+}
+
 // makeDirs makes the worker's directories and files below storm.local.dir and
 // the artifacts directory.
-func (b *Builder) makeDirs(w worker.Spec, u hostuser.User, script string) error {
+func (b *Builder) makeDirs(w worker.Spec, u hostuser.User, c contents) error {
 	paths := ocispec.PathsOf(b.options.Policy.Node, w)
 	o := owner{uid: u.UID, gid: b.group(u), mode: dirMode}
-	if err := b.makeArtifacts(paths, w, u, o); err != nil {
+	b.shared.Lock()
+	err := b.mark(w)
+	b.shared.Unlock()
+	if err != nil {
 		return err
 	}
-	if err := makeWorker(paths, u, o, script); err != nil {
+	if err := b.makeArtifacts(paths, w, u, o, c.launch); err != nil {
+		return err
+	}
+	if err := makeWorker(paths, u, o, c.script); err != nil {
 		return err
 	}
 	if err := makeUserFile(paths, u); err != nil {
 		return err
 	}
-	return b.makeShared(paths, w, u, o)
+	return b.makeShared(paths, u, o)
 }
 
 // makeArtifacts makes the directory that outlives the worker, for its logs,
-// and worker.yaml in it, by which Storm's log viewer knows whose they are.
-func (b *Builder) makeArtifacts(paths ocispec.Paths, w worker.Spec, u hostuser.User, o owner) error {
+// and in it worker.yaml, by which Storm's log viewer knows whose they are, and
+// the record of the launch.
+func (b *Builder) makeArtifacts(paths ocispec.Paths, w worker.Spec, u hostuser.User, o owner, launch []byte) error {
 	topology, err := openTrusted(filepath.Dir(paths.Artifacts), 0o755)
 	if err != nil {
 		return err
@@ -58,7 +73,19 @@ func (b *Builder) makeArtifacts(paths ocispec.Paths, w worker.Spec, u hostuser.U
 	}
 	defer d.close()
 	o.mode = fileMode
-	return d.writeFile("worker.yaml", workerYAML(w), o)
+	if err := d.writeFile("worker.yaml", workerYAML(w), o); err != nil {
+		return err
+	}
+	return d.writeFile("runc-"+w.ContainerID()+".yaml", launch, o)
+}
+
+// launchYAML tells people what image the worker was launched from: nothing
+// reads it. manifest is the manifest's hash, where Storm has the config's.
+func launchYAML(w worker.Spec, image *manifest.LocalImage) []byte {
+	tag, _ := json.Marshal(w.Image.Tag) // strings always encode
+	hash, _ := json.Marshal(strings.TrimPrefix(string(w.Image.ManifestDigest), "sha256:"))
+	config, _ := json.Marshal(image.ConfigPath)
+	return fmt.Appendf(nil, "imageName: %s\nmanifest: %s\nconfigPath: %s\n", tag, hash, config)
 }
 
 // workerYAML is the log viewer's file; JSON strings are YAML.
@@ -97,6 +124,11 @@ func makeWorker(paths ocispec.Paths, u hostuser.User, o owner, script string) er
 	if err := d.link("artifacts", paths.Artifacts); err != nil {
 		return err
 	}
+	if exists(paths.Resources) {
+		if err := d.link(filepath.Base(paths.Resources), paths.Resources); err != nil {
+			return err
+		}
+	}
 	o.mode = fileMode
 	return d.writeFile(filepath.Base(paths.Script), []byte(script), o)
 }
@@ -114,19 +146,11 @@ func makeUserFile(paths ocispec.Paths, u hostuser.User) error {
 	return users.writeFile(filepath.Base(paths.UserFile), []byte(u.Name), owner{mode: 0o644})
 }
 
-// makeShared makes the directory that all workers of the topology write to,
-// and marks it as used by this one.
-func (b *Builder) makeShared(paths ocispec.Paths, w worker.Spec, u hostuser.User, o owner) error {
+// makeShared makes the directory that all workers of the topology write to.
+// The worker's mark keeps it there.
+func (b *Builder) makeShared(paths ocispec.Paths, u hostuser.User, o owner) error {
 	b.shared.Lock()
 	defer b.shared.Unlock()
-	users, err := openTrusted(b.sharers(w), 0o700)
-	if err != nil {
-		return err
-	}
-	defer users.close()
-	if err := users.writeFile(w.ContainerID(), nil, owner{mode: 0o600}); err != nil {
-		return err
-	}
 	// The parent of all topologies; one topology's may be its user's, where
 	// Storm's supervisor made it.
 	topologies, err := openTrusted(filepath.Dir(filepath.Dir(paths.Shared)), 0o755)
@@ -150,11 +174,6 @@ func (b *Builder) makeShared(paths ocispec.Paths, w worker.Spec, u hostuser.User
 	return nil
 }
 
-// sharers is a directory with a file for each worker of w's topology.
-func (b *Builder) sharers(w worker.Spec) string {
-	return filepath.Join(b.options.RunRoot, "topologies", w.TopologyID)
-}
-
 // Remove deletes what Prepare made for w, but the artifacts, which hold its
 // logs. What is not there is no error. It enters no mount and follows no
 // link, whatever the worker left behind.
@@ -162,15 +181,27 @@ func (b *Builder) Remove(ctx context.Context, w worker.Spec) error {
 	if err := w.Validate(); err != nil {
 		return err
 	}
+	return b.removeFiles(ctx, w)
+}
+
+// removeFiles deletes the files of a worker, and then its mark: its names are
+// valid, the rest of w need not be known.
+func (b *Builder) removeFiles(ctx context.Context, w worker.Spec) error {
 	paths := ocispec.PathsOf(b.options.Policy.Node, w)
 	var errs []error
-	for _, path := range []string{filepath.Join(b.workerDir(w), "bundle"), paths.Worker, paths.UserFile} {
+	unfinished := filepath.Join(filepath.Dir(paths.UserFile), tempName(w.ID))
+	for _, path := range []string{filepath.Join(b.workerDir(w), "bundle"), paths.Worker, paths.UserFile, unfinished} {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		errs = append(errs, remove(path))
 	}
-	return errors.Join(append(errs, b.removeShared(paths, w))...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	b.shared.Lock()
+	defer b.shared.Unlock()
+	return b.unmark(w, paths.Shared, filepath.Dir(paths.Shared))
 }
 
 // remove deletes the last name of path, whose parent is the node's own.
@@ -185,26 +216,4 @@ func remove(path string) error {
 	d := &dir{file: parent, path: filepath.Dir(path)}
 	defer d.close()
 	return d.clear(filepath.Base(path))
-}
-
-// removeShared takes back w's mark. The last worker of its topology deletes
-// the shared directory too if it is empty; data in it may be wanted by the
-// next worker and stays.
-func (b *Builder) removeShared(paths ocispec.Paths, w worker.Spec) error {
-	b.shared.Lock()
-	defer b.shared.Unlock()
-	users := b.sharers(w)
-	if err := remove(filepath.Join(users, w.ContainerID())); err != nil {
-		return err
-	}
-	for _, path := range []string{users, paths.Shared, filepath.Dir(paths.Shared)} {
-		err := unix.Rmdir(path)
-		switch {
-		case errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTDIR):
-			return nil
-		case err != nil && !errors.Is(err, unix.ENOENT):
-			return fmt.Errorf("remove %s: %w", path, err)
-		}
-	}
-	return nil
 }

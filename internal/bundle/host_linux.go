@@ -4,16 +4,18 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stormcell/stormcell/internal/ocispec"
+	"github.com/stormcell/stormcell/internal/stormconf"
 )
 
 // hostFacts asks the kernel what containers can have here.
-func hostFacts(cgroupRoot string) (ocispec.Host, error) {
+func hostFacts(cgroup stormconf.Cgroup) (ocispec.Host, error) {
 	hostname, err := os.Hostname()
 	if err != nil {
 		return ocispec.Host{}, fmt.Errorf("host name: %w", err)
@@ -33,19 +35,38 @@ func hostFacts(cgroupRoot string) (ocispec.Host, error) {
 	return ocispec.Host{
 		Hostname:         hostname,
 		CgroupNamespaces: exists("/proc/self/ns/cgroup"),
-		SwapAccounting:   swapAccounting(cgroupRoot),
+		SwapAccounting:   swapAccounting(cgroup),
 		MaxOpenFiles:     files.Max,
 		OOMScoreAdj:      score,
+		Arch:             javaArch(),
 	}, nil
 }
 
+// javaArch is Java's os.arch, which names directories of native code.
+func javaArch() string {
+	if runtime.GOARCH == "arm64" {
+		return "aarch64"
+	}
+	return runtime.GOARCH
+}
+
 // swapAccounting looks for the file of either version of cgroups. The root of
-// version 2 has none of the limits, so any group below it has to tell.
-func swapAccounting(cgroupRoot string) bool {
-	if exists(filepath.Join(cgroupRoot, "memory", "memory.memsw.limit_in_bytes")) {
+// version 2 has none of the limits, so any group below it has to tell; where
+// there is none yet, the workers' parent is made, as the runtime makes it.
+func swapAccounting(cgroup stormconf.Cgroup) bool {
+	if exists(filepath.Join(cgroup.Root, "memory", "memory.memsw.limit_in_bytes")) {
 		return true
 	}
-	groups, err := filepath.Glob(filepath.Join(cgroupRoot, "*", "memory.swap.max"))
+	pattern := filepath.Join(cgroup.Root, "*", "memory.swap.max")
+	if groups, err := filepath.Glob(pattern); err == nil && len(groups) > 0 {
+		return true
+	}
+	control := filepath.Join(cgroup.Root, "cgroup.subtree_control")
+	if !exists(control) || os.MkdirAll(filepath.Join(cgroup.Root, cgroup.Parent), 0o755) != nil ||
+		os.WriteFile(control, []byte("+memory"), 0) != nil {
+		return false
+	}
+	groups, err := filepath.Glob(pattern)
 	return err == nil && len(groups) > 0
 }
 

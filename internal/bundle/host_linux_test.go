@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/stormcell/stormcell/internal/stormconf"
 )
 
 func TestSwapAccounting(t *testing.T) {
@@ -32,7 +34,7 @@ func TestSwapAccounting(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if got := swapAccounting(root); got != tt.want {
+			if got := swapAccounting(stormconf.Cgroup{Root: root, Parent: "/storm"}); got != tt.want {
 				t.Errorf("got %v", got)
 			}
 		})

@@ -7,8 +7,13 @@ import (
 	"time"
 )
 
-// ErrNotFound is a container that the runtime does not know (any more).
-var ErrNotFound = errors.New("no such container")
+// Errors of a runtime that its callers tell apart.
+var (
+	// ErrNotFound is a container that the runtime does not know (any more).
+	ErrNotFound = errors.New("no such container")
+	// ErrStuck is a process that does not end after SIGKILL.
+	ErrStuck = errors.New("process does not end after SIGKILL, it is stuck in the kernel")
+)
 
 // Status is where a container is in its life.
 type Status string
@@ -38,6 +43,8 @@ type Exit struct {
 	Signal int `json:"signal,omitempty"`
 	// OOMKilled is true if the kernel killed a process of it for its memory limit.
 	OOMKilled bool `json:"oomKilled,omitempty"`
+	// PidsLimited is true if it was denied a process or thread by its limit on them.
+	PidsLimited bool `json:"pidsLimited,omitempty"`
 	// At is when it ended.
 	At time.Time `json:"at"`
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -77,10 +78,26 @@ func (a *actor) run(ctx context.Context) {
 			a.engine.finished(a)
 			return
 		}
+		if ctx.Err() != nil {
+			return
+		}
 		a.engine.Log.Warn("removal failed", "worker", a.name(), "container", a.id(), "error", err)
 		a.publish(func(s *State) { s.Phase, s.Err = Stopping, err })
-		pause(ctx, launchBackOff(failures), nil, nil)
+		a.restAfter(ctx, err, launchBackOff(failures))
 	}
+}
+
+// restAfter pauses before a removal that has failed is tried again. If a
+// process was stuck in the kernel, the pause ends with that process.
+func (a *actor) restAfter(ctx context.Context, err error, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	if errors.Is(err, container.ErrStuck) {
+		if _, err := a.engine.Runtime.Wait(ctx, a.id()); err == nil {
+			return
+		}
+	}
+	<-ctx.Done()
 }
 
 // live is one round of a worker's life: from where its record stands to the
@@ -196,6 +213,9 @@ func (a *actor) desired() worker.Spec {
 
 func (a *actor) name() string {
 	w := a.desired()
+	if a.rec.stray {
+		return "of container " + w.ContainerID()
+	}
 	return w.Namespace + "/" + w.Name
 }
 
@@ -207,7 +227,9 @@ func (a *actor) publish(change func(*State)) {
 	change(&a.state)
 	state := a.state
 	a.mu.Unlock()
-	a.engine.Changed(state)
+	if !a.rec.stray { // nobody asks for it
+		a.engine.Changed(state)
+	}
 }
 
 func (a *actor) snapshot() State {

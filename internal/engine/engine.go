@@ -124,20 +124,21 @@ func (e *Engine) add(a *actor) {
 
 // start lets an actor run, or says whom it waits for. The lock is held.
 func (e *Engine) start(a *actor) {
-	if blocker := e.blocker(a.desired()); blocker != nil {
+	if blocker := e.blocker(a.desired(), a.rec.stray); blocker != nil {
 		a.publish(func(s *State) { s.Phase, s.Blocker = Waiting, blocker.name() })
 		return
 	}
 	a.begin(e.ctx)
 }
 
-// blocker is the worker that holds w's port or id, if one does.
-func (e *Engine) blocker(w worker.Spec) *actor {
+// blocker is the worker that holds the port or id of w, if one does. What is
+// only to be swept away needs no port.
+func (e *Engine) blocker(w worker.Spec, stray bool) *actor {
 	for _, a := range e.actors {
 		if !a.started || a.gone {
 			continue
 		}
-		if other := a.desired(); other.UID != w.UID && (other.Port == w.Port || other.ID == w.ID) {
+		if other := a.desired(); other.UID != w.UID && (other.ID == w.ID || other.Port == w.Port && !stray) {
 			return a
 		}
 	}
@@ -180,12 +181,15 @@ func (e *Engine) State(uid string) (State, bool) {
 	return a.snapshot(), true
 }
 
-// States returns what is so of every worker known here, by UID.
+// States returns what is so of every worker known here, by UID. What is swept
+// away is none.
 func (e *Engine) States() []State {
 	e.mu.Lock()
 	actors := make([]*actor, 0, len(e.actors))
 	for _, a := range e.actors {
-		actors = append(actors, a)
+		if !a.rec.stray {
+			actors = append(actors, a)
+		}
 	}
 	e.mu.Unlock()
 	states := make([]State, 0, len(actors))
@@ -202,6 +206,9 @@ func (e *Engine) finished(done *actor) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	done.gone = true
+	if done.rec.stray {
+		delete(e.actors, done.desired().UID)
+	}
 	done.publish(func(s *State) {
 		*s = State{
 			Namespace: s.Namespace, Name: s.Name, UID: s.UID, ContainerID: s.ContainerID,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -34,8 +35,14 @@ type node struct {
 	ignoresTerm bool
 	// ignoresKill makes SIGKILL reach nobody.
 	ignoresKill bool
+	// deleteHangs makes deletions wait for the end of their context.
+	deleteHangs bool
 	nextPID     int
 	held        map[string]bool
+	// logs are when those of each container were written last.
+	logs map[string]time.Time
+	// marked are the container ids of workers that have files here.
+	marked []string
 	// fetch, if set, is how the bytes of an image come.
 	fetch func(progress func(done, total int64))
 	// changed, if set, is told of changes of state.
@@ -129,6 +136,33 @@ func (n *node) Prepare(context.Context, worker.Spec, *manifest.LocalImage, strin
 }
 func (n *node) Remove(context.Context, worker.Spec) error { return n.call("remove bundle") }
 
+func (n *node) RecoverBundles(_ context.Context, known []worker.Spec) ([]string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	left := slices.Clone(n.marked)
+	for _, w := range known {
+		left = slices.DeleteFunc(left, func(id string) bool { return id == w.ContainerID() })
+	}
+	return left, n.fail["look for files"]
+}
+
+func (n *node) Sweep(_ context.Context, id string) error {
+	if err := n.call("sweep " + id); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.marked = slices.DeleteFunc(n.marked, func(m string) bool { return m == id })
+	return nil
+}
+
+// bundles has another Recover than the root file systems.
+type bundles struct{ *node }
+
+func (b bundles) Recover(ctx context.Context, known []worker.Spec) ([]string, error) {
+	return b.RecoverBundles(ctx, known)
+}
+
 func (n *node) Create(_ context.Context, id, _ string, _ int) (container.State, error) {
 	if err := n.call("create"); err != nil {
 		return container.State{}, err
@@ -189,9 +223,13 @@ func (n *node) Signal(ctx context.Context, id string, sig syscall.Signal, _ bool
 	return nil
 }
 
-func (n *node) Delete(_ context.Context, id string) error {
+func (n *node) Delete(ctx context.Context, id string) error {
 	if err := n.call("delete"); err != nil {
 		return err
+	}
+	if n.deleteHangs {
+		<-ctx.Done()
+		return ctx.Err()
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -199,7 +237,16 @@ func (n *node) Delete(_ context.Context, id string) error {
 	delete(n.exits, id)
 	return nil
 }
-func (n *node) RemoveLogs(string) error { return n.call("remove logs") }
+func (n *node) RemoveLogs(id string) error { delete(n.logs, id); return n.call("remove logs") }
+
+func (n *node) OldLogs(then time.Time) (ids []string, err error) {
+	for id, written := range n.logs {
+		if written.Before(then) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
 
 func (n *node) List(context.Context) ([]container.State, error) {
 	n.mu.Lock()
@@ -219,9 +266,18 @@ type agent struct {
 
 // begin starts an agent on the node, as after a crash of the last.
 func (n *node) begin() *agent {
+	n.t.Helper()
+	a, err := n.recover()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return a
+}
+
+func (n *node) recover() (*agent, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := New(Options{
-		Images: n, Rootfs: n, Bundles: n, Runtime: n, RunRoot: n.runRoot,
+		Images: n, Rootfs: n, Bundles: bundles{n}, Runtime: n, RunRoot: n.runRoot,
 		Changed: func(s State) {
 			if n.changed != nil {
 				n.changed(s)
@@ -229,10 +285,7 @@ func (n *node) begin() *agent {
 		},
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
-	if err := e.Recover(ctx); err != nil {
-		n.t.Fatal(err)
-	}
-	return &agent{e, cancel}
+	return &agent{e, cancel}, e.Recover(ctx)
 }
 
 // end ends an agent without a word to its workers.
@@ -685,14 +738,23 @@ func TestPastWithoutRecord(t *testing.T) {
 	})
 }
 
+// strayID is a container of nobody's, on the port of aWorker.
+const strayID = "6703-5c23ca4b-6062-4d08-8ac3-b09e7d35e7cb"
+
+func (n *node) addStray() {
+	n.containers[strayID] = &fakeContainer{state: container.State{ID: strayID, Status: container.Running}, ended: make(chan struct{})}
+}
+
 func TestRecoverDeletesStrangers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
-		n.containers["stray"] = &fakeContainer{state: container.State{ID: "stray", Status: container.Running}, ended: make(chan struct{})}
+		n.addStray()
 		a := n.begin()
 		defer a.end()
+		synctest.Wait()
 		if len(n.containers) != 0 {
 			t.Error("a container that no record names is left")
 		}
+		wantCalls(t, n, "keep mounts of "+strayID, "delete", "unmount", "sweep "+strayID)
 	})
 }

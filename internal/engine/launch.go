@@ -207,10 +207,11 @@ func (a *actor) cleanUp(ctx context.Context) {
 }
 
 // teardown undoes a launch, in reverse order. It goes on after a failure of
-// one part where the next does not depend on it, and can be repeated.
+// one part where the next does not depend on it, and can be repeated. When the
+// agent ends, it is left to the next.
 func (a *actor) teardown(ctx context.Context) (err error) {
 	defer func() { a.dirty = err != nil }()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), teardownLimit)
+	ctx, cancel := context.WithTimeout(ctx, teardownLimit)
 	defer cancel()
 	e, id := a.engine, a.id()
 	if err := e.Runtime.Delete(ctx, id); err != nil {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -47,6 +48,13 @@ type Bundles interface {
 	// Remove deletes what Prepare made, but the artifacts. What is not there
 	// is no error.
 	Remove(ctx context.Context, w worker.Spec) error
+	// Recover takes over what an earlier agent's Prepare made for the workers
+	// that are known, and returns the container ids of others that it made
+	// something for.
+	Recover(ctx context.Context, known []worker.Spec) (left []string, err error)
+	// Sweep is Remove for one of those. The id may also be one that Prepare
+	// made nothing for.
+	Sweep(ctx context.Context, id string) error
 }
 
 // Runtime runs containers that outlive this process.
@@ -64,10 +72,13 @@ type Runtime interface {
 	// container. A container that has ended is no error.
 	Signal(ctx context.Context, id string, sig syscall.Signal, all bool) error
 	// Delete removes the container, killing what still runs of it, and every
-	// record of it but its logs. What is not there is no error.
+	// record of it but its logs. What is not there is no error; ErrStuck if a
+	// process does not end.
 	Delete(ctx context.Context, id string) error
 	// RemoveLogs deletes the container's logs.
 	RemoveLogs(id string) error
+	// OldLogs returns the containers whose logs were last written before then.
+	OldLogs(then time.Time) (ids []string, err error)
 	// List returns every container of this runtime.
 	List(ctx context.Context) ([]container.State, error)
 }

@@ -15,6 +15,11 @@ import (
 	"github.com/stormcell/stormcell/internal/worker"
 )
 
+// recordVersion counts the versions of the record and of all that an agent
+// finds by it in the run root. It goes up when an older agent could not take
+// over what is there. A new field does not need that: it must mean, where it is
+// missing, what was so before there was one. What released agents wrote is kept
+// in testdata, and read for ever.
 const (
 	recordVersion = 1
 	recordName    = "record.json"
@@ -43,8 +48,11 @@ type record struct {
 	// Unverified is the number of layers that the store has no identity for.
 	Unverified int `json:"unverified,omitempty"`
 
-	// dirty is true if what the record's last agent left could not be undone.
+	// dirty is true if what the record's last agent left is to be undone.
 	dirty bool
+	// stray is true of a worker that has no record: of its Spec only the port
+	// and the id are known.
+	stray bool
 }
 
 // ended tells whether policy leaves a worker as it has ended.
@@ -60,6 +68,11 @@ func (r *record) takeBack() {
 
 // restarts counts the starts after the first.
 func (r *record) restarts() int { return max(0, r.Launched-1) }
+
+// ErrNewerRecord is a record that a newer agent wrote and this one cannot read.
+// Its worker may run, so it is neither adopted nor killed: the agent must not
+// start.
+var ErrNewerRecord = errors.New("record of a newer version of stormcell")
 
 // records keeps the records of all workers below the run root.
 type records struct {
@@ -118,6 +131,13 @@ func (r records) load(id string) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("record of %s: %w", id, err)
 	}
+	var head struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(content, &head); err == nil && head.Version > recordVersion {
+		return nil, fmt.Errorf("%w: %s has version %d, this node-agent knows %d; run the newer one again, or delete that file to have its worker killed",
+			ErrNewerRecord, path, head.Version, recordVersion)
+	}
 	rec := new(record)
 	if err := json.Unmarshal(content, rec); err != nil {
 		return nil, fmt.Errorf("record of %s: %w", id, err)
@@ -125,7 +145,7 @@ func (r records) load(id string) (*record, error) {
 	if err := rec.Spec.Validate(); err != nil {
 		return nil, fmt.Errorf("record of %s: %w", id, err)
 	}
-	if rec.Version != recordVersion || rec.Spec.ContainerID() != id {
+	if rec.Version < 1 || rec.Spec.ContainerID() != id {
 		return nil, fmt.Errorf("record of %s: version %d of %s", id, rec.Version, rec.Spec.ContainerID())
 	}
 	return rec, nil

@@ -9,9 +9,9 @@ import (
 	"github.com/stormcell/stormcell/internal/container"
 )
 
-// killWait is how long a container may take to end after SIGKILL before the
-// removal is tried again: its process may be stuck in the kernel.
-const killWait = 10 * time.Second
+// killWait is how long a container may take to end after SIGKILL before it is
+// left to the runtime's deletion: its process may be stuck in the kernel.
+const killWait = 5 * time.Second
 
 // remove ends the worker's process and deletes everything of it from the node,
 // but its artifacts. It can be repeated.
@@ -28,7 +28,7 @@ func (a *actor) remove(ctx context.Context) error {
 		return err
 	}
 	e, id := a.engine, a.id()
-	err := errors.Join(e.Bundles.Remove(ctx, a.rec.Spec), e.Runtime.RemoveLogs(id))
+	err := a.removeFiles(ctx)
 	if err == nil {
 		err = e.records.remove(id)
 	}
@@ -37,6 +37,17 @@ func (a *actor) remove(ctx context.Context) error {
 	}
 	e.Log.Info("worker removed", "worker", a.name(), "container", id)
 	return nil
+}
+
+// removeFiles deletes the worker's files, and its logs. Those of a stray stay,
+// since its worker may be wanted: then the next attempt cleans up, and whoever
+// looks for why the last one ended finds them.
+func (a *actor) removeFiles(ctx context.Context) error {
+	e, id := a.engine, a.id()
+	if a.rec.stray {
+		return e.Bundles.Sweep(ctx, id)
+	}
+	return errors.Join(e.Bundles.Remove(ctx, a.rec.Spec), e.Runtime.RemoveLogs(id))
 }
 
 // terminate sends SIGTERM, waits for the grace period, sends SIGKILL to all

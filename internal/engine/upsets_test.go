@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -25,7 +26,7 @@ func TestStuckContainerDoesNotKeepTheAgentFromStarting(t *testing.T) {
 		first.Ensure(w, Past{})
 		first.phase(t, "a", BackOff)
 		first.end()
-		n.containers["stray"] = &fakeContainer{state: container.State{ID: "stray", Status: container.Running}, ended: make(chan struct{})}
+		n.addStray()
 		n.setFailure("start", nil)
 
 		second := n.begin() // it fails the test if Recover does
@@ -35,9 +36,15 @@ func TestStuckContainerDoesNotKeepTheAgentFromStarting(t *testing.T) {
 		if len(n.containers) != 2 {
 			t.Errorf("%d containers, want the two that are stuck", len(n.containers))
 		}
+		if s, _ := second.State("a"); s.Phase == Running {
+			t.Error("it runs beside what has its port")
+		}
 		n.setFailure("delete", nil)
 		time.Sleep(time.Minute)
 		second.phase(t, "a", Running)
+		if len(n.containers) != 1 {
+			t.Errorf("%d containers, want the one that runs", len(n.containers))
+		}
 	})
 }
 
@@ -260,6 +267,55 @@ func TestPurgeByTheLatestGracePeriod(t *testing.T) {
 		time.Sleep(w.GracePeriod - time.Nanosecond)
 		second.phase(t, "a", Stopping)
 		time.Sleep(time.Nanosecond)
+		second.phase(t, "a", Removed)
+	})
+}
+
+// TestStuckRemovalGoesOnWithItsEnd: a process that was stuck in the kernel is
+// waited for, and not only tried again by the back-off.
+func TestStuckRemovalGoesOnWithItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		n.ignoresTerm, n.ignoresKill = true, true
+		stuck := fmt.Errorf("%w: process 4711", container.ErrStuck)
+		n.setFailure("delete", stuck)
+		a := n.begin()
+		defer a.end()
+		w := aWorker("a")
+		a.Ensure(w, Past{})
+		a.phase(t, "a", Running)
+		a.Remove("a")
+		time.Sleep(time.Hour) // the back-off is long by now
+		if s := a.phase(t, "a", Stopping); !errors.Is(s.Err, container.ErrStuck) {
+			t.Errorf("error %v, want that it is stuck", s.Err)
+		}
+		n.setFailure("delete", nil)
+		n.exit(w.ContainerID(), 137)
+		if s := a.phase(t, "a", Removed); s.LastExit == nil || s.LastExit.Code != 137 {
+			t.Errorf("last exit %+v", s.LastExit)
+		}
+	})
+}
+
+// TestAgentEndsWhileARemovalHangs: what it leaves, the next one removes.
+func TestAgentEndsWhileARemovalHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		n.deleteHangs = true
+		first := n.begin()
+		first.Ensure(aWorker("a"), Past{})
+		first.phase(t, "a", Running)
+		first.Remove("a")
+		first.phase(t, "a", Stopping)
+		before := time.Now()
+		first.end()
+		if took := time.Since(before); took > 0 {
+			t.Errorf("it took %v of the test's own clock", took)
+		}
+		n.deleteHangs = false
+		second := n.begin()
+		defer second.end()
+		second.Purge(aWorker("a"), Past{})
 		second.phase(t, "a", Removed)
 	})
 }

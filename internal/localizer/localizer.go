@@ -162,7 +162,7 @@ func (l *Localizer) localize(ctx context.Context, owner string, image manifest.I
 		if err != nil {
 			return fmt.Errorf("image config %s: %w", image.Config.Digest, err)
 		}
-		local.Config = *config
+		local.Config, local.ConfigPath = *config, l.cache.path(configName(image.Config.Digest))
 		return nil
 	})
 	for i, layer := range image.Layers {

@@ -263,6 +263,28 @@ func TestRecoverSweepsLeftovers(t *testing.T) {
 	}
 }
 
+// TestRecoverLeavesWhatItDoesNotKnow: another version of stormcell may keep
+// more in the cache, and want it back.
+func TestRecoverLeavesWhatItDoesNotKnow(t *testing.T) {
+	s := newSite(t, 6000)
+	s.localize(s.localizer(nil), "w", s.image)
+	var names []string
+	for _, name := range []string{"layers/" + digest.FromString("x").Encoded() + ".erofs", "config/index", "version", "blobs/sha256"} {
+		path := filepath.Join(s.cache, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte("x"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, path)
+	}
+	s.localizer(nil)
+	s.localize(s.localizer(nil), "w", s.image)
+	for _, path := range names {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestRecoverRefusesADirectoryOfOthers(t *testing.T) {
 	s := newSite(t)
 	for name, prepare := range map[string]func(dir string) error{

@@ -42,6 +42,8 @@ func (i Image) SquashfsBytes() int64 {
 // LocalImage is an image whose files are on this node, verified.
 type LocalImage struct {
 	Config ImageConfig
+	// ConfigPath is where the config's file lies.
+	ConfigPath string
 	// Layers are base first.
 	Layers []LocalLayer
 	// Unverified is the number of layers that the store has no identity for.

@@ -22,7 +22,8 @@ import (
 func ManagerOptions(node string) ctrl.Options {
 	return ctrl.Options{
 		Scheme: scheme(),
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
+		// Who wrote which field is of no use here, and larger than the rest.
+		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
 			&api.StormWorker{}: {Field: fields.OneTermEqualSelector("status.nodeName", node)},
 			&api.StormNode{}:   {Field: fields.OneTermEqualSelector("metadata.name", node)},
 		}},

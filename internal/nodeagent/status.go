@@ -126,7 +126,7 @@ func story(s engine.State) (reason, message string) {
 	case engine.BackOff:
 		return backOffStory(s)
 	case engine.Ended:
-		return endReason(s.LastExit), exitStory(s.LastExit) + "; its restartPolicy does not start it again"
+		return endReason(s.LastExit), exitStory(s.LastExit) + limitStory(s.LastExit) + "; its restartPolicy does not start it again"
 	case engine.Stopping:
 		if s.Err != nil {
 			return api.ReasonStopping, "is being stopped; the last try: " + s.Err.Error()
@@ -142,7 +142,7 @@ func backOffStory(s engine.State) (reason, message string) {
 	if s.Err != nil {
 		return failureReason(s.Err), s.Err.Error() + "; " + again
 	}
-	return api.ReasonCrashLoopBackOff, exitStory(s.LastExit) + "; " + again
+	return api.ReasonCrashLoopBackOff, exitStory(s.LastExit) + limitStory(s.LastExit) + "; " + again
 }
 
 func endReason(e *container.Exit) string {
@@ -160,6 +160,17 @@ func endReason(e *container.Exit) string {
 	}
 }
 
+// limitStory tells of the limit on processes, if the container came to it.
+func limitStory(e *container.Exit) string {
+	if e == nil || !e.PidsLimited {
+		return ""
+	}
+	return "; it had come to its limit on processes and threads (stormcell.worker.pids.limit)"
+}
+
+// killed is SIGKILL, which the kernel sends.
+const killed = 9
+
 // Exit codes of the shell that starts the worker's command.
 const (
 	codeNotExecutable = 126
@@ -170,8 +181,10 @@ func exitStory(e *container.Exit) string {
 	switch {
 	case e == nil:
 		return "ended, nobody saw how"
-	case e.OOMKilled:
+	case e.OOMKilled && e.Signal == killed:
 		return fmt.Sprintf("was killed by the kernel for its memory limit (exit code %d); raise spec.resources.limits.memory or lower the heap", e.Code)
+	case e.OOMKilled:
+		return fmt.Sprintf("ended with exit code %d after the kernel had killed a process of it for its memory limit; raise spec.resources.limits.memory or lower the heap", e.Code)
 	case e.Signal != 0:
 		return fmt.Sprintf("was ended by signal %d (exit code %d)", e.Signal, e.Code)
 	case e.Code == codeNotFound:

@@ -56,6 +56,8 @@ func TestReadyTellsTheStory(t *testing.T) {
 		{"crash loop", ended(engine.BackOff, container.Exit{Code: 3}), "False", api.ReasonCrashLoopBackOff, "exit code 3"},
 		{"command not found", ended(engine.BackOff, container.Exit{Code: 127}), "False", api.ReasonCrashLoopBackOff, "spec.command[0]"},
 		{"out of memory", ended(engine.Ended, container.Exit{Code: 137, Signal: 9, OOMKilled: true}), "False", api.ReasonOOMKilled, "limits.memory"},
+		{"a child out of memory", ended(engine.Ended, container.Exit{Code: 5, OOMKilled: true}), "False", api.ReasonOOMKilled, "exit code 5 after the kernel had killed a process of it"},
+		{"out of processes", ended(engine.BackOff, container.Exit{Code: 1, PidsLimited: true}), "False", api.ReasonCrashLoopBackOff, "stormcell.worker.pids.limit"},
 		{"completed", ended(engine.Ended, container.Exit{}), "False", api.ReasonCompleted, "exit code 0"},
 		{"failed", ended(engine.Ended, container.Exit{Code: 143, Signal: 15}), "False", api.ReasonFailed, "signal 15"},
 		{"never found", ended(engine.Ended, container.Exit{Code: 127}), "False", api.ReasonCommandNotFound, "spec.command[0]"},

@@ -5,6 +5,8 @@ package ocispec
 
 import (
 	"path"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -48,6 +50,8 @@ type Host struct {
 	MaxOpenFiles uint64
 	// OOMScoreAdj is the agent's own; only a privileged agent may give less.
 	OOMScoreAdj int
+	// Arch is the machine's kind as Java names it, such as "amd64".
+	Arch string
 }
 
 // Build returns the specification that Storm's supervisor and worker-launcher
@@ -87,6 +91,22 @@ func Build(in Input) (*specs.Spec, error) {
 // CgroupPath is the cgroup of container id, the same in every hierarchy.
 func CgroupPath(parent, id string) string { return path.Join("/", parent, id) }
 
+// Env is the worker's environment without the image's: its own, and for native
+// code LD_LIBRARY_PATH as Storm's supervisor sets it, with what the worker asks
+// for at the end. arch is the machine's kind as Java names it.
+func Env(n stormconf.Node, w worker.Spec, arch string) []worker.EnvVar {
+	const name = "LD_LIBRARY_PATH"
+	resources := PathsOf(n, w).Resources
+	dirs := []string{path.Join(resources, "Linux-"+arch), resources, n.JavaLibraryPath}
+	env := slices.Clone(w.Env)
+	i := slices.IndexFunc(env, func(v worker.EnvVar) bool { return v.Name == name })
+	if i < 0 {
+		return append(env, worker.EnvVar{Name: name, Value: strings.Join(dirs, ":")})
+	}
+	env[i].Value = strings.Join(append(dirs, env[i].Value), ":")
+	return env
+}
+
 // process is the container's first process: the image's entrypoint, then bash
 // with the worker's script. A variable that image and worker both set stands
 // there twice, as in Storm; the runtime lets the last one win.
@@ -100,7 +120,7 @@ func process(in Input) *specs.Process {
 	p.Args = append(p.Args, in.Image.Entrypoint...)
 	p.Args = append(p.Args, "bash", paths.Script)
 	p.Env = append(p.Env, in.Image.Env...)
-	for _, v := range in.Worker.Env {
+	for _, v := range Env(in.Policy.Node, in.Worker, in.Host.Arch) {
 		p.Env = append(p.Env, v.Name+"="+v.Value)
 	}
 	for _, g := range in.User.Groups {

@@ -34,39 +34,33 @@ func read(t *testing.T, file string, v any) {
 	}
 }
 
+// launchFile is what Storm's supervisor writes for worker-launcher.
+type launchFile struct {
+	Version             string            `json:"version"`
+	Username            string            `json:"username"`
+	ContainerID         string            `json:"containerId"`
+	PIDFile             string            `json:"pidFile"`
+	ContainerScriptPath string            `json:"containerScriptPath"`
+	Layers              []json.RawMessage `json:"layers"`
+	ReapLayerKeepCount  int               `json:"reapLayerKeepCount"`
+	OCIRuntimeConfig    struct {
+		Mounts  []specs.Mount `json:"mounts"`
+		Process specs.Process `json:"process"`
+		Linux   specs.Linux   `json:"linux"`
+	} `json:"ociRuntimeConfig"`
+}
+
 // storm is the input of the example in Storm's OCI-support.md: what its
 // supervisor knew when it wrote testdata/oci-config.json, of which
 // worker-launcher made testdata/config.json. The filter is taken from the former.
 func storm(t *testing.T) Input {
 	t.Helper()
-	var launch struct {
-		Version             string            `json:"version"`
-		Username            string            `json:"username"`
-		ContainerID         string            `json:"containerId"`
-		PIDFile             string            `json:"pidFile"`
-		ContainerScriptPath string            `json:"containerScriptPath"`
-		Layers              []json.RawMessage `json:"layers"`
-		ReapLayerKeepCount  int               `json:"reapLayerKeepCount"`
-		OCIRuntimeConfig    struct {
-			Mounts  json.RawMessage `json:"mounts"`
-			Process json.RawMessage `json:"process"`
-			Linux   struct {
-				CgroupsPath string              `json:"cgroupsPath"`
-				Resources   json.RawMessage     `json:"resources"`
-				Seccomp     *specs.LinuxSeccomp `json:"seccomp"`
-			} `json:"linux"`
-		} `json:"ociRuntimeConfig"`
-	}
+	var launch launchFile
 	read(t, "oci-config.json", &launch)
 	return Input{
 		Worker: worker.Spec{
 			ID: "1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb", Port: 6703, TopologyID: "wc1-2-1608581491", User: launch.Username,
 			CPUMillis: 1400, MemoryBytes: 1 << 30,
-			Env: []worker.EnvVar{{
-				Name: "LD_LIBRARY_PATH",
-				Value: "/home/y/var/storm/supervisor/stormdist/wc1-2-1608581491/resources/Linux-amd64:" +
-					"/home/y/var/storm/supervisor/stormdist/wc1-2-1608581491/resources:/home/y/lib64:/usr/local/lib64:/usr/lib64:/lib64:",
-			}},
 		},
 		Image: manifest.ImageConfig{Env: []string{
 			"X_SCLS=rh-git218",
@@ -85,13 +79,13 @@ func storm(t *testing.T) Input {
 			Node: stormconf.Node{
 				LocalDir: "/home/y/var/storm", ArtifactsDir: "/home/y/var/storm/workers-artifacts",
 				ReadonlyBinds: []string{"/home/y/lib64/storm", "/etc/krb5.conf"},
-				NSCDDir:       "/var/run/nscd",
+				NSCDDir:       "/var/run/nscd", JavaLibraryPath: "/home/y/lib64:/usr/local/lib64:/usr/lib64:/lib64:",
 			},
-			Cgroup: stormconf.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
+			Cgroup: stormconf.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm", PidsLimit: 16384},
 			NUMA:   map[int]stormconf.NUMAZone{0: {Cores: []int{0, 1}, Ports: []int{6700}}, 1: {Cores: []int{2, 3}, Ports: []int{6701}}},
 		},
 		Host: Host{
-			Hostname: "hostname1", CgroupNamespaces: true, SwapAccounting: true, MaxOpenFiles: 524288, OOMScoreAdj: -999,
+			Hostname: "hostname1", CgroupNamespaces: true, SwapAccounting: true, MaxOpenFiles: 524288, OOMScoreAdj: -999, Arch: "amd64",
 		},
 	}
 }
@@ -110,6 +104,46 @@ func TestBuildEqualsStormsExample(t *testing.T) {
 	read(t, "config.json", &want)
 	if d := cmp.Diff(&want, build(t, storm(t))); d != "" {
 		t.Error("(-Storm's example +ours)\n", d)
+	}
+}
+
+// TestBuildHasAllOfTheSupervisors: what the supervisor decided is in our
+// config.json as it is in its own file, and the names follow from the same.
+func TestBuildHasAllOfTheSupervisors(t *testing.T) {
+	var launch launchFile
+	read(t, "oci-config.json", &launch)
+	in := storm(t)
+	got := build(t, in)
+	want := launch.OCIRuntimeConfig
+	for what, pair := range map[string][2]any{
+		"mounts":    {want.Mounts, got.Mounts[len(kernelMounts()):]},
+		"arguments": {want.Process.Args, got.Process.Args},
+		"env":       {want.Process.Env, got.Process.Env},
+		"directory": {want.Process.Cwd, got.Process.Cwd},
+		"cgroup":    {want.Linux.CgroupsPath, got.Linux.CgroupsPath},
+		"cpu":       {want.Linux.Resources.CPU, got.Linux.Resources.CPU},
+		"memory":    {want.Linux.Resources.Memory, got.Linux.Resources.Memory},
+		"seccomp":   {want.Linux.Seccomp, got.Linux.Seccomp},
+		"container": {launch.ContainerID, in.Worker.ContainerID()},
+		"script":    {launch.ContainerScriptPath, PathsOf(in.Policy.Node, in.Worker).Script},
+	} {
+		if d := cmp.Diff(pair[0], pair[1]); d != "" {
+			t.Errorf("%s (-Storm's +ours): %s", what, d)
+		}
+	}
+}
+
+func TestEnv(t *testing.T) {
+	in := storm(t)
+	in.Policy.Node.JavaLibraryPath = "/usr/lib"
+	in.Worker.Env = []worker.EnvVar{{Name: "LD_LIBRARY_PATH", Value: "/opt/lib"}, {Name: "A", Value: "b"}}
+	resources := "/home/y/var/storm/supervisor/stormdist/wc1-2-1608581491/resources"
+	want := []worker.EnvVar{{Name: "LD_LIBRARY_PATH", Value: resources + "/Linux-amd64:" + resources + ":/usr/lib:/opt/lib"}, {Name: "A", Value: "b"}}
+	if d := cmp.Diff(want, Env(in.Policy.Node, in.Worker, in.Host.Arch)); d != "" {
+		t.Error(d)
+	}
+	if in.Worker.Env[0].Value != "/opt/lib" {
+		t.Error("the worker's own environment was changed")
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 )
 
 const (
-	// maxProcesses is a worker's limit on processes and threads together.
-	maxProcesses = 16384
 	// maxOpenFiles is a worker's limit on open files, if the node permits it.
 	maxOpenFiles = 1 << 20
 	// oomScoreAdj makes the kernel choose workers before the node's daemons.
@@ -55,8 +53,8 @@ func limitProcess(s *specs.Spec, in Input) {
 	}
 }
 
-func limitPids(s *specs.Spec, _ Input) {
-	limit := int64(maxProcesses)
+func limitPids(s *specs.Spec, in Input) {
+	limit := in.Policy.Cgroup.PidsLimit
 	s.Linux.Resources.Pids = &specs.LinuxPids{Limit: &limit}
 }
 

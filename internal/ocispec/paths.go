@@ -23,6 +23,9 @@ type Paths struct {
 	UserFile string
 	// Supervisor is <storm.local.dir>/supervisor: code and cached images.
 	Supervisor string
+	// Resources is what the topology's jar has for its workers, if whoever
+	// brings the topology's code to the node has put it there.
+	Resources string
 	// Shared is the directory that all workers of a topology may write to.
 	Shared string
 }
@@ -30,6 +33,7 @@ type Paths struct {
 // PathsOf returns the paths of w on a node. The names in w must be valid.
 func PathsOf(n stormconf.Node, w worker.Spec) Paths {
 	supervisor := filepath.Join(n.LocalDir, "supervisor")
+	topology := filepath.Join(supervisor, "stormdist", w.TopologyID)
 	dir := filepath.Join(n.LocalDir, "workers", w.ID)
 	return Paths{
 		Worker:     dir,
@@ -38,6 +42,7 @@ func PathsOf(n stormconf.Node, w worker.Spec) Paths {
 		Artifacts:  filepath.Join(n.ArtifactsDir, w.TopologyID, strconv.Itoa(w.Port)),
 		UserFile:   filepath.Join(n.LocalDir, "workers-users", w.ID),
 		Supervisor: supervisor,
-		Shared:     filepath.Join(supervisor, "stormdist", w.TopologyID, "shared_by_topology"),
+		Resources:  filepath.Join(topology, "resources"),
+		Shared:     filepath.Join(topology, "shared_by_topology"),
 	}
 }

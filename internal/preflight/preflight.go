@@ -33,6 +33,9 @@ type Options struct {
 	Getent string
 	// CgroupRoot is storm.oci.cgroup.root.
 	CgroupRoot string
+	// NUMA is true if workers are bound to zones (supervisor.numa.meta), which
+	// takes one more controller.
+	NUMA bool
 	// Root is where the host's file system is; empty for "/". Tests set it.
 	Root string
 	// UID is the effective user id; nil for the process's own. Tests set it.
@@ -61,7 +64,7 @@ func Check(ctx context.Context, o Options) (warnings []Problem, err error) {
 	}
 	missing = append(missing, getent(o.Getent)...)
 	missing = append(missing, kernel(ctx, o.Root)...)
-	missing = append(missing, cgroups(o.CgroupRoot)...)
+	missing = append(missing, cgroups(o.CgroupRoot, o.NUMA)...)
 	var errs []error
 	for _, p := range missing {
 		errs = append(errs, p)
@@ -144,14 +147,18 @@ func loadable(ctx context.Context, module string) bool {
 }
 
 // cgroups checks for the controllers whose limits workers get.
-func cgroups(root string) []Problem {
+func cgroups(root string, numa bool) []Problem {
 	const cure = "mount the cgroup file systems, or set storm.oci.cgroup.root to where they are"
-	have, err := controllers(root)
+	wanted := []string{"cpu", "memory", "pids", "devices"}
+	if numa {
+		wanted = append(wanted, "cpuset")
+	}
+	have, err := controllers(root, wanted)
 	if err != nil {
 		return []Problem{{fmt.Sprintf("no cgroups at %s (%v)", root, err), cure}}
 	}
 	var missing []string
-	for _, name := range []string{"cpu", "memory", "pids", "devices"} {
+	for _, name := range wanted {
 		if !have[name] {
 			missing = append(missing, name)
 		}
@@ -162,9 +169,9 @@ func cgroups(root string) []Problem {
 	return []Problem{{fmt.Sprintf("cgroup controllers %s are not at %s", strings.Join(missing, ", "), root), cure}}
 }
 
-// controllers are those that either version of cgroups has at root; version 2
-// alone has a file there that lists them.
-func controllers(root string) (map[string]bool, error) {
+// controllers tells which of the wanted ones either version of cgroups has at
+// root; version 2 alone has a file there that lists them.
+func controllers(root string, wanted []string) (map[string]bool, error) {
 	if _, err := os.Stat(root); err != nil {
 		return nil, err
 	}
@@ -180,7 +187,7 @@ func controllers(root string) (map[string]bool, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	for _, name := range []string{"cpu", "memory", "pids", "devices"} {
+	for _, name := range wanted {
 		_, err := os.Stat(root + "/" + name + "/cgroup.procs")
 		have[name] = err == nil
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 func TestThisNodeIsFit(t *testing.T) {
-	warnings, err := Check(t.Context(), Options{Runc: "/usr/sbin/runc", Conmon: "/usr/bin/conmon", CgroupRoot: "/sys/fs/cgroup", UID: func() int { return 0 }})
+	warnings, err := Check(t.Context(), Options{Runc: "/usr/sbin/runc", Conmon: "/usr/bin/conmon", CgroupRoot: "/sys/fs/cgroup", NUMA: true, UID: func() int { return 0 }})
 	if err != nil {
 		t.Error(err)
 	}
@@ -46,15 +46,20 @@ func TestCgroups(t *testing.T) {
 	tests := []struct {
 		name  string
 		files map[string]string
+		numa  bool
 		want  string // what the problem says, empty for none
 	}{
-		{"version 2", map[string]string{"cgroup.controllers": "cpuset cpu io memory hugetlb pids rdma misc\n"}, ""},
-		{"version 2 without memory", map[string]string{"cgroup.controllers": "cpuset cpu io pids\n"}, "controllers memory are not"},
-		{"version 2 beside version 1", map[string]string{"cgroup.controllers": "\n"}, "controllers cpu, memory, pids are not"},
+		{"version 2", map[string]string{"cgroup.controllers": "cpuset cpu io memory hugetlb pids rdma misc\n"}, true, ""},
+		{"version 2 without memory", map[string]string{"cgroup.controllers": "cpuset cpu io pids\n"}, false, "controllers memory are not"},
+		{"version 2 beside version 1", map[string]string{"cgroup.controllers": "\n"}, false, "controllers cpu, memory, pids are not"},
+		{"version 2 without zones' controller", map[string]string{"cgroup.controllers": "cpu io memory pids\n"}, true, "controllers cpuset are not"},
+		{"version 1 without zones' controller", map[string]string{
+			"cpu/cgroup.procs": "", "memory/cgroup.procs": "", "pids/cgroup.procs": "", "devices/cgroup.procs": "",
+		}, true, "controllers cpuset are not"},
 		{"version 1", map[string]string{
 			"cpu/cgroup.procs": "", "memory/cgroup.procs": "", "pids/cgroup.procs": "", "devices/cgroup.procs": "", "unified/cgroup.controllers": "\n",
-		}, ""},
-		{"version 1 without devices", map[string]string{"cpu/cgroup.procs": "", "memory/cgroup.procs": "", "pids/cgroup.procs": ""}, "controllers devices are not"},
+		}, false, ""},
+		{"version 1 without devices", map[string]string{"cpu/cgroup.procs": "", "memory/cgroup.procs": "", "pids/cgroup.procs": ""}, false, "controllers devices are not"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -68,24 +73,27 @@ func TestCgroups(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			got := cgroups(root)
+			got := cgroups(root, tt.numa)
 			if (tt.want == "") != (len(got) == 0) || len(got) > 0 && !strings.Contains(got[0].What, tt.want) {
 				t.Errorf("got %v, want %q", got, tt.want)
 			}
 		})
 	}
-	if got := cgroups(filepath.Join(t.TempDir(), "absent")); len(got) != 1 || !strings.Contains(got[0].What, "no cgroups at") {
+	if got := cgroups(filepath.Join(t.TempDir(), "absent"), false); len(got) != 1 || !strings.Contains(got[0].What, "no cgroups at") {
 		t.Errorf("without a root: %v", got)
 	}
 }
 
 func TestRuncFlaws(t *testing.T) {
-	const old, masked = "2024-21626", "2025-31133"
+	const old, masked, unfiltered = "2024-21626", "2025-31133", "without seccomp"
 	tests := []struct {
 		version string
 		want    []string
 	}{
 		{"runc version 1.1.5+ds1\ncommit: x", []string{old, masked}},
+		{"runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+b3\nspec: 1.0.2-dev", []string{old, masked}},
+		{"runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+deb12u1\nspec: 1.0.2-dev", []string{masked}},
+		{"runc version 1.1.4+ds1\ncommit: 1.1.4+ds1-1+deb12u1\nspec: 1.0.2-dev", []string{old, masked}},
 		{"runc version 1.1.11", []string{old, masked}},
 		{"runc version 1.1.12", []string{masked}},
 		{"runc version 1.0.3", []string{old, masked}},
@@ -104,8 +112,8 @@ func TestRuncFlaws(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.version, func(t *testing.T) {
 			var got []string
-			for _, p := range runcProblems(tt.version) {
-				for _, word := range []string{old, masked, "not understood"} {
+			for _, p := range runcProblems(tt.version + "\nlibseccomp: 2.5.4\n") {
+				for _, word := range []string{old, masked, unfiltered, "not understood"} {
 					if strings.Contains(p.What, word) {
 						got = append(got, word)
 					}
@@ -115,5 +123,12 @@ func TestRuncFlaws(t *testing.T) {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+func TestRuncWithoutSeccomp(t *testing.T) {
+	got := runcProblems("runc version 1.4.0\nspec: 1.3.0\n")
+	if len(got) != 1 || !strings.Contains(got[0].What, "without seccomp") || !strings.Contains(got[0].Cure, "unconfined") {
+		t.Errorf("got %v", got)
 	}
 }

@@ -50,13 +50,21 @@ func parseRelease(out string) (release, bool) {
 type flaw struct {
 	cve   string
 	fixed []release
+	// packaged matches versions of Debian's package that have the fix in an
+	// older release, by its own changelog. runc prints them as its commit.
+	packaged string
 }
 
 func flaws() []flaw {
 	return []flaw{
-		{"CVE-2024-21626 (leaked directory handle)", []release{{1, 1, 12, 0}}},
-		{"CVE-2025-31133, CVE-2025-52565, CVE-2025-52881 (masked paths and /dev/console)", []release{{1, 2, 8, 0}, {1, 3, 3, 0}, {1, 4, 0, 3}}},
+		{"CVE-2024-21626 (leaked directory handle)", []release{{1, 1, 12, 0}}, `1\.1\.5\+ds1-1\+deb12u[1-9][0-9]*`},
+		{"CVE-2025-31133, CVE-2025-52565, CVE-2025-52881 (masked paths and /dev/console)", []release{{1, 2, 8, 0}, {1, 3, 3, 0}, {1, 4, 0, 3}}, ""},
 	}
+}
+
+// backported is true for a package that is known to have the fix.
+func (f flaw) backported(out string) bool {
+	return f.packaged != "" && regexp.MustCompile(`(?m)^commit: `+f.packaged+`$`).MatchString(out)
 }
 
 // has is true for releases before the first fix, and for those of a newer line
@@ -70,8 +78,9 @@ func (f flaw) has(r release) bool {
 	return r.less(f.fixed[0])
 }
 
-// runcProblems warns of a runc that is older than the fix of a known flaw.
-// Distributions fix flaws without changing that number, so it stays a warning.
+// runcProblems warns of a runc that is older than the fix of a known flaw, and
+// of one that cannot filter system calls. Distributions fix flaws without
+// changing the number of the release, so the former stays a warning.
 func runcProblems(out string) []Problem {
 	r, ok := parseRelease(out)
 	if !ok {
@@ -79,8 +88,14 @@ func runcProblems(out string) []Problem {
 		return []Problem{{fmt.Sprintf("runc's version is not understood: %.80q", first), "see that it is a release of runc"}}
 	}
 	var found []Problem
+	if !strings.Contains(out, "\nlibseccomp: ") {
+		found = append(found, Problem{
+			"runc was built without seccomp, and refuses to start workers whose system calls are filtered",
+			"use your distribution's runc, or set storm.oci.seccomp.profile to unconfined",
+		})
+	}
 	for _, f := range flaws() {
-		if f.has(r) {
+		if f.has(r) && !f.backported(out) {
 			found = append(found, Problem{
 				What: fmt.Sprintf("runc %d.%d.%d is older than the fix of %s", r.major, r.minor, r.patch, f.cve),
 				Cure: "see whether your distribution's package has the fix (apt-get changelog runc, rpm -q --changelog runc), else update runc",

@@ -112,20 +112,66 @@ func TestExitWhileNoAgentRan(t *testing.T) {
 	}
 }
 
-// An agent that was killed between conmon's answer and its own record.
+// An agent that was killed between conmon's answer and its own record, or
+// whose record this one cannot read.
 func TestAdoptWithoutRecord(t *testing.T) {
+	for name, damage := range map[string]func(path string) error{
+		"none":               os.Remove,
+		"half written":       func(path string) error { return os.WriteFile(path, []byte(`{"init":{"pi`), 0o600) },
+		"of another version": func(path string) error { return os.WriteFile(path, []byte(`{"processes":[1,2]}`), 0o600) },
+		"half written beside": func(path string) error {
+			return errors.Join(os.Remove(path), os.WriteFile(path+".new", []byte("{"), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t)
+			s := b.run("trap")
+			b.waitLog("ready", 1)
+			b.must(damage(filepath.Join(b.persistDir(testID), recordFile)))
+			rec, err := b.find(t.Context(), testID)
+			b.must(err)
+			if rec.Init.PID != s.PID || rec.Conmon.PID == 0 {
+				t.Errorf("found %+v", rec)
+			}
+			b.must(b.Signal(t.Context(), testID, syscall.SIGTERM, false))
+			if exit := b.wait(); exit.Code != 42 {
+				t.Errorf("got %+v", exit)
+			}
+		})
+	}
+}
+
+// TestReleasedRecordsAreRead: of every version that was released, for ever.
+func TestReleasedRecordsAreRead(t *testing.T) {
 	b := newBox(t)
-	s := b.run("trap")
-	b.waitLog("ready", 1)
-	b.must(os.Remove(filepath.Join(b.persistDir(testID), recordFile)))
+	content, err := os.ReadFile("testdata/record-v1.json")
+	b.must(err)
+	b.must(os.MkdirAll(b.persistDir(testID), 0o700))
+	b.must(os.WriteFile(filepath.Join(b.persistDir(testID), recordFile), content, 0o600))
 	rec, err := b.find(t.Context(), testID)
 	b.must(err)
-	if rec.Init.PID != s.PID || rec.Conmon.PID == 0 {
-		t.Errorf("found %+v", rec)
+	if want := (record{Init: process{PID: 4194301, Start: 7}, Conmon: process{PID: 4194302, Start: 6}}); rec != want {
+		t.Errorf("read %+v, want %+v", rec, want)
 	}
-	b.must(b.Signal(t.Context(), testID, syscall.SIGTERM, false))
-	if exit := b.wait(); exit.Code != 42 {
-		t.Errorf("got %+v", exit)
+}
+
+// Nothing but the exit file is left: runc's state and our records are lost.
+func TestExitOfAContainerWhoseStateIsLost(t *testing.T) {
+	b := newBox(t)
+	b.run("exit", "9")
+	b.wait()
+	b.must(os.RemoveAll(b.stateDir(testID)))
+	if exit := b.wait(); exit.Code != 9 { // our record tells
+		t.Errorf("without runc's state: %+v", exit)
+	}
+	b.must(os.Remove(filepath.Join(b.persistDir(testID), recordFile)))
+	if _, err := b.Wait(t.Context(), testID); !errors.Is(err, container.ErrNotFound) {
+		t.Errorf("without records: %v", err)
+	}
+	list, err := b.List(t.Context())
+	b.must(err)
+	if len(list) != 1 || list[0].Status != container.Stopped {
+		t.Errorf("list %v, want it as stopped: somebody has to delete it", list)
 	}
 }
 
@@ -252,5 +298,19 @@ func TestKilledDuringCreate(t *testing.T) {
 	b.run("exit", "5")
 	if exit := b.wait(); exit.Code != 5 {
 		t.Errorf("then: %+v", exit)
+	}
+}
+
+// What is in the agent's environment, secrets perhaps, is nobody else's.
+func TestProgramsGetNoEnvironment(t *testing.T) {
+	t.Setenv("STORMCELL_TEST_SECRET", "secret")
+	b := newBox(t)
+	b.run("sleep")
+	conmon, err := b.monitor(testID)
+	b.must(err)
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", conmon.PID))
+	b.must(err)
+	if text := string(environ); strings.Contains(text, "SECRET") || !strings.Contains(text, "PATH=/usr/sbin") {
+		t.Errorf("conmon has the environment %q", text)
 	}
 }

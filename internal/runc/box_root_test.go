@@ -26,8 +26,12 @@ const testID = "6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb"
 // guestDir is where guest builds the test's program, if a test needs it.
 var guestDir string
 
-// guest builds the test's program once.
+// guest builds the test's program once. A machine without Go, as that of
+// hack/vm.sh, brings it along.
 var guest = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("STORMCELL_TEST_GUEST"); path != "" {
+		return path, nil
+	}
 	path := filepath.Join(guestDir, "guest")
 	cmd := exec.Command("go", "build", "-o", path, "./testdata/guest")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -150,7 +154,10 @@ func (b *box) spec(args []string, change func(*specs.Spec)) {
 		Version: "1.0.0",
 		Root:    &specs.Root{Path: b.rootfs, Readonly: true},
 		Process: &specs.Process{Cwd: "/", Args: append([]string{"guest"}, args...), Env: []string{"PATH=/bin"}, User: specs.User{UID: 12345, GID: 12345}, NoNewPrivileges: true},
-		Mounts:  []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc"}},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc"},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs"}, // runc makes files in it, of each container
+		},
 		Linux: &specs.Linux{
 			CgroupsPath: b.options.CgroupParent + "/" + testID,
 			Namespaces:  []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}},

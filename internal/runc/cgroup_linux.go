@@ -313,26 +313,36 @@ func removeEmpty(ctx context.Context, dir string) error {
 	}
 }
 
-// oomKills is how many processes of a cgroup the kernel killed for its memory
-// limit; not ok if the cgroup is not there.
-func (r *Runtime) oomKills(name string) (kills int, ok bool) {
+// counter is where the kernel counts what it has done to a cgroup: a line that
+// begins with key, in a file whose name depends on the version of cgroups.
+type counter struct{ controller, file, unifiedFile, key string }
+
+var (
+	// oomKills are processes that were killed for the cgroup's memory limit.
+	oomKills = counter{"memory", "memory.oom_control", "memory.events", "oom_kill"}
+	// deniedForks are processes and threads that the limit on them prevented.
+	deniedForks = counter{"pids", "pids.events", "pids.events", "max"}
+)
+
+// count reads a counter of a cgroup; not ok if it is not there.
+func (r *Runtime) count(group string, c counter) (n int, ok bool) {
 	hierarchies, err := r.hierarchies()
 	if err != nil {
 		return 0, false
 	}
 	for _, h := range hierarchies {
-		file := "memory.events"
-		if h.has("memory") {
-			file = "memory.oom_control"
+		file := c.unifiedFile
+		if h.has(c.controller) {
+			file = c.file
 		}
-		content, err := readSmall(filepath.Join(h.mount, r.options.CgroupParent, name, file))
+		content, err := readSmall(filepath.Join(h.mount, r.options.CgroupParent, group, file))
 		if err != nil {
 			continue
 		}
 		for line := range strings.Lines(string(content)) {
-			if n, found := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); found {
-				kills, err := strconv.Atoi(n)
-				return kills, err == nil
+			if n, found := strings.CutPrefix(strings.TrimSpace(line), c.key+" "); found {
+				n, err := strconv.Atoi(n)
+				return n, err == nil
 			}
 		}
 	}

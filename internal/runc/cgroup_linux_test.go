@@ -94,10 +94,10 @@ func TestOOMKills(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r, group := tree(t, tt.controllers...)
 			write(t, filepath.Join(group, tt.file), tt.content)
-			if kills, ok := r.oomKills(testID); kills != tt.kills || ok != tt.ok {
+			if kills, ok := r.count(testID, oomKills); kills != tt.kills || ok != tt.ok {
 				t.Errorf("got %d, %v, want %d, %v", kills, ok, tt.kills, tt.ok)
 			}
-			if kills, ok := r.oomKills("gone"); ok {
+			if kills, ok := r.count("gone", oomKills); ok {
 				t.Errorf("a cgroup that is not there has %d", kills)
 			}
 		})

@@ -29,7 +29,7 @@ func (r *Runtime) conmonArgs(id, bundle, log string) []string {
 		"--exit-dir", r.exitDir(),
 		"--persist-dir", dir,
 		"--log-path", "k8s-file:" + log,
-		"--log-size-max", strconv.FormatInt(r.options.LogBytes, 10),
+		"--log-size-max", strconv.FormatInt(r.options.LogBytes/logParts, 10),
 		// Attach sockets in the bundle, not in a directory of CRI-O's.
 		"--full-attach",
 		// Logs are not worth a slow disk holding up the exit code.

@@ -9,8 +9,8 @@ import (
 )
 
 // Delete removes the container: it kills what still runs of it and deletes
-// every record of it but its logs. What is not there is no error. ErrStuck if
-// a process does not end; then nothing of it is deleted.
+// every record of it but its logs. What is not there is no error.
+// container.ErrStuck if a process does not end; then nothing of it is deleted.
 func (r *Runtime) Delete(ctx context.Context, id string) error {
 	if err := validate(id); err != nil {
 		return err
@@ -20,7 +20,7 @@ func (r *Runtime) Delete(ctx context.Context, id string) error {
 	// If neither a record nor runc knows its processes, its cgroups do.
 	rec, _ := r.find(ctx, id)
 	if err := r.killAll(ctx, id, rec); err != nil {
-		return fmt.Errorf("delete container %s: %w", id, err)
+		return fmt.Errorf("delete container %s: %w", id, r.nameStuck(id, err))
 	}
 	if err := r.deleteState(ctx, id); err != nil {
 		return fmt.Errorf("delete container %s: %w", id, err)
@@ -30,7 +30,7 @@ func (r *Runtime) Delete(ctx context.Context, id string) error {
 			return fmt.Errorf("delete container %s: %w", id, err)
 		}
 	}
-	return r.forget(id)
+	return errors.Join(r.settleLogs(id), r.forget(id))
 }
 
 // killAll ends the container's processes and then conmon, which is given the

@@ -61,6 +61,28 @@ func TestDeleteWithDamagedState(t *testing.T) {
 	}
 }
 
+// A process that has ended and that nobody has reaped, since conmon hangs, is
+// no process that runs.
+func TestZombie(t *testing.T) {
+	b := newBox(t)
+	b.run("sleep")
+	rec, err := b.find(t.Context(), testID)
+	b.must(err)
+	b.must(syscall.Kill(rec.Conmon.PID, syscall.SIGSTOP))
+	b.must(b.Signal(t.Context(), testID, syscall.SIGKILL, false))
+	b.eventually("it is a zombie", func() bool { return !runs(rec.Init.PID) })
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", rec.Init.PID)); err != nil {
+		t.Fatal("it was reaped: ", err)
+	}
+	b.must(b.Signal(t.Context(), testID, syscall.SIGTERM, true)) // it has ended: no error
+	b.must(b.Delete(t.Context(), testID))
+	for _, p := range []process{rec.Init, rec.Conmon} {
+		if runs(p.PID) {
+			t.Errorf("process %d is left", p.PID)
+		}
+	}
+}
+
 // A pid that has gone to another process must never be signalled.
 func TestReusedPIDIsNotOurs(t *testing.T) {
 	b := newBox(t)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/stormcell/stormcell/internal/container"
@@ -102,44 +101,6 @@ func (r *Runtime) listMonitors(found map[string]container.State) error {
 				found[id] = container.State{ID: id, Status: container.Stopped}
 			}
 		}
-	}
-	return nil
-}
-
-// prepareLog makes the container's log directory, deletes the logs of all but
-// the last attempt, and returns the path of the next one's log.
-func (r *Runtime) prepareLog(id string, attempt int) (string, error) {
-	dir := filepath.Join(r.options.LogDir, id)
-	if strings.Contains(dir, ":") {
-		return "", fmt.Errorf("log directory %s (stormcell.log.dir) may not have a colon in it: conmon takes that for a separator", dir)
-	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return "", fmt.Errorf("make log directory: %w", err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return "", fmt.Errorf("read log directory: %w", err)
-	}
-	for _, e := range entries {
-		if e.Name() == logName(attempt-1) {
-			continue
-		}
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("remove old log: %w", err)
-		}
-	}
-	return filepath.Join(dir, logName(attempt)), nil
-}
-
-func logName(attempt int) string { return fmt.Sprintf("%d.log", attempt) }
-
-// RemoveLogs deletes the container's logs.
-func (r *Runtime) RemoveLogs(id string) error {
-	if err := validate(id); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(filepath.Join(r.options.LogDir, id)); err != nil {
-		return fmt.Errorf("remove logs: %w", err)
 	}
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stormcell/stormcell/internal/container"
 )
 
 // process is a process of this boot: a pid alone may be another's tomorrow.
@@ -176,7 +178,7 @@ func (h *handle) kill(ctx context.Context, limit time.Duration) error {
 	defer cancel()
 	err := h.wait(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: process %d", ErrStuck, h.pid)
+		return fmt.Errorf("%w: process %d", container.ErrStuck, h.pid)
 	}
 	return err
 }

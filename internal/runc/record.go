@@ -78,6 +78,9 @@ func (r *Runtime) recall(id string) (record, error) {
 	if err == nil {
 		err = json.Unmarshal(content, &rec)
 	}
+	if err == nil && rec.Init.PID <= 0 {
+		err = errors.New("it names no process") // one of another version
+	}
 	if err != nil {
 		return record{}, fmt.Errorf("record of container %s: %w", id, err)
 	}
@@ -124,8 +127,8 @@ func exists(path string) bool {
 }
 
 // find returns the processes of a container, or container.ErrNotFound. Ended
-// ones may be in it. Without a record, that is, if the agent was killed before
-// it wrote one, runc and the cgroups tell.
+// ones may be in it. Without a record that it can read, as after the agent was
+// killed before it wrote one, runc and the cgroups tell.
 func (r *Runtime) find(ctx context.Context, id string) (record, error) {
 	rec, err := r.recall(id)
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -20,7 +21,7 @@ import (
 	"github.com/stormcell/stormcell/internal/worker"
 )
 
-// Errors of a Runtime, beside container.ErrNotFound.
+// Errors of a Runtime, beside container.ErrNotFound and container.ErrStuck.
 var (
 	// ErrInvalidID is an id that is no container's, and so no name of a directory.
 	ErrInvalidID = errors.New("invalid container id")
@@ -28,8 +29,6 @@ var (
 	ErrExists = errors.New("container exists")
 	// ErrCreate is a container that the runtime refused to make. The text says why.
 	ErrCreate = errors.New("create container")
-	// ErrStuck is a process that does not end after SIGKILL.
-	ErrStuck = errors.New("process does not end after SIGKILL, it is stuck in the kernel")
 )
 
 // Limits on programs that are a matter of milliseconds on a healthy node.
@@ -57,24 +56,32 @@ type Options struct {
 	// CgroupParent is the parent of all cgroups of containers and monitors,
 	// absolute below CgroupRoot.
 	CgroupParent string
-	// LogDir has a directory for each container with a file for each of its
-	// last two attempts.
+	// LogDir has a directory for each container with the logs of its last two
+	// attempts.
 	LogDir string
-	// LogBytes is the size limit of a log file; conmon begins it anew there.
+	// LogBytes is the size limit of an attempt's log, all parts together.
 	LogBytes int64
+	// Log is told of what fails beside a container; nil for nobody.
+	Log *slog.Logger
 }
 
 // Runtime runs containers. Calls for different containers may run side by
-// side, calls for one may not (but Wait and Signal). It holds no state.
+// side, calls for one may not (but Wait and Signal). It holds no state but
+// what it watches.
 type Runtime struct {
 	options     Options
 	hierarchies func() ([]hierarchy, error)
+	rotations   *rotations
 }
 
 // New returns a runtime.
 func New(o Options) *Runtime {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	return &Runtime{
 		options:     o,
+		rotations:   newRotations(o.Log),
 		hierarchies: sync.OnceValues(func() ([]hierarchy, error) { return findHierarchies(o.CgroupRoot) }),
 	}
 }

@@ -18,6 +18,7 @@ import (
 // Wait blocks until the container's first process has ended, and tells how.
 // It works for containers of earlier agents, and for those that have already
 // ended, until Delete. If conmon was killed, the code is container.UnknownCode.
+// While it waits, it keeps the parts of the container's log.
 func (r *Runtime) Wait(ctx context.Context, id string) (container.Exit, error) {
 	if err := validate(id); err != nil {
 		return container.Exit{}, err
@@ -26,6 +27,7 @@ func (r *Runtime) Wait(ctx context.Context, id string) (container.Exit, error) {
 	if err != nil {
 		return container.Exit{}, err
 	}
+	defer r.rotations.watch(r.logDir(id))()
 	// conmon writes the exit file as its last act, after the end of the
 	// container. So when both have ended, the file is there or never will be.
 	for _, p := range []process{rec.Init, rec.Conmon} {
@@ -41,6 +43,8 @@ func (r *Runtime) Wait(ctx context.Context, id string) (container.Exit, error) {
 		return container.Exit{}, err
 	}
 	exit.OOMKilled = r.oomKilled(id)
+	denied, _ := r.count(containerGroup(id), deniedForks)
+	exit.PidsLimited = denied > 0
 	return exit, nil
 }
 
@@ -99,7 +103,7 @@ func parseExit(content string) (container.Exit, error) {
 // oomKilled asks the container's cgroup, which lives until Delete, whether the
 // kernel killed in it; conmon's note serves where the cgroup is gone.
 func (r *Runtime) oomKilled(id string) bool {
-	if kills, ok := r.oomKills(containerGroup(id)); ok {
+	if kills, ok := r.count(containerGroup(id), oomKills); ok {
 		return kills > 0
 	}
 	_, err := os.Stat(filepath.Join(r.persistDir(id), "oom"))

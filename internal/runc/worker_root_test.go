@@ -61,7 +61,7 @@ func newCell(t testing.TB, script string, change func(*cell)) *cell {
 	}
 	c.policy = ocispec.Policy{
 		Node:   stormconf.Node{LocalDir: filepath.Join(base, "storm"), ArtifactsDir: filepath.Join(base, "artifacts"), NSCDDir: "/var/run/nscd"},
-		Cgroup: stormconf.Cgroup{Root: "/sys/fs/cgroup", Parent: c.parent},
+		Cgroup: stormconf.Cgroup{Root: "/sys/fs/cgroup", Parent: c.parent, PidsLimit: 300},
 	}
 	if change != nil {
 		change(c)
@@ -148,7 +148,7 @@ func (c *cell) start() {
 func (c *cell) run() (code int, said string) {
 	c.t.Helper()
 	c.start()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	exit, err := c.runtime.Wait(ctx, c.spec.ContainerID())
 	if err != nil {
@@ -174,26 +174,30 @@ func TestWorkerInside(t *testing.T) {
 		echo "oom=$(cat /proc/self/oom_score_adj)"
 		echo "files=$(ulimit -n) core=$(ulimit -c)"
 		for f in pids/pids.max cpu/cpu.cfs_quota_us memory/memory.limit_in_bytes memory/memory.memsw.limit_in_bytes \
-			pids.max cpu.max memory.max memory.swap.max; do
+			cpuset/cpuset.cpus cpuset/cpuset.mems pids.max cpu.max memory.max memory.swap.max cpuset.cpus cpuset.mems; do
 			[[ ! -e /sys/fs/cgroup/$f ]] || echo "limit $f=$(cat /sys/fs/cgroup/$f)"
 		done
 		echo null > /dev/null && echo "null=ok"
+		echo "stdout=ok" > /dev/stdout
 		exit 7`,
 		func(c *cell) {
 			c.spec.CPUMillis, c.spec.MemoryBytes, c.policy.Cgroup.EnforceMemory = 1400, 256<<20, true
+			c.spec.NUMAZone, c.policy.NUMA = new(0), map[int]stormconf.NUMAZone{0: {Cores: []int{0}}}
 		})
 	code, said := c.run()
 	if code != 7 {
 		t.Errorf("exit code %d", code)
 	}
 	limits := []string{
-		"memory:/\n", "limit pids/pids.max=16384", "limit cpu/cpu.cfs_quota_us=140000",
+		"memory:/\n", "limit pids/pids.max=300", "limit cpu/cpu.cfs_quota_us=140000",
 		"limit memory/memory.limit_in_bytes=268435456", "limit memory/memory.memsw.limit_in_bytes=268435456",
+		"limit cpuset/cpuset.cpus=0", "limit cpuset/cpuset.mems=0",
 	}
 	if unified() {
 		limits = []string{
-			"cgroup=0::/\n", "limit pids.max=16384", "limit cpu.max=140000 100000",
+			"cgroup=0::/\n", "limit pids.max=300", "limit cpu.max=140000 100000",
 			"limit memory.max=268435456", "limit memory.swap.max=0",
+			"limit cpuset.cpus=0", "limit cpuset.mems=0",
 		}
 	}
 	w := ocispec.PathsOf(c.policy.Node, c.spec).Worker
@@ -202,7 +206,7 @@ func TestWorkerInside(t *testing.T) {
 		"CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000",
 		"CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1",
 		"pwd="+w+" twice=worker's umask=0027 pid=1",
-		"oom=200", "core=0", "null=ok",
+		"oom=200", "core=0", "null=ok", "stdout=ok",
 	) {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not in what the worker says", want)

@@ -50,6 +50,8 @@ type Cgroup struct {
 	CPUPercent float64
 	// MemoryMB is storm.worker.cgroup.memory.mb.limit in MiB, 0 unset.
 	MemoryMB float64
+	// PidsLimit is stormcell.worker.pids.limit: processes and threads of a worker.
+	PidsLimit int64
 }
 
 // Node says what a worker finds on its node and where it is kept.
@@ -72,13 +74,17 @@ type Node struct {
 	ReadonlyBinds, ReadwriteBinds []string
 	// NSCDDir is storm.oci.nscd.dir.
 	NSCDDir string
-	// SeccompProfile is the path of a profile, or empty for none.
+	// SeccompProfile is storm.oci.seccomp.profile, as seccomp.Load takes it: the
+	// path of a profile, seccomp.Unconfined, or empty for the built-in one.
 	SeccompProfile string
 	// StormHome is stormcell.storm.home, mounted read-only into workers; empty for none.
 	StormHome string
+	// JavaLibraryPath is java.library.path: where workers look for native code
+	// after their topology's own.
+	JavaLibraryPath string
 	// LogDir is stormcell.log.dir: what workers write to stdout and stderr.
 	LogDir string
-	// LogBytes is stormcell.log.max.bytes per worker.
+	// LogBytes is stormcell.log.max.bytes, of one run of a worker.
 	LogBytes int64
 	// RunRoot is stormcell.run.root unless worker-launcher.cfg names one.
 	RunRoot string

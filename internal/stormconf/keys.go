@@ -24,6 +24,7 @@ const (
 	keyCgroupParent   = "storm.oci.cgroup.parent"
 	keyReadonly       = "storm.oci.readonly.bindmounts"
 	keyReadwrite      = "storm.oci.readwrite.bindmounts"
+	keySeccomp        = "storm.oci.seccomp.profile"
 	keyResourcesDir   = "storm.oci.resources.local.dir"
 	keyPrincipal      = "storm.hdfs.login.principal"
 	keyKeytab         = "storm.hdfs.login.keytab"
@@ -154,9 +155,9 @@ var keys = []key{
 		absolute(func(d *draft) *string { return &d.Node.NSCDDir }),
 	},
 	{
-		"storm.oci.seccomp.profile", "path", "none", byAgent,
-		"Seccomp profile (JSON) of workers. None: system calls are not filtered.",
-		absolute(func(d *draft) *string { return &d.Node.SeccompProfile }),
+		keySeccomp, "path, or `unconfined`", "built in", byAgent,
+		"Seccomp profile (JSON) of workers; `unconfined`: their system calls are not filtered. The built-in one is what `node-agent seccomp-profile` prints; see [security](security.md#system-calls).",
+		readSeccomp,
 	},
 	{
 		keyResourcesDir, "path", "`supervisor/oci-resources` in `" + keyLocalDir + "`", byAgent,
@@ -214,19 +215,29 @@ var keys = []key{
 		percent(func(d *draft) *int { return &d.Node.DiskLowPercent }),
 	},
 	{
+		"stormcell.worker.pids.limit", "integer", "16384", byAgent,
+		"Limit on processes and threads of a worker, together. One that has reached it says so when it ends.",
+		integer(1, func(d *draft) *int64 { return &d.Cgroup.PidsLimit }),
+	},
+	{
 		keyWorkerLogDir, "path", "`/var/log/stormcell`", byAgent,
-		"What workers write to standard output and error.",
+		"What workers write to standard output and error; see [Logs](#logs).",
 		absolute(func(d *draft) *string { return &d.Node.LogDir }),
 	},
 	{
 		"stormcell.log.max.bytes", "integer, bytes", "67108864", byAgent,
-		"Limit of that log, per worker.",
-		integer(1, func(d *draft) *int64 { return &d.Node.LogBytes }),
+		"Limit of the log of one run of a worker, all parts together; those of its last two runs are kept.",
+		integer(1<<16, func(d *draft) *int64 { return &d.Node.LogBytes }),
 	},
 	{
 		keyStormHome, "path", "none", byAgent,
 		"Storm's own installation: workers see it read-only, and relative paths of Storm start there.",
 		absolute(func(d *draft) *string { return &d.Node.StormHome }),
+	},
+	{
+		"java.library.path", "string", "`/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64`", byAgent,
+		"Where workers look for native code, after their topology's resources and before what their own `LD_LIBRARY_PATH` names. As in Storm, the image's is hidden by it.",
+		text(func(d *draft) *string { return &d.Node.JavaLibraryPath }),
 	},
 }
 

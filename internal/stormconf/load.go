@@ -106,7 +106,7 @@ func newDraft(file string) *draft {
 		faulty: map[string]bool{},
 		Config: Config{
 			Store:  Store{RefreshInterval: time.Minute, ManifestsToCache: 10, Verify: imagestore.VerifyIfPresent},
-			Cgroup: Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
+			Cgroup: Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm", PidsLimit: 16384},
 			Node: Node{
 				LocalDir:          "storm-local",
 				ArtifactsDir:      "workers-artifacts",
@@ -117,6 +117,7 @@ func newDraft(file string) *draft {
 				LogDir:            "/var/log/stormcell",
 				LogBytes:          64 << 20,
 				RunRoot:           "/run/stormcell",
+				JavaLibraryPath:   "/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64",
 			},
 		},
 	}

@@ -33,7 +33,7 @@ func leastConfig() *Config {
 			ManifestsToCache: 10,
 			Verify:           imagestore.VerifyIfPresent,
 		},
-		Cgroup: Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
+		Cgroup: Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm", PidsLimit: 16384},
 		Node: Node{
 			LocalDir:          "/opt/storm/storm-local",
 			ArtifactsDir:      "/opt/storm/logs/workers-artifacts",
@@ -46,6 +46,7 @@ func leastConfig() *Config {
 			LogDir:            "/var/log/stormcell",
 			LogBytes:          64 << 20,
 			RunRoot:           "/run/stormcell",
+			JavaLibraryPath:   "/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64",
 		},
 	}
 }
@@ -104,6 +105,7 @@ func TestParseValues(t *testing.T) {
 		change     func(*Config)
 	}{
 		{"list of one as a bare string", "storm.oci.readonly.bindmounts: /etc/krb5.conf", func(c *Config) { c.Node.ReadonlyBinds = []string{"/etc/krb5.conf"} }},
+		{"no filter", "storm.oci.seccomp.profile: unconfined", func(c *Config) { c.Node.SeccompProfile = "unconfined" }},
 		{"empty list", "storm.oci.readonly.bindmounts: []", func(*Config) {}},
 		{"paths are cleaned", "storm.oci.readwrite.bindmounts: [/a//b/, /c/../d]", func(c *Config) { c.Node.ReadwriteBinds = []string{"/a/b", "/d"} }},
 		{"yes is true in YAML 1.1", "storm.cgroup.memory.enforcement.enable: Yes", func(c *Config) { c.Cgroup.EnforceMemory = true }},
@@ -185,7 +187,7 @@ func TestParseProblems(t *testing.T) {
 		{"string for a boolean", `storm.cgroup.memory.enforcement.enable: "true"`, "storm.yaml:4: storm.cgroup.memory.enforcement.enable: want true or false, without quotes, have a string (true)"},
 		{"number for a boolean", `storm.cgroup.memory.enforcement.enable: 1`, "storm.yaml:4: storm.cgroup.memory.enforcement.enable: want true or false, without quotes, have a number (1)"},
 		{"string for a number", `storm.oci.layer.mounts.to.keep: "5"`, "storm.yaml:4: storm.oci.layer.mounts.to.keep: want a whole number of at least 0, have a string (5)"},
-		{"fraction", "stormcell.log.max.bytes: 1.5", "storm.yaml:4: stormcell.log.max.bytes: want a whole number of at least 1, have a number (1.5)"},
+		{"fraction", "stormcell.log.max.bytes: 1.5", "storm.yaml:4: stormcell.log.max.bytes: want a whole number of at least 65536, have a number (1.5)"},
 		{"negative", "stormcell.cache.max.bytes: -1", "storm.yaml:4: stormcell.cache.max.bytes: want a whole number of at least 0, have a number (-1)"},
 		{"more than 64 bits", "stormcell.cache.max.bytes: 99999999999999999999", "storm.yaml:4: stormcell.cache.max.bytes: want a whole number of at least 0, have a number (99999999999999999999)"},
 		{"more than all", "stormcell.cache.disk.high.percent: 101", "storm.yaml:4: stormcell.cache.disk.high.percent: want a whole number from 1 to 100, have a number (101)"},
@@ -195,7 +197,8 @@ func TestParseProblems(t *testing.T) {
 		{"infinite", "storm.worker.cgroup.memory.mb.limit: .inf", "storm.yaml:4: storm.worker.cgroup.memory.mb.limit: want a number of at least 1, have a number (.inf)"},
 		{"less than the kernel's least quota", "storm.worker.cgroup.cpu.limit: 0.5", "storm.yaml:4: storm.worker.cgroup.cpu.limit: want a number of at least 1, have a number (0.5)"},
 		{"no interval", "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.cache.refresh.interval.secs: 0", "storm.yaml:4: storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.cache.refresh.interval.secs: want a whole number of seconds, at least 1, have a number (0)"},
-		{"relative path", "storm.oci.seccomp.profile: seccomp.json", `storm.yaml:4: storm.oci.seccomp.profile: want an absolute path, have "seccomp.json"`},
+		{"a word that is no path", "storm.oci.seccomp.profile: Unconfined", `storm.yaml:4: storm.oci.seccomp.profile: want an absolute path or "unconfined", have "Unconfined"`},
+		{"relative path", "storm.oci.seccomp.profile: seccomp.json", `storm.yaml:4: storm.oci.seccomp.profile: want an absolute path or "unconfined", have "seccomp.json"`},
 		{"verify", "stormcell.image.verify: always", `storm.yaml:4: stormcell.image.verify: want "required" or "if-present", have a string (always)`},
 		{"keytab alone", "storm.hdfs.login.keytab: /k", "storm.yaml:4: storm.hdfs.login.keytab: is set without storm.hdfs.login.principal: set both or neither"},
 		{"principal alone", "blobstore.hdfs.principal: p", "storm.yaml: storm.hdfs.login.principal: is set without storm.hdfs.login.keytab: set both or neither"},

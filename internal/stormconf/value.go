@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/stormcell/stormcell/internal/imagestore"
+	"github.com/stormcell/stormcell/internal/seccomp"
 )
 
 // setter reads the value n of key into a draft, or notes what is wrong.
@@ -107,6 +108,19 @@ func readVerify(d *draft, key string, n *yaml.Node) {
 		d.Store.Verify = v
 	default:
 		d.want(key, n, fmt.Sprintf("%q or %q", imagestore.VerifyRequired, imagestore.VerifyIfPresent))
+	}
+}
+
+// readSeccomp takes the path of a profile or the word for none.
+func readSeccomp(d *draft, key string, n *yaml.Node) {
+	switch s, ok := d.scalar(key, n); {
+	case !ok:
+	case s == seccomp.Unconfined:
+		d.Node.SeccompProfile = s
+	case !filepath.IsAbs(s):
+		d.problem(key, n.Line, "want an absolute path or %q, have %q", seccomp.Unconfined, clip(s))
+	default:
+		d.Node.SeccompProfile = filepath.Clean(s)
 	}
 }
 

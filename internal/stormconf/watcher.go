@@ -27,6 +27,10 @@ const (
 type WatchOptions struct {
 	// Every is the time between checks without events; 0 means 10 seconds.
 	Every time.Duration
+	// Accept may refuse a configuration for what it refers to. The last good
+	// one stays in force then, as with any other fault, and Accept is asked
+	// again at the next check, though the file be the same.
+	Accept func(*Config) error
 	// Reloaded hears of a changed configuration, and of one that is good again
 	// after Failed, with its notes.
 	Reloaded func(conf *Config, notes []string)
@@ -132,6 +136,13 @@ func (w *Watcher) check() {
 	if err != nil {
 		w.fail(fmt.Errorf("the last good configuration stays in force: %w", err))
 		return
+	}
+	if w.opts.Accept != nil {
+		if err := w.opts.Accept(conf); err != nil {
+			w.judged = nil // what it refers to may be put right meanwhile
+			w.fail(fmt.Errorf("the last good configuration stays in force: %w", err))
+			return
+		}
 	}
 	changed := !reflect.DeepEqual(conf, w.current.Load())
 	if changed {

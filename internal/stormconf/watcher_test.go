@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -17,6 +18,7 @@ type watched struct {
 	changes   <-chan struct{}
 	reloaded  chan *Config
 	failed    chan error
+	refusal   atomic.Pointer[error] // what Accept returns
 }
 
 // watch starts a watcher of a file that prepare has made.
@@ -30,7 +32,13 @@ func watch(t *testing.T, every time.Duration, prepare func(dir, path string)) *w
 		t.Fatal(err)
 	}
 	w.Watcher = NewWatcher(w.path, conf, WatchOptions{
-		Every:    every,
+		Every: every,
+		Accept: func(*Config) error {
+			if err := w.refusal.Load(); err != nil {
+				return *err
+			}
+			return nil
+		},
 		Reloaded: func(c *Config, _ []string) { w.reloaded <- c },
 		Failed:   func(err error) { w.failed <- err },
 	})
@@ -156,6 +164,25 @@ func TestWatcherNoticesChangeBeforeRun(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// What a configuration refers to can be put right without touching the file.
+func TestWatcherAsksAgainForWhatWasRefused(t *testing.T) {
+	w := watch(t, 10*time.Millisecond, func(_, path string) { write(t, path, withImage("a")) })
+	refusal := errors.New("no such profile")
+	w.refusal.Store(&refusal)
+	replaceFile(t, w.path, withImage("b"))
+	if err := next(t, "failure", w.failed); !errors.Is(err, refusal) || !strings.Contains(err.Error(), "stays in force") {
+		t.Errorf("%v, want the refusal and what counts now", err)
+	}
+	if got := w.Current().Images.Default; got != "a" {
+		t.Errorf("%q took force", got)
+	}
+	w.refusal.Store(nil)
+	w.wantImage(t, "b")
+	if len(w.failed) != 0 {
+		t.Error("the same refusal was told again")
 	}
 }
 

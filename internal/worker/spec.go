@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stormcell/stormcell/internal/manifest"
@@ -70,6 +72,21 @@ var (
 // ValidContainerID tells whether id has the form of a ContainerID, so that it
 // is safe as the name of a directory.
 func ValidContainerID(id string) bool { return containerIDForm.MatchString(id) }
+
+// ValidTopologyID tells whether id has the form of a topology's id.
+func ValidTopologyID(id string) bool { return topologyGrammar.MatchString(id) }
+
+// ParseContainerID returns a Spec with what a container's id says of its
+// worker, the port and the id. ErrInvalid if it has not the form of one.
+func ParseContainerID(id string) (Spec, error) {
+	port, workerID, _ := strings.Cut(id, "-")
+	number, err := strconv.Atoi(port)
+	s := Spec{Port: number, ID: workerID}
+	if err != nil || !ValidContainerID(id) || s.ContainerID() != id {
+		return Spec{}, fmt.Errorf("%w: container id %q", ErrInvalid, id)
+	}
+	return s, nil
+}
 
 // Validate checks again, on the node, the names that paths and command lines
 // are built from; the API server has checked them once, but root trusts none.

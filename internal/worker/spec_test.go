@@ -50,3 +50,15 @@ func TestValidContainerID(t *testing.T) {
 		}
 	}
 }
+
+func TestParseContainerID(t *testing.T) {
+	const id = "6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb"
+	if s, err := ParseContainerID(id); err != nil || s.ContainerID() != id || s.Port != 6703 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for _, id := range []string{"", "..", "06703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb", "6703-../../../../etc/passwd"} {
+		if s, err := ParseContainerID(id); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q is accepted: %+v", id, s)
+		}
+	}
+}

@@ -12,6 +12,12 @@ func median(times []time.Duration) time.Duration {
 	return sorted[len(sorted)/2]
 }
 
+// p99 is the time that 99 of 100 do not exceed.
+func p99(times []time.Duration) time.Duration {
+	sorted := slices.Sorted(slices.Values(times))
+	return sorted[(len(sorted)*99+99)/100-1]
+}
+
 // spread tells the fastest and the slowest of times.
 func spread(times []time.Duration) string {
 	if slices.Max(times) < time.Second {

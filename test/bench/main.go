@@ -34,7 +34,9 @@ type row interface {
 	measure(ctx context.Context, log io.Writer) ([]figure, error)
 }
 
-func rows() []row { return []row{&conversion{}, &warmStart{}, &localization{}, &coldStart{}} }
+func rows() []row {
+	return []row{&conversion{}, &warmStart{}, &burst{}, &idle{}, &localization{}, &coldStart{}}
+}
 
 // figure is what a row has measured.
 type figure struct {

@@ -2,12 +2,14 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
 
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
@@ -74,6 +76,19 @@ func WriteKubeconfig(user *envtest.AuthenticatedUser, dir string) (string, error
 		return "", fmt.Errorf("write kubeconfig: %w", err)
 	}
 	return name, nil
+}
+
+// Metrics returns the API server's metrics in Prometheus' text format.
+func (c *Cluster) Metrics(ctx context.Context) ([]byte, error) {
+	clients, err := kubernetes.NewForConfig(c.Config)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	text, err := clients.RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the API server's metrics: %w", err)
+	}
+	return text, nil
 }
 
 // Stop ends the cluster and removes its files.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -91,8 +92,12 @@ func (c *Cluster) Stop() error {
 	return nil
 }
 
-// Main runs a package's tests with an HDFS, for TestMain.
+// Main runs a package's tests with an HDFS, for TestMain. Fuzz targets are
+// parsers and run without: each of their processes would start one.
 func Main(m *testing.M, options Options, use func(*Cluster)) int {
+	if onlyFuzzTargets() {
+		return m.Run()
+	}
 	c, err := Start(options)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -105,6 +110,13 @@ func Main(m *testing.M, options Options, use func(*Cluster)) int {
 	}()
 	use(c)
 	return m.Run()
+}
+
+// onlyFuzzTargets tells whether -run chooses fuzz targets only, as hack/fuzz.sh
+// does.
+func onlyFuzzTargets() bool {
+	flag.Parse()
+	return strings.HasPrefix(flag.Lookup("test.run").Value.String(), "^Fuzz")
 }
 
 // URL is the whole name of a path in this HDFS, as the daemons' configuration

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -28,7 +29,7 @@ const Path = "/bin"
 // The programs of the two layers.
 var (
 	basePrograms  = []string{"bash", "sleep", "date", "cat", "id"}
-	upperPrograms = []string{"ls", "mkdir", "head", "dd", "flock"}
+	upperPrograms = []string{"ls", "mkdir", "head", "dd", "setsid", "flock"}
 )
 
 // Write writes the image to file as "docker save" does, under tag.
@@ -45,6 +46,61 @@ func Write(file, tag string) error {
 		return fmt.Errorf("image %s: %w", tag, err)
 	}
 	return nil
+}
+
+// WriteLayers writes an image of count layers: the programs of Write's base
+// layer, and above them one layer after the other with its number in the file
+// /top and in the name of a file in /layers. One with an even number deletes
+// the file of the layer below.
+func WriteLayers(file, tag string, count int) error {
+	reference, err := name.NewTag(tag)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", tag, err)
+	}
+	base, err := layerOf(basePrograms)
+	if err != nil {
+		return err
+	}
+	layers := []v1.Layer{base}
+	for i := 1; i < count; i++ {
+		l, err := numbered(i)
+		if err != nil {
+			return err
+		}
+		layers = append(layers, l)
+	}
+	image, err := stack(layers)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", tag, err)
+	}
+	if err := tarball.WriteToFile(file, reference, image); err != nil {
+		return fmt.Errorf("image %s: %w", tag, err)
+	}
+	return nil
+}
+
+// numbered is a layer of WriteLayers.
+func numbered(number int) (v1.Layer, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	text := strconv.Itoa(number)
+	files := []struct{ name, content string }{{"top", text}, {fmt.Sprintf("layers/%03d", number), text}}
+	if number%2 == 0 {
+		files = append(files, struct{ name, content string }{fmt.Sprintf("layers/.wh.%03d", number-1), ""})
+	}
+	for _, f := range files {
+		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: 0o644, Size: int64(len(f.content))})
+		if err == nil {
+			_, err = w.Write([]byte(f.content))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("pack layer %d: %w", number, err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("pack layer %d: %w", number, err)
+	}
+	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
 }
 
 // WriteBase writes the lower layer to file as a tar.gz: bash and the few
@@ -78,6 +134,10 @@ func build() (v1.Image, error) {
 		}
 		layers = append(layers, layer)
 	}
+	return stack(layers)
+}
+
+func stack(layers []v1.Layer) (v1.Image, error) {
 	image, err := mutate.AppendLayers(empty.Image, layers...)
 	if err != nil {
 		return nil, fmt.Errorf("stack layers: %w", err)

@@ -127,6 +127,9 @@ storm.oci.layer.mounts.to.keep: 0
 storm.oci.cgroup.parent: %[3]s
 storm.cgroup.memory.enforcement.enable: true
 storm.oci.readonly.bindmounts: ["%[1]s/bind"]
+storm.oci.readwrite.bindmounts: ["%[1]s/shared"]
+supervisor.numa.meta: {"0": {numa.cores: [0], numa.memory.mb: 1024, numa.ports: [65535]}}
+stormcell.worker.pids.limit: 256
 stormcell.run.root: %[1]s/run
 stormcell.log.dir: %[1]s/log
 `, s.Dir, Image, s.CgroupParent(), s.store, OtherImage)
@@ -134,8 +137,10 @@ stormcell.log.dir: %[1]s/log
 	if s.faults {
 		launcher += "worker.launcher.oci.runc=" + s.program("runc") + "\n"
 	}
-	if err := os.MkdirAll(s.Path("bind"), 0o755); err != nil {
-		return fmt.Errorf("make bind mount source: %w", err)
+	for _, dir := range []string{"bind", "shared"} {
+		if err := os.MkdirAll(s.Path(dir), 0o755); err != nil {
+			return fmt.Errorf("make bind mount source: %w", err)
+		}
 	}
 	for file, content := range map[string]string{"storm.yaml": storm, "worker-launcher.cfg": launcher} {
 		if err := os.WriteFile(s.Path(file), []byte(content), 0o600); err != nil {
@@ -246,6 +251,12 @@ func (s *Stack) daemon(name string, by []string, args ...string) (*exec.Cmd, err
 	}
 	return c, nil
 }
+
+// AgentPID is the process of the node-agent.
+func (s *Stack) AgentPID() int { return s.agent.Process.Pid }
+
+// APIMetrics returns the API server's metrics.
+func (s *Stack) APIMetrics(ctx context.Context) ([]byte, error) { return s.cluster.Metrics(ctx) }
 
 // AwaitAgent waits until the node-agent, started after a moment, is ready: then
 // it has renewed its Lease.

@@ -48,10 +48,35 @@ func main() {
 			}
 			kept = append(kept, page)
 		}
+	case "calls": // tries system calls with arguments that none of them takes
+		calls()
+	case "feed": // memory to a child, until that is killed
+		child := exec.Command("/bin/guest", "eat")
+		child.Run()
+		os.Exit(5)
+	case "multiply": // as many processes as it gets
+		for {
+			child := exec.Command("/bin/guest", "sleep")
+			if err := child.Start(); err != nil {
+				os.Exit(9)
+			}
+			fmt.Println("ready")
+		}
 	case "talk": // lines of 100 bytes
 		n, _ := strconv.Atoi(args[0])
 		for range n {
 			fmt.Println(strings.Repeat("x", 99))
+		}
+	case "count": // n numbered lines of 100 bytes on each SIGHUP
+		n, _ := strconv.Atoi(args[0])
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGHUP)
+		fmt.Println("ready")
+		for i := 0; ; i += n {
+			<-c
+			for j := range n {
+				fmt.Printf("%098d!\n", i+j)
+			}
 		}
 	case "raise": // ends itself by a signal; as pid 1 only a child can
 		child := exec.Command("/bin/guest", "sleep")
