@@ -92,7 +92,7 @@ func (r *Runtime) recall(id string) (record, error) {
 // process go and before it noted that leaves it so.
 func (r *Runtime) started(id string, pid int) bool {
 	rec, err := r.recall(id)
-	if err != nil || rec.Init.PID != pid {
+	if err != nil || rec.Init.PID != pid || rec.Waiting == (file{}) { // a version before wrote none
 		return false
 	}
 	program, err := programOf(pid)
