@@ -150,10 +150,14 @@ func (t *trial) attempt(problems func(context.Context) []string) []string {
 	defer cancel()
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
+	var left []string
 	for {
-		left := problems(ctx)
-		if len(left) == 0 {
+		now := problems(ctx)
+		if len(now) == 0 {
 			return nil
+		}
+		if ctx.Err() == nil || left == nil { // later ones only tell of that
+			left = now
 		}
 		select {
 		case <-tick.C:
