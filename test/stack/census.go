@@ -19,9 +19,8 @@ type census map[string]int
 var Kinds = []string{"mount", "loop device", "cgroup", "process", "directory"}
 
 // Deviations compares what is of workers on this machine with what shall be:
-// exactly that of those that run (the stack's only ones), and the
-// directories of those that have ended and are not deleted. Each line begins
-// with one of Kinds.
+// exactly that of those that run (the stack's only ones). Those that have ended
+// and are not deleted may have their directories. Each line begins with one of Kinds.
 func (s *Stack) Deviations(ctx context.Context, running, ended []*api.StormWorker) ([]string, error) {
 	is, err := s.count()
 	if err != nil {
@@ -32,10 +31,10 @@ func (s *Stack) Deviations(ctx context.Context, running, ended []*api.StormWorke
 		if err := s.addRunning(ctx, shall, w); err != nil {
 			return nil, err
 		}
-		s.addPresent(shall, shall, w)
+		s.addPresent(shall, w)
 	}
 	for _, w := range ended {
-		s.addPresent(shall, may, w)
+		s.addPresent(may, w) // they do not outlive a boot
 	}
 	return compare(is, shall, may), nil
 }
@@ -118,20 +117,15 @@ func (s *Stack) layers(ctx context.Context, w *api.StormWorker) ([]string, error
 	return nil, fmt.Errorf("StormWorker %s: no StormImage has its manifest", w.Name)
 }
 
-// addPresent adds the directories of a worker that is not deleted, to shall
-// those on disk, and to volatile those that do not outlive a boot.
-func (s *Stack) addPresent(shall, volatile census, w *api.StormWorker) {
+// addPresent adds the directories of a worker that is not deleted.
+func (s *Stack) addPresent(c census, w *api.StormWorker) {
 	id := w.ContainerID()
 	for _, path := range []string{
 		s.Path("storm", "workers", w.ID()), s.Path("storm", "workers-users", w.ID()), s.Path("log", id),
 		s.Path("storm", "supervisor", "stormdist", w.Spec.TopologyID),
-	} {
-		shall["directory "+path] = 1
-	}
-	for _, path := range []string{
+		s.Path("storm", "stormcell", "topologies", w.Spec.TopologyID), s.Path("storm", "stormcell", "topologies", w.Spec.TopologyID, id),
 		s.Path("run", "workers", id), s.Path("run", "workers", id, "bundle"), s.Path("run", "workers", id, "record.json"),
-		s.Path("run", "topologies", w.Spec.TopologyID), s.Path("run", "topologies", w.Spec.TopologyID, id),
 	} {
-		volatile["directory "+path] = 1
+		c["directory "+path] = 1
 	}
 }

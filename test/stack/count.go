@@ -165,7 +165,7 @@ func (s *Stack) ours(line string) bool {
 func (s *Stack) countDirectories(c census) error {
 	for _, pattern := range []string{
 		s.Path("run", "workers", "*"), s.Path("run", "workers", "*", "*"), s.Path("run", "layers", "*"),
-		s.Path("run", "exits", "*"), s.Path("run", "runc", "*"), s.Path("run", "topologies", "*"), s.Path("run", "topologies", "*", "*"),
+		s.Path("run", "exits", "*"), s.Path("run", "runc", "*"), s.Path("storm", "stormcell", "topologies", "*"), s.Path("storm", "stormcell", "topologies", "*", "*"),
 		s.Path("storm", "workers", "*"), s.Path("storm", "workers-users", "*"), s.Path("storm", "supervisor", "stormdist", "*"),
 		s.Path("log", "*"),
 	} {
