@@ -54,6 +54,10 @@ test: packages k8s hadoop ## Run every test, as root, with the race detector.
 test-hdfs: hadoop k8s ## Run the tests that use a real HDFS.
 	go test -race -count 1 -timeout 20m $$(hack/hdfs/importers.sh)
 
+.PHONY: test-faults
+test-faults: packages k8s ## Kill, starve and rob the node-agent; count what leaks (10 minutes at most).
+	KUBEBUILDER_ASSETS=$(ASSETS) go test -tags faults -v -count 1 -timeout 10m ./test/faults
+
 .PHONY: test-vm
 test-vm: ## Run the node's tests in a VM with cgroup v2 and an older kernel.
 	@hack/packages.sh vm

@@ -77,7 +77,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
 	ahead = prefetch.New(images, changes.prefetch.Add)
-	e := engine.New(engine.Options{
+	e := engine.New(withFaults(engine.Options{
 		Images: images,
 		Rootfs: r,
 		Bundles: &bundles{current: w.Current, builder: bundle.New(bundle.Options{
@@ -95,7 +95,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		RunRoot: conf.Node.RunRoot,
 		Changed: changes.workers.Add,
 		Log:     log,
-	})
+	}))
 	return &parts{engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot}, nil
 }
 

@@ -169,7 +169,11 @@ func (a *actor) watch(ctx context.Context) {
 	}
 	if err == nil {
 		a.engine.Log.Info("worker ended", "worker", a.name(), "container", a.id(), "code", exit.Code, "signal", exit.Signal, "oomKilled", exit.OOMKilled)
-		err = errors.Join(a.ended(exit), a.teardown(ctx))
+		if err = a.ended(exit); err == nil {
+			err = a.teardown(ctx)
+		} else {
+			a.dirty = true // how it ended is known of the container alone, as yet
+		}
 	}
 	if err != nil && ctx.Err() == nil {
 		a.rec.Failures++
@@ -187,10 +191,13 @@ func (a *actor) unseen() container.Exit {
 	return container.Exit{Code: container.UnknownCode, At: time.Now()}
 }
 
-// cleanUp repeats a teardown that has failed: remains of one run must not meet
-// the next, nor stay when there is none.
+// cleanUp repeats a teardown that has failed, or had to wait for the record of
+// the end: remains of one run must not meet the next, nor stay when there is none.
 func (a *actor) cleanUp(ctx context.Context) {
-	err := a.teardown(ctx)
+	err := a.save()
+	if err == nil {
+		err = a.teardown(ctx)
+	}
 	if err == nil || ctx.Err() != nil {
 		return
 	}

@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -185,6 +187,40 @@ func TestKillThatReachesNobody(t *testing.T) {
 		a.phase(t, "a", Removed)
 		wantCalls(t, n, append(append([]string{}, launchCalls...),
 			append([]string{syscall.SIGTERM.String(), syscall.SIGKILL.String()}, removeCalls...)...)...)
+	})
+}
+
+// TestEndThatCannotBeWrittenDown: while the run root is full, the container
+// stays, which alone tells the next agent how its process ended.
+func TestEndThatCannotBeWrittenDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		first := n.begin()
+		w := aWorker("a", policy(worker.RestartOnFailure))
+		first.Ensure(w, Past{})
+		first.phase(t, "a", Running)
+		inTheWay := filepath.Join(n.runRoot, "workers", w.ContainerID(), recordName+".new")
+		if err := os.Mkdir(inTheWay, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		n.exit(w.ContainerID(), 3)
+		if s := first.phase(t, "a", BackOff); s.Err == nil {
+			t.Error("nothing is told of the record")
+		}
+		first.end()
+		second := n.begin()
+		defer second.end()
+		if s := second.phase(t, "a", BackOff); s.LastExit == nil || s.LastExit.Code != 3 {
+			t.Errorf("last exit %+v, want code 3", s.LastExit)
+		}
+		if err := os.Remove(inTheWay); err != nil {
+			t.Fatal(err)
+		}
+		second.Ensure(w, Past{})
+		time.Sleep(backOffMax)
+		if s := second.phase(t, "a", Running); s.Restarts != 1 {
+			t.Errorf("%d restarts, want 1", s.Restarts)
+		}
 	})
 }
 

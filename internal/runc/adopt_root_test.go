@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stormcell/stormcell/internal/container"
 )
 
@@ -163,14 +165,106 @@ func TestExitOfAContainerWhoseStateIsLost(t *testing.T) {
 		t.Errorf("without runc's state: %+v", exit)
 	}
 	b.must(os.Remove(filepath.Join(b.persistDir(testID), recordFile)))
-	if _, err := b.Wait(t.Context(), testID); !errors.Is(err, container.ErrNotFound) {
-		t.Errorf("without records: %v", err)
+	if exit := b.wait(); exit.Code != 9 { // the exit file tells
+		t.Errorf("without records: %+v", exit)
 	}
 	list, err := b.List(t.Context())
 	b.must(err)
 	if len(list) != 1 || list[0].Status != container.Stopped {
 		t.Errorf("list %v, want it as stopped: somebody has to delete it", list)
 	}
+}
+
+// Whatever of its records is deleted, the end of a container is told.
+func TestEndWithoutRecords(t *testing.T) {
+	for name, records := range map[string]func(*box) []string{
+		"ours and conmon's": func(b *box) []string { return []string{b.persistDir(testID)} },
+		"runc's":            func(b *box) []string { return []string{b.stateDir(testID)} },
+		"all":               func(b *box) []string { return []string{b.persistDir(testID), b.stateDir(testID)} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t)
+			s := b.run("trap")
+			b.waitLog("ready", 1)
+			for _, dir := range records(b) {
+				b.must(os.RemoveAll(dir))
+			}
+			_, err := b.find(t.Context(), testID) // as an agent does when it adopts it
+			b.must(err)
+			b.must(syscall.Kill(s.PID, syscall.SIGTERM))
+			if exit := b.wait(); exit.Code != 42 {
+				t.Errorf("got %+v", exit)
+			}
+		})
+	}
+}
+
+// A container of which everything in the run root was deleted is known by its
+// cgroups: else its root file system would be undone under it.
+func TestKnownByItsCgroups(t *testing.T) {
+	b := newBox(t)
+	s := b.run("sleep")
+	for _, dir := range []string{b.workersDir(), b.stateRoot(), b.exitDir()} {
+		b.must(os.RemoveAll(dir))
+	}
+	list, err := b.List(t.Context())
+	b.must(err)
+	if len(list) != 1 || list[0].ID != testID {
+		t.Fatalf("list %v", list)
+	}
+	b.must(b.Signal(t.Context(), testID, syscall.SIGKILL, true))
+	b.eventually("its end", func() bool { return !runs(s.PID) })
+	b.must(b.Delete(t.Context(), testID))
+}
+
+// A "runc start" that was killed when it had let the process go and not noted
+// that yet: runc takes the process for one that waits.
+func TestStartedWhateverRuncSays(t *testing.T) {
+	b := newBox(t)
+	b.spec([]string{"trap"}, nil)
+	_, err := b.Create(t.Context(), testID, b.bundle, 0)
+	b.must(err)
+	status := func() container.Status {
+		list, err := b.List(t.Context())
+		b.must(err)
+		if len(list) != 1 {
+			t.Fatalf("list %v", list)
+		}
+		return list[0].Status
+	}
+	if s := status(); s != container.Created {
+		t.Errorf("before its start: %s", s)
+	}
+	b.must(b.Start(t.Context(), testID))
+	b.waitLog("ready", 1)
+	b.must(unix.Mkfifo(filepath.Join(b.stateDir(testID), "exec.fifo"), 0o600))
+	if s := status(); s != container.Running {
+		t.Errorf("after its start: %s", s)
+	}
+}
+
+// A program that hangs ends with the agent that called it: it would act on
+// whatever has its container's name then.
+func TestHungRuncEndsWithItsAgent(t *testing.T) {
+	b := newBox(t)
+	good, hung := b.options.Runc, filepath.Join(t.TempDir(), "pid")
+	b.options.Runc = b.program(`case " $* " in *" start "*) echo $$ >` + hung + `; exec sleep 1000 ;; esac; exec ` + good + ` "$@"`)
+	b.spec([]string{"sleep"}, nil)
+	in, err := json.Marshal(map[string]any{"Options": b.options, "Bundle": b.bundle})
+	b.must(err)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "STORMCELL_TEST_CREATE="+string(in))
+	b.must(cmd.Start())
+	var pid int
+	b.eventually("start hangs", func() bool {
+		content, _ := os.ReadFile(hung)
+		n, err := fmt.Sscan(string(content), &pid)
+		return n == 1 && err == nil
+	})
+	b.must(cmd.Process.Kill())
+	b.must(ignoreExit(cmd.Wait()))
+	b.eventually("its end", func() bool { return !runs(pid) })
+	b.options.Runc = good
 }
 
 // An agent that is killed at any moment of Create leaves nothing that Delete

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -37,10 +39,21 @@ func (r *Runtime) globalArgs(id string) []string {
 func (r *Runtime) runc(ctx context.Context, id string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, programLimit)
 	defer cancel()
+	if id != "" { // for its log: without the directory runc does nothing at all
+		if err := os.MkdirAll(r.persistDir(id), 0o700); err != nil {
+			return nil, fmt.Errorf("runc %s: %w", args[0], err)
+		}
+	}
 	stdout, stderr := &capped{limit: maxOutput}, &capped{limit: maxMessage}
 	cmd := exec.CommandContext(ctx, r.options.Runc, append(r.globalArgs(id), args...)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = environment(), stdout, stderr
 	group(cmd)
+	// It ends with the agent: one that hung would go on when its container's
+	// name is another's. The death signal is sent when the thread ends that
+	// made the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	err := cmd.Run()
 	if err == nil && stdout.full {
 		err = fmt.Errorf("printed more than %d bytes", maxOutput)

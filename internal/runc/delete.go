@@ -86,9 +86,6 @@ func (r *Runtime) deleteState(ctx context.Context, id string) error {
 	if _, err := os.Lstat(r.stateDir(id)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := os.MkdirAll(r.persistDir(id), 0o700); err != nil { // for runc's log
-		return err
-	}
 	_, err := r.runc(ctx, id, "delete", "--force", id)
 	if ctx.Err() != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/stormcell/stormcell/internal/container"
 	"github.com/stormcell/stormcell/internal/worker"
@@ -43,6 +44,9 @@ func (r *Runtime) List(ctx context.Context) ([]container.State, error) {
 			continue
 		}
 		status := c.Status
+		if status == container.Created && r.started(c.ID, c.PID) {
+			status = container.Running
+		}
 		if status != container.Created && status != container.Stopped {
 			status = container.Running // a paused one runs, as far as we care
 		}
@@ -56,7 +60,9 @@ func (r *Runtime) List(ctx context.Context) ([]container.State, error) {
 }
 
 // listLeftovers enters every container that has a directory of runc's, of
-// conmon's or an exit file.
+// conmon's, an exit file or a monitor's cgroup: that outlives whatever is
+// deleted from the run root. A container's cgroup alone may be another
+// program's, such as Storm's own supervisor names them.
 func (r *Runtime) listLeftovers(found map[string]container.State) error {
 	for _, dir := range []string{r.stateRoot(), r.exitDir(), r.workersDir()} {
 		entries, err := os.ReadDir(dir)
@@ -72,6 +78,26 @@ func (r *Runtime) listLeftovers(found map[string]container.State) error {
 				}
 			}
 			if worker.ValidContainerID(id) {
+				found[id] = container.State{ID: id, Status: container.Stopped}
+			}
+		}
+	}
+	return r.listMonitors(found)
+}
+
+// listMonitors enters every container that has a monitor's cgroup.
+func (r *Runtime) listMonitors(found map[string]container.State) error {
+	parents, err := r.groupDirs("")
+	if err != nil {
+		return err
+	}
+	for _, parent := range parents {
+		entries, err := os.ReadDir(parent)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("list containers: %w", err)
+		}
+		for _, e := range entries {
+			if id, ok := strings.CutPrefix(e.Name(), monitorGroup("")); ok && worker.ValidContainerID(id) {
 				found[id] = container.State{ID: id, Status: container.Stopped}
 			}
 		}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stormcell/stormcell/internal/container"
 )
 
@@ -18,6 +20,23 @@ import (
 type record struct {
 	Init   process `json:"init"`
 	Conmon process `json:"conmon"`
+	// Waiting is the program of Init while it waits for Start: the runtime's own.
+	Waiting file `json:"waiting"`
+}
+
+// file is a file whatever its name is.
+type file struct {
+	Device uint64 `json:"device"`
+	Inode  uint64 `json:"inode"`
+}
+
+// programOf returns the program that a process runs.
+func programOf(pid int) (file, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/exe", pid), &st); err != nil {
+		return file{}, fmt.Errorf("program of process %d: %w", pid, err)
+	}
+	return file{st.Dev, st.Ino}, nil
 }
 
 const recordFile = "record.json"
@@ -33,7 +52,11 @@ func (r *Runtime) remember(id string, pid int) error {
 	if err != nil {
 		return fmt.Errorf("container %s: %w", id, err)
 	}
-	content, err := json.Marshal(record{Init: init, Conmon: conmon})
+	waiting, err := programOf(pid)
+	if err != nil {
+		return fmt.Errorf("container %s: %w", id, err)
+	}
+	content, err := json.Marshal(record{Init: init, Conmon: conmon, Waiting: waiting})
 	if err != nil {
 		return fmt.Errorf("encode record of %s: %w", id, err)
 	}
@@ -46,6 +69,34 @@ func (r *Runtime) remember(id string, pid int) error {
 		return fmt.Errorf("record container: %w", err)
 	}
 	return nil
+}
+
+// recall reads what remember wrote. fs.ErrNotExist if there is no such record.
+func (r *Runtime) recall(id string) (record, error) {
+	var rec record
+	content, err := readSmall(filepath.Join(r.persistDir(id), recordFile))
+	if err == nil {
+		err = json.Unmarshal(content, &rec)
+	}
+	if err == nil && rec.Init.PID <= 0 {
+		err = errors.New("it names no process") // one of another version
+	}
+	if err != nil {
+		return record{}, fmt.Errorf("record of container %s: %w", id, err)
+	}
+	return rec, nil
+}
+
+// started tells whether a container that waits for Start, as runc says, has
+// been started all the same: a "runc start" that is killed after it let the
+// process go and before it noted that leaves it so.
+func (r *Runtime) started(id string, pid int) bool {
+	rec, err := r.recall(id)
+	if err != nil || rec.Init.PID != pid || rec.Waiting == (file{}) { // a version before wrote none
+		return false
+	}
+	program, err := programOf(pid)
+	return err == nil && program != rec.Waiting
 }
 
 // monitor is the conmon of a container, or no process. It is the process in
@@ -69,27 +120,39 @@ func (r *Runtime) monitor(id string) (process, error) {
 	return process{}, nil
 }
 
+// exists tells whether there is something at path, or might be.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // find returns the processes of a container, or container.ErrNotFound. Ended
 // ones may be in it. Without a record that it can read, as after the agent was
 // killed before it wrote one, runc and the cgroups tell.
 func (r *Runtime) find(ctx context.Context, id string) (record, error) {
-	content, err := readSmall(filepath.Join(r.persistDir(id), recordFile))
-	var rec record
-	if err == nil && json.Unmarshal(content, &rec) == nil && rec.Init.PID > 0 {
+	rec, err := r.recall(id)
+	if err == nil {
 		return rec, nil
 	}
-	rec = record{} // unreadable, or of a version that tells it in another way
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return record{}, fmt.Errorf("record of container %s: %w", id, err)
+	if _, unread := errors.AsType[*fs.PathError](err); unread && !errors.Is(err, fs.ErrNotExist) {
+		return record{}, err
 	}
 	if rec.Conmon, err = r.monitor(id); err != nil {
 		return record{}, err
 	}
-	if _, err := os.Stat(r.stateDir(id)); errors.Is(err, fs.ErrNotExist) {
-		if rec.Conmon.PID != 0 {
-			return rec, nil
+	if rec.Conmon.PID != 0 {
+		// It writes the exit code to both, and gives up where it cannot.
+		for _, dir := range []string{r.persistDir(id), r.exitDir()} {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return rec, fmt.Errorf("make run directory: %w", err)
+			}
 		}
-		return record{}, fmt.Errorf("%w: %s", container.ErrNotFound, id)
+	}
+	if !exists(r.stateDir(id)) {
+		if rec.Conmon.PID == 0 && !exists(r.exitFile(id)) {
+			return record{}, fmt.Errorf("%w: %s", container.ErrNotFound, id)
+		}
+		return rec, nil
 	}
 	out, err := r.runc(ctx, id, "state", id)
 	if err != nil {

@@ -122,14 +122,16 @@ func (r *Runtime) Signal(ctx context.Context, id string, sig syscall.Signal, all
 		return err
 	}
 	h, err := rec.Init.open()
-	if err != nil || h == nil {
+	if err != nil {
 		return err
 	}
-	defer h.close()
-	err = h.signal(sig)
+	if h != nil {
+		defer h.close()
+		err = h.signal(sig)
+	}
 	if all {
 		// Beside the first process, which is reached even if its cgroup is not
-		// where this runtime looks for it.
+		// where this runtime looks for it; and which may not be known.
 		err = errors.Join(err, r.signalGroup(containerGroup(id), sig))
 	}
 	return err

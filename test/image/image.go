@@ -29,7 +29,7 @@ const Path = "/bin"
 // The programs of the two layers.
 var (
 	basePrograms  = []string{"bash", "sleep", "date", "cat", "id"}
-	upperPrograms = []string{"ls", "mkdir", "head", "dd", "setsid"}
+	upperPrograms = []string{"ls", "mkdir", "head", "dd", "setsid", "flock"}
 )
 
 // Write writes the image to file as "docker save" does, under tag.

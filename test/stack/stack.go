@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -40,8 +41,9 @@ type Stack struct {
 	Dir    string
 	Client client.WithWatch
 
-	store string   // its URL
-	env   []string // of the programs, beside this process's
+	store  string   // its URL
+	env    []string // of the programs, beside this process's
+	faults bool     // the parts can be made to fail
 
 	cluster        *cluster.Cluster
 	bin            string
@@ -78,7 +80,7 @@ func Start(ctx context.Context, options ...Option) (s *Stack, err error) {
 	if err := os.Chmod(dir, 0o711); err != nil {
 		return s, fmt.Errorf("open the stack's directory: %w", err)
 	}
-	for _, step := range []func(context.Context) error{s.build, s.configure, s.fillStore, s.startCluster, s.startManager} {
+	for _, step := range []func(context.Context) error{s.build, s.prepareFaults, s.configure, s.fillStore, s.startCluster, s.startManager} {
 		if err := step(ctx); err != nil {
 			return s, err
 		}
@@ -88,7 +90,11 @@ func Start(ctx context.Context, options ...Option) (s *Stack, err error) {
 
 // build builds the three binaries as a user would.
 func (s *Stack) build(ctx context.Context) error {
-	return s.command(ctx, "go", "build", "-o", s.bin+"/", "./cmd/manager", "./cmd/node-agent", "./cmd/docker-to-squash")
+	tags := ""
+	if s.faults {
+		tags = faultsTag
+	}
+	return s.command(ctx, "go", "build", "-tags", tags, "-o", s.bin+"/", "./cmd/manager", "./cmd/node-agent", "./cmd/docker-to-squash")
 }
 
 func (s *Stack) command(ctx context.Context, name string, args ...string) error {
@@ -128,6 +134,9 @@ stormcell.run.root: %[1]s/run
 stormcell.log.dir: %[1]s/log
 `, s.Dir, Image, s.CgroupParent(), s.store, OtherImage)
 	launcher := "min.user.id=1000\nbanned.users=bin,daemon\n"
+	if s.faults {
+		launcher += "worker.launcher.oci.runc=" + s.program("runc") + "\n"
+	}
 	for _, dir := range []string{"bind", "shared"} {
 		if err := os.MkdirAll(s.Path(dir), 0o755); err != nil {
 			return fmt.Errorf("make bind mount source: %w", err)
@@ -202,29 +211,39 @@ func (s *Stack) identify(ctx context.Context, name, role string) error {
 
 func (s *Stack) startManager(context.Context) error {
 	var err error
-	s.manager, err = s.daemon("manager", "--leader-elect=false", "--config", s.Path("storm.yaml"),
+	s.manager, err = s.daemon("manager", nil, "--leader-elect=false", "--config", s.Path("storm.yaml"),
 		"--metrics-bind-address", "0", "--health-probe-bind-address", "0")
 	return err
 }
 
 // StartAgent starts the node-agent, unless it runs.
-func (s *Stack) StartAgent() error {
+func (s *Stack) StartAgent() error { return s.startAgent() }
+
+// startAgent starts the node-agent by way of another program's command line.
+func (s *Stack) startAgent(by ...string) error {
 	if s.agent != nil {
 		return nil
 	}
+	args := []string{
+		"--node-name", NodeName, "--config", s.Path("storm.yaml"), "--launcher-config", s.Path("worker-launcher.cfg"),
+		"--health-probe-bind-address", "0", "--log-level", "debug",
+	}
+	if s.faults {
+		args = append(args, "--conmon", s.program("conmon"))
+	}
 	var err error
-	s.agent, err = s.daemon("node-agent", "--node-name", NodeName, "--config", s.Path("storm.yaml"),
-		"--launcher-config", s.Path("worker-launcher.cfg"), "--health-probe-bind-address", "0", "--log-level", "debug")
+	s.agent, err = s.daemon("node-agent", by, args...)
 	return err
 }
 
-func (s *Stack) daemon(name string, args ...string) (*exec.Cmd, error) {
+func (s *Stack) daemon(name string, by []string, args ...string) (*exec.Cmd, error) {
 	log, err := os.OpenFile(s.Path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	defer log.Close()
-	c := exec.Command(filepath.Join(s.bin, name), append(args, "--kubeconfig", s.Path(name, "kubeconfig"))...) //nolint:noctx // it lives until Stop
+	line := slices.Concat(by, []string{filepath.Join(s.bin, name)}, args, []string{"--kubeconfig", s.Path(name, "kubeconfig")})
+	c := exec.Command(line[0], line[1:]...) //nolint:noctx // it lives until Stop
 	c.Stdout, c.Stderr = log, log
 	c.Env = append(os.Environ(), s.env...)
 	if err := c.Start(); err != nil {
@@ -297,7 +316,7 @@ func (s *Stack) Stop() error {
 	if s.cluster != nil {
 		err = errors.Join(err, s.cluster.Stop())
 	}
-	err = errors.Join(err, s.removeCgroups())
+	err = errors.Join(err, s.removeCgroups(), s.removeDisks())
 	if left := s.Leftovers(); len(left) > 0 {
 		return errors.Join(err, fmt.Errorf("%s is kept, since there is left: %s", s.Dir, strings.Join(left, ", ")))
 	}
