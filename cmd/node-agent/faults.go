@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -120,6 +121,14 @@ func (b *faultyBundles) Remove(ctx context.Context, w worker.Spec) error {
 	return act(b.faults, "Bundles.Remove", func() error { return b.Bundles.Remove(ctx, w) })
 }
 
+func (b *faultyBundles) Recover(ctx context.Context, known []worker.Spec) ([]string, error) {
+	return call(b.faults, "Bundles.Recover", func() ([]string, error) { return b.Bundles.Recover(ctx, known) })
+}
+
+func (b *faultyBundles) Sweep(ctx context.Context, id string) error {
+	return act(b.faults, "Bundles.Sweep", func() error { return b.Bundles.Sweep(ctx, id) })
+}
+
 type faultyRuntime struct {
 	engine.Runtime
 	faults faults
@@ -147,6 +156,10 @@ func (r *faultyRuntime) Delete(ctx context.Context, id string) error {
 
 func (r *faultyRuntime) RemoveLogs(id string) error {
 	return act(r.faults, "Runtime.RemoveLogs", func() error { return r.Runtime.RemoveLogs(id) })
+}
+
+func (r *faultyRuntime) OldLogs(then time.Time) ([]string, error) {
+	return call(r.faults, "Runtime.OldLogs", func() ([]string, error) { return r.Runtime.OldLogs(then) })
 }
 
 func (r *faultyRuntime) List(ctx context.Context) ([]container.State, error) {

@@ -14,7 +14,8 @@ var (
 	endPoints    = append(bounds("Runtime.Delete", "Rootfs.Unmount", "Images.Release"), "after Runtime.Wait")
 	removePoints = bounds("Runtime.Signal "+syscall.SIGTERM.String(), "Runtime.Delete", "Rootfs.Unmount", "Images.Release", "Bundles.Remove", "Runtime.RemoveLogs")
 	killPoints   = bounds("Runtime.Signal " + syscall.SIGKILL.String())
-	adoptPoints  = append(bounds("Runtime.List", "Images.Hold", "Rootfs.Recover"), "before Runtime.Wait")
+	adoptPoints  = append(bounds("Runtime.List", "Images.Hold", "Bundles.Recover", "Rootfs.Recover", "Runtime.OldLogs"), "before Runtime.Wait")
+	sweepPoints  = bounds("Bundles.Sweep")
 )
 
 // bounds are the moments before and after each step.
@@ -51,6 +52,15 @@ func stepBoundaries(t *trial) {
 	for _, point := range adoptPoints {
 		t.killAgent()
 		t.dieAt(point, t.startAgent)
+	}
+	for _, point := range sweepPoints {
+		w := t.create(api.RestartAlways)
+		t.awaitStart(w)
+		t.killAgent()
+		t.removeAll("run", "workers", w.ContainerID(), "record.json")
+		w.unseen, w.unseenLast = w.unseen+1, true
+		t.dieAt(point, t.startAgent)
+		t.delete(w)
 	}
 	t.awaitReason(stays, api.ReasonRunning)
 }
