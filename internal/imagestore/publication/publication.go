@@ -116,30 +116,25 @@ const (
 
 // PutLayer publishes a squashfs file of size bytes and then its identity. Where
 // want is not nil and the content is another, nothing is published:
-// ErrDigestMismatch.
+// ErrDigestMismatch. Others may publish the same layer at the same time.
 func (p *Publisher) PutLayer(ctx context.Context, l Layer, content io.ReaderAt, size int64, compression string, want *manifest.Identity) (manifest.Identity, error) {
-	// A file that is replaced must not keep the identity of the old one.
-	if err := p.Store.Remove(ctx, manifest.IdentityFile(l.Digest)); err != nil {
-		return manifest.Identity{}, fmt.Errorf("remove the old identity: %w", err)
-	}
-	name := manifest.LayerFile(l.Digest)
+	id := manifest.Identity{Size: size, DiffID: l.DiffID, Compression: compression}
 	for n := 1; ; n++ {
-		d, err := p.upload(ctx, name, io.NewSectionReader(content, 0, size), want)
+		err := p.upload(ctx, l.Digest, io.NewSectionReader(content, 0, size), &id, want)
 		if err == nil {
-			id := manifest.Identity{Digest: d, Size: size, DiffID: l.DiffID, Compression: compression}
 			return id, p.putIdentity(ctx, l.Digest, id)
 		}
 		if n == uploads || !errors.Is(err, imagestore.ErrUnavailable) || backoff.Wait(ctx, firstPause<<n) != nil {
-			return manifest.Identity{}, fmt.Errorf("upload %s: %w", name, err)
+			return manifest.Identity{}, fmt.Errorf("upload %s: %w", manifest.LayerFile(l.Digest), err)
 		}
 	}
 }
 
-// upload writes a file whole and returns the digest of its content.
-func (p *Publisher) upload(ctx context.Context, name string, content *io.SectionReader, want *manifest.Identity) (digest.Digest, error) {
-	up, err := p.Store.Create(ctx, name, p.createOptions())
+// upload writes a layer's file whole, and the digest of its content to id.
+func (p *Publisher) upload(ctx context.Context, layer digest.Digest, content *io.SectionReader, id, want *manifest.Identity) error {
+	up, err := p.Store.Create(ctx, manifest.LayerFile(layer), p.createOptions())
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer up.Abort()
 	hash := digest.SHA256.Digester()
@@ -148,13 +143,35 @@ func (p *Publisher) upload(ctx context.Context, name string, content *io.Section
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return "", err
+		return err
 	}
-	if d := hash.Digest(); want != nil && (d != want.Digest || n != want.Size) {
-		return "", fmt.Errorf("%w: it has %d bytes that hash to %s, its identity says %d and %s",
-			manifest.ErrDigestMismatch, n, d, want.Size, want.Digest)
+	id.Digest = hash.Digest()
+	if want != nil && (id.Digest != want.Digest || n != want.Size) {
+		return fmt.Errorf("%w: it has %d bytes that hash to %s, its identity says %d and %s",
+			manifest.ErrDigestMismatch, n, id.Digest, want.Size, want.Digest)
 	}
-	return hash.Digest(), up.Commit()
+	if err := p.removeOther(ctx, layer, *id); err != nil {
+		return err
+	}
+	return up.Commit()
+}
+
+// removeOther removes the identity of a layer, if it is another than id: a file
+// that is replaced must not keep that of the old one. One that is the same
+// stays: somebody has published the same file, and may be looking at it.
+func (p *Publisher) removeOther(ctx context.Context, layer digest.Digest, id manifest.Identity) error {
+	name := manifest.IdentityFile(layer)
+	content, err := p.Store.ReadFile(ctx, name, manifest.MaxIdentitySize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if old, parseErr := manifest.ParseIdentity(content); err == nil && parseErr == nil && old == id {
+		return nil
+	}
+	if err := p.Store.Remove(ctx, name); err != nil {
+		return fmt.Errorf("remove the old identity: %w", err)
+	}
+	return nil
 }
 
 func (p *Publisher) putIdentity(ctx context.Context, d digest.Digest, id manifest.Identity) error {

@@ -60,9 +60,16 @@ func (p *Publisher) check(ctx context.Context, image Result) error {
 }
 
 // Vanished tells whether an error says that a part of an image is not in the
-// store.
+// store: the identity of a layer is one, where identities are required.
 func Vanished(err error) bool {
-	return errors.Is(err, imagestore.ErrManifestMissing) || errors.Is(err, imagestore.ErrConfigMissing) || errors.Is(err, imagestore.ErrLayerMissing)
+	for _, missing := range []error{
+		imagestore.ErrManifestMissing, imagestore.ErrConfigMissing, imagestore.ErrLayerMissing, imagestore.ErrUnverifiable,
+	} {
+		if errors.Is(err, missing) {
+			return true
+		}
+	}
+	return false
 }
 
 func setTags(tags *manifest.Tags, images []Result) error {
