@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -22,6 +23,11 @@ const crowdCreators = 10
 // when the last of their processes did its first act.
 func (a *arena) workers(ctx context.Context, n int) (crowd []*api.StormWorker, last time.Time, err error) {
 	crowd = make([]*api.StormWorker, n)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.dismiss(context.WithoutCancel(ctx), crowd))
+		}
+	}()
 	creators, createCtx := errgroup.WithContext(ctx)
 	creators.SetLimit(crowdCreators)
 	for i := range crowd {
@@ -31,15 +37,15 @@ func (a *arena) workers(ctx context.Context, n int) (crowd []*api.StormWorker, l
 		})
 	}
 	if err := creators.Wait(); err != nil {
-		return nil, last, err
+		return crowd, last, err
 	}
 	for _, w := range crowd {
 		if err := a.stack.Await(ctx, w, api.ReasonRunning); err != nil {
-			return nil, last, err
+			return crowd, last, err
 		}
-		at, err := stampOf(a.stack, w)
+		at, err := a.stampOf(ctx, func() (string, error) { return logOf(a.stack, w) })
 		if err != nil {
-			return nil, last, err
+			return crowd, last, err
 		}
 		if at.After(last) {
 			last = at
@@ -52,7 +58,9 @@ func (a *arena) workers(ctx context.Context, n int) (crowd []*api.StormWorker, l
 func (a *arena) dismiss(ctx context.Context, crowd []*api.StormWorker) error {
 	removers, ctx := errgroup.WithContext(ctx)
 	for _, w := range crowd {
-		removers.Go(func() error { return a.stack.Remove(ctx, w) })
+		if w != nil {
+			removers.Go(func() error { return a.stack.Remove(ctx, w) })
+		}
 	}
 	return removers.Wait()
 }
@@ -72,7 +80,7 @@ func (a *arena) containers(ctx context.Context, n int) (ids []string, last time.
 		return nil, last, err
 	}
 	for _, id := range ids {
-		at, err := a.stampOf(ctx, id)
+		at, err := a.stampOf(ctx, func() (string, error) { return a.docker.run(ctx, "logs", id) })
 		if err != nil {
 			return nil, last, err
 		}
@@ -83,17 +91,18 @@ func (a *arena) containers(ctx context.Context, n int) (ids []string, last time.
 	return ids, last, nil
 }
 
-// stampOf waits for the stamp of a container.
-func (a *arena) stampOf(ctx context.Context, id string) (time.Time, error) {
+// stampOf waits for the stamp in a process's output: a process that runs may
+// not have come to its first act.
+func (a *arena) stampOf(ctx context.Context, output func() (string, error)) (time.Time, error) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		line, err := a.docker.run(ctx, "logs", id)
+		text, err := output()
 		if err != nil {
 			return time.Time{}, err
 		}
-		if line != "" {
-			return stamped(line)
+		if fields := strings.Fields(text); len(fields) > 0 {
+			return stamped(fields[len(fields)-1])
 		}
 		select {
 		case <-tick.C:

@@ -113,17 +113,26 @@ func workerStart(ctx context.Context, s *stack.Stack, i int) (time.Duration, err
 	return at.Sub(begin), errors.Join(err, s.Remove(ctx, w))
 }
 
-// stampOf reads the stamp in a worker's log.
+// stampOf reads the stamp in the log of a worker that has ended.
 func stampOf(s *stack.Stack, w *api.StormWorker) (time.Time, error) {
-	line, err := os.ReadFile(s.Path("log", w.ContainerID(), "0.log"))
+	text, err := logOf(s, w)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("read the worker's log: %w", err)
+		return time.Time{}, err
 	}
-	fields := strings.Fields(string(line))
+	fields := strings.Fields(text)
 	if len(fields) != 4 {
-		return time.Time{}, fmt.Errorf("the worker's log is %q", line)
+		return time.Time{}, fmt.Errorf("the worker's log is %q", text)
 	}
 	return stamped(fields[3])
+}
+
+// logOf reads the log of a worker's first run.
+func logOf(s *stack.Stack, w *api.StormWorker) (string, error) {
+	text, err := os.ReadFile(s.Path("log", w.ContainerID(), "0.log"))
+	if err != nil {
+		return "", fmt.Errorf("read the worker's log: %w", err)
+	}
+	return string(text), nil
 }
 
 // runcStart starts the standing worker's container a second time, by runc

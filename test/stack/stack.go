@@ -318,7 +318,9 @@ func (s *Stack) Stop() error {
 	}
 	err = errors.Join(err, s.removeCgroups(), s.removeDisks())
 	if left := s.Leftovers(); len(left) > 0 {
-		return errors.Join(err, fmt.Errorf("%s is kept, since there is left: %s", s.Dir, strings.Join(left, ", ")))
+		const named = 20
+		return errors.Join(err, fmt.Errorf("%s is kept, since %d things are left, such as %s",
+			s.Dir, len(left), strings.Join(left[:min(named, len(left))], ", ")))
 	}
 	return errors.Join(err, os.RemoveAll(s.Dir))
 }
