@@ -9,10 +9,13 @@ programs=$(cd "$here/.." && pwd)/bin/docker
 PATH=$programs/usr/sbin:$programs/usr/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
 # The library that dockerd needs beyond what every Debian has is there too.
 export LD_LIBRARY_PATH=$programs/lib/x86_64-linux-gnu:$programs/lib/aarch64-linux-gnu
-# pigz, which dockerd unpacks layers with where it finds it, is the faster way.
-packages=(docker.io containerd docker-registry tini pigz libdevmapper1.02.1)
+# packages prints what is unpacked. pigz, which dockerd unpacks layers with where
+# it finds it, is the faster way.
+packages() { printf '%s\n' docker.io containerd docker-registry tini pigz libdevmapper1.02.1; }
 # shellcheck source=daemons.sh
 source "$here/daemons.sh"
+# shellcheck source=debs.sh
+source "$here/debs.sh"
 
 usage() {
     cat <<'TEXT'
@@ -24,38 +27,6 @@ The client is bin/docker/usr/bin/docker -H unix://DIR/docker.sock. Containers ha
 their own: use docker run --network host.
 TEXT
 }
-
-# unpack fetches the packages, as apt's lists have them and of its archives'
-# signatures, once.
-unpack() {
-    local work log
-    [[ ! -e $programs/.unpacked ]] || return 0
-    if ! command -v apt-get dpkg-deb >/dev/null; then
-        echo "Docker is taken from Debian's packages: this machine has no apt-get" >&2
-        return 1
-    fi
-    mkdir -p "${programs%/*}"
-    work=$(mktemp -d "$programs.XXXXXX")
-    log=$work/apt.log
-    if ! download "$work" >"$log" 2>&1 && ! { apt-get update && download "$work"; } >>"$log" 2>&1; then
-        tail -n 15 "$log" >&2
-        rm -rf "$work"
-        echo "cannot fetch ${packages[*]}: see apt-get's words above" >&2
-        return 1
-    fi
-    for package in "$work"/*.deb; do
-        dpkg-deb --extract "$package" "$work"
-    done
-    rm "$work"/*.deb
-    touch "$work/.unpacked"
-    rm -rf "$programs"
-    chmod 755 "$work"
-    mv "$work" "$programs"
-}
-
-# download fetches into a directory. Without the option apt-get would complain
-# that its own user cannot write there.
-download() { (cd "$1" && apt-get download --quiet -o APT::Sandbox::User=root "${packages[@]}"); }
 
 start_registry() {
     local address
@@ -96,7 +67,7 @@ up() {
     if daemon_pid "$dir" dockerd >/dev/null && daemon_pid "$dir" docker-registry >/dev/null && ready; then
         return
     fi
-    unpack
+    unpack_debs "$programs" packages
     down
     umask 077
     mkdir -p "$dir"

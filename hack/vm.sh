@@ -9,6 +9,8 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/.."
+# shellcheck source=debs.sh
+source "$here/debs.sh"
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 # The kernel and busybox are Debian's packages, unpacked and not installed.
 parts=$PWD/bin/vm
@@ -20,31 +22,10 @@ tests=(internal/loopdev internal/preflight internal/rootfs internal/runc)
 # on the version of cgroups, and both ways of mounting an overlay.
 essential='Attach$|AttachFalls|ThisNodeIsFit|MountShows|ManyLayers/120|RecoverAdopts|ExitCodes|OOMKill|ForksBeyond|DeleteKills|OutlivesItsAgent|ConmonIsOut|WorkerInside|RemoveEmpty'
 
-# unpack fetches kernel and busybox, as apt's lists have them, once.
-unpack() {
-    local work
-    [[ ! -e $parts/.unpacked ]] || return 0
-    mkdir -p "${parts%/*}"
-    work=$(mktemp -d "$parts.XXXXXX")
-    if ! download "$work" >"$work/apt.log" 2>&1 && ! { apt-get update && download "$work"; } >>"$work/apt.log" 2>&1; then
-        tail -n 15 "$work/apt.log" >&2
-        rm -rf "$work"
-        echo "cannot fetch Debian's kernel for clouds: see apt-get's words above" >&2
-        return 1
-    fi
-    for package in "$work"/*.deb; do
-        dpkg-deb --extract "$package" "$work"
-    done
-    rm "$work"/*.deb
-    touch "$work/.unpacked"
-    rm -rf "$parts"
-    mv "$work" "$parts"
-}
-
-download() {
-    local kernel
-    kernel=$(apt-cache depends --important linux-image-cloud-amd64 | awk '$1 == "Depends:" { print $2; exit }')
-    [[ -n $kernel ]] && (cd "$1" && apt-get download --quiet -o APT::Sandbox::User=root "$kernel" busybox-static)
+# packages prints the kernel that the package for clouds names, and busybox; or
+# nothing, where apt has no lists yet.
+packages() {
+    apt-cache depends --important linux-image-cloud-amd64 | awk '$1 == "Depends:" { print $2; exit }' | grep . && echo busybox-static
 }
 
 # put copies files of this machine to their places in the guest, links resolved.
@@ -131,7 +112,7 @@ main() {
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     guest=$work/guest
-    unpack
+    unpack_debs "$parts" packages
     compose
     pack
     accel=$(acceleration)

@@ -76,7 +76,8 @@ func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.Lo
 	if err != nil {
 		return "", err
 	}
-	text, err := script(ocispec.Env(b.options.Policy.Node, w, javaArch()), w.Command)
+	w.Env = ocispec.Env(b.options.Policy.Node, w, javaArch())
+	text, err := script(w)
 	if err != nil {
 		return "", err
 	}

@@ -38,7 +38,6 @@ func hostFacts(cgroup stormconf.Cgroup) (ocispec.Host, error) {
 		SwapAccounting:   swapAccounting(cgroup),
 		MaxOpenFiles:     files.Max,
 		OOMScoreAdj:      score,
-		Arch:             javaArch(),
 	}, nil
 }
 

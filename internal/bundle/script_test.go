@@ -15,10 +15,10 @@ import (
 )
 
 func TestScriptText(t *testing.T) {
-	got, err := script(
-		[]worker.EnvVar{{Name: "A", Value: "b c"}, {Name: "EMPTY"}, {Name: "QUOTE", Value: "it's"}},
-		[]string{"java", "-Dx=$HOME `id`", "it's"},
-	)
+	got, err := script(worker.Spec{
+		Env:     []worker.EnvVar{{Name: "A", Value: "b c"}, {Name: "EMPTY"}, {Name: "QUOTE", Value: "it's"}},
+		Command: []string{"java", "-Dx=$HOME `id`", "it's"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestScriptRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if s, err := script(tt.w.Env, tt.w.Command); !errors.Is(err, ErrInvalidText) {
+			if s, err := script(tt.w); !errors.Is(err, ErrInvalidText) {
 				t.Errorf("got %q, %v", s, err)
 			}
 		})
@@ -57,7 +57,7 @@ func TestScriptRefuses(t *testing.T) {
 // run lets the real bash run the worker's script, as the container does.
 func run(t *testing.T, w worker.Spec) string {
 	t.Helper()
-	text, err := script(w.Env, w.Command)
+	text, err := script(w)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -124,22 +124,23 @@ func (e *Engine) add(a *actor) {
 
 // start lets an actor run, or says whom it waits for. The lock is held.
 func (e *Engine) start(a *actor) {
-	if blocker := e.blocker(a.desired(), a.rec.stray); blocker != nil {
+	if blocker := e.blocker(a); blocker != nil {
 		a.publish(func(s *State) { s.Phase, s.Blocker = Waiting, blocker.name() })
 		return
 	}
 	a.begin(e.ctx)
 }
 
-// blocker is the worker that holds the port or id of w, if one does. What is
+// blocker is the worker that holds the port or id of a's, if one does. What is
 // only to be swept away needs no port.
-func (e *Engine) blocker(w worker.Spec, stray bool) *actor {
-	for _, a := range e.actors {
-		if !a.started || a.gone {
+func (e *Engine) blocker(a *actor) *actor {
+	w := a.desired()
+	for _, other := range e.actors {
+		if other == a || !other.started || other.gone {
 			continue
 		}
-		if other := a.desired(); other.UID != w.UID && (other.ID == w.ID || other.Port == w.Port && !stray) {
-			return a
+		if o := other.desired(); o.ID == w.ID || o.Port == w.Port && !a.rec.stray {
+			return other
 		}
 	}
 	return nil

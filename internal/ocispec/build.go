@@ -21,6 +21,7 @@ const version = "1.0.0"
 
 // Input is all that a container's specification is made of.
 type Input struct {
+	// Worker has the environment that Env composes.
 	Worker worker.Spec
 	Image  manifest.ImageConfig
 	// Rootfs is the mounted root file system.
@@ -50,8 +51,6 @@ type Host struct {
 	MaxOpenFiles uint64
 	// OOMScoreAdj is the agent's own; only a privileged agent may give less.
 	OOMScoreAdj int
-	// Arch is the machine's kind as Java names it, such as "amd64".
-	Arch string
 }
 
 // Build returns the specification that Storm's supervisor and worker-launcher
@@ -120,7 +119,7 @@ func process(in Input) *specs.Process {
 	p.Args = append(p.Args, in.Image.Entrypoint...)
 	p.Args = append(p.Args, "bash", paths.Script)
 	p.Env = append(p.Env, in.Image.Env...)
-	for _, v := range Env(in.Policy.Node, in.Worker, in.Host.Arch) {
+	for _, v := range in.Worker.Env {
 		p.Env = append(p.Env, v.Name+"="+v.Value)
 	}
 	for _, g := range in.User.Groups {

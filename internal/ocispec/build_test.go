@@ -57,7 +57,7 @@ func storm(t *testing.T) Input {
 	t.Helper()
 	var launch launchFile
 	read(t, "oci-config.json", &launch)
-	return Input{
+	in := Input{
 		Worker: worker.Spec{
 			ID: "1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb", Port: 6703, TopologyID: "wc1-2-1608581491", User: launch.Username,
 			CPUMillis: 1400, MemoryBytes: 1 << 30,
@@ -85,9 +85,11 @@ func storm(t *testing.T) Input {
 			NUMA:   map[int]stormconf.NUMAZone{0: {Cores: []int{0, 1}, Ports: []int{6700}}, 1: {Cores: []int{2, 3}, Ports: []int{6701}}},
 		},
 		Host: Host{
-			Hostname: "hostname1", CgroupNamespaces: true, SwapAccounting: true, MaxOpenFiles: 524288, OOMScoreAdj: -999, Arch: "amd64",
+			Hostname: "hostname1", CgroupNamespaces: true, SwapAccounting: true, MaxOpenFiles: 524288, OOMScoreAdj: -999,
 		},
 	}
+	in.Worker.Env = Env(in.Policy.Node, in.Worker, "amd64")
+	return in
 }
 
 func build(t *testing.T, in Input) *specs.Spec {
@@ -139,7 +141,7 @@ func TestEnv(t *testing.T) {
 	in.Worker.Env = []worker.EnvVar{{Name: "LD_LIBRARY_PATH", Value: "/opt/lib"}, {Name: "A", Value: "b"}}
 	resources := "/home/y/var/storm/supervisor/stormdist/wc1-2-1608581491/resources"
 	want := []worker.EnvVar{{Name: "LD_LIBRARY_PATH", Value: resources + "/Linux-amd64:" + resources + ":/usr/lib:/opt/lib"}, {Name: "A", Value: "b"}}
-	if d := cmp.Diff(want, Env(in.Policy.Node, in.Worker, in.Host.Arch)); d != "" {
+	if d := cmp.Diff(want, Env(in.Policy.Node, in.Worker, "amd64")); d != "" {
 		t.Error(d)
 	}
 	if in.Worker.Env[0].Value != "/opt/lib" {

@@ -16,7 +16,7 @@ import (
 
 // rotations keeps the parts of the logs that are watched: see keepPart. One
 // inotify instance serves all, since a user may have few of them. It asks for
-// renames only: a log that is written to wakes nobody.
+// renames only, which fsnotify cannot: a log that is written to wakes nobody.
 type rotations struct {
 	log *slog.Logger
 

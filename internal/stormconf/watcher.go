@@ -133,16 +133,14 @@ func (w *Watcher) check() {
 	}
 	w.judged = append([]byte{}, content...)
 	conf, notes, err := Parse(w.path, content)
+	if err == nil && w.opts.Accept != nil {
+		if err = w.opts.Accept(conf); err != nil {
+			w.judged = nil // what it refers to may be put right meanwhile
+		}
+	}
 	if err != nil {
 		w.fail(fmt.Errorf("the last good configuration stays in force: %w", err))
 		return
-	}
-	if w.opts.Accept != nil {
-		if err := w.opts.Accept(conf); err != nil {
-			w.judged = nil // what it refers to may be put right meanwhile
-			w.fail(fmt.Errorf("the last good configuration stays in force: %w", err))
-			return
-		}
 	}
 	changed := !reflect.DeepEqual(conf, w.current.Load())
 	if changed {
