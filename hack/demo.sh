@@ -116,7 +116,7 @@ add_user() {
 }
 
 install_cluster() {
-    kubectl apply --server-side --kustomize "$repo/config/default"
+    kubectl apply --server-side --kustomize "$repo/config/base"
     kubectl wait --for=condition=Established --timeout=30s crd/stormimages.stormcell.dev crd/stormnodes.stormcell.dev crd/stormworkers.stormcell.dev
     node_object | kubectl apply --server-side --filename -
     kubectl taint node "$node" node.kubernetes.io/not-ready-

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds kube-apiserver, kubectl and etcd from source into bin/k8s, in the
+# Builds kube-apiserver and the rest of a cluster from source into bin/k8s, in the
 # versions that go.mod beside this script pins. Tests (KUBEBUILDER_ASSETS) and
 # the demo run them. It does nothing when they are there already.
 set -euo pipefail
@@ -12,7 +12,7 @@ source "$here/../progress.sh"
 
 # Without CGO, so that the programs run on any Linux.
 export CGO_ENABLED=0
-programs=(k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl go.etcd.io/etcd/server/v3)
+programs=(k8s.io/kubernetes/cmd/{kube-apiserver,kube-controller-manager,kube-proxy,kube-scheduler,kubectl,kubelet} go.etcd.io/etcd/server/v3)
 
 # version_flags sets what a release build of Kubernetes sets: kubectl and the
 # API server refuse to parse the version that they have otherwise.

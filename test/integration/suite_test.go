@@ -1,6 +1,6 @@
-// Package e2e runs stormcell whole on this machine, with real parts only, and
+// Package integration runs stormcell whole on this machine, with real parts only, and
 // looks at what a user sees and at what the kernel says.
-package e2e
+package integration
 
 import (
 	"context"
@@ -86,7 +86,7 @@ func aWorker(name string, change ...func(*api.StormWorkerSpec)) *api.StormWorker
 	w := &api.StormWorker{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault},
 		Spec: api.StormWorkerSpec{
-			TopologyID: "e2e-1-1608581491", Port: lastPort, User: "nobody", Command: shell(forever),
+			TopologyID: "it-1-1608581491", Port: lastPort, User: "nobody", Command: shell(forever),
 			TerminationGracePeriodSeconds: new(int64(1)),
 		},
 	}
