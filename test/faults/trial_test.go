@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/test/census"
 	"github.com/stormcell/stormcell/test/stack"
 )
 
@@ -261,7 +262,7 @@ func (t *trial) deviations(ctx context.Context) []string {
 }
 
 func kindOf(deviation string) string {
-	for _, kind := range stack.Kinds {
+	for _, kind := range census.Kinds {
 		if strings.HasPrefix(deviation, kind+" ") {
 			return kind
 		}

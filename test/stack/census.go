@@ -5,28 +5,31 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/test/census"
 )
 
-// census counts what is of workers on this machine, or shall be: by a name
-// that begins with its kind, such as "mount /a/b".
-type census map[string]int
+// places are where the stack's agent keeps what is of workers.
+func (s *Stack) places() census.Places {
+	return census.Places{
+		RunRoot: s.Path("run"), LocalDir: s.Path("storm"), CacheDir: s.Path("cache"), LogDir: s.Path("log"), CgroupParent: s.CgroupParent(),
+	}
+}
 
-// Kinds are those of things that a census counts, in the order in which they are told.
-var Kinds = []string{"mount", "loop device", "cgroup", "process", "directory"}
+// CgroupDirs lists the cgroups below the stack's parent as census.Places does.
+func (s *Stack) CgroupDirs(pattern string) ([]string, error) { return s.places().CgroupDirs(pattern) }
 
 // Deviations compares what is of workers on this machine with what shall be:
 // exactly that of those that run (the stack's only ones). Those that have ended
-// and are not deleted may have their directories. Each line begins with one of Kinds.
+// and are not deleted may have their directories. Each line begins with one of census.Kinds.
 func (s *Stack) Deviations(ctx context.Context, running, ended []*api.StormWorker) ([]string, error) {
-	is, err := s.count()
+	is, err := s.places().Count()
 	if err != nil {
 		return nil, err
 	}
-	shall, may := census{}, census{}
+	shall, may := census.Census{}, census.Census{}
 	for _, w := range running {
 		if err := s.addRunning(ctx, shall, w); err != nil {
 			return nil, err
@@ -40,11 +43,11 @@ func (s *Stack) Deviations(ctx context.Context, running, ended []*api.StormWorke
 }
 
 // compare lists what differs between is and shall, except for what may be.
-func compare(is, shall, may census) []string {
+func compare(is, shall, may census.Census) []string {
 	var deviations []string
-	names := maps.Clone(is)
-	maps.Copy(names, shall)
-	for _, name := range slices.Sorted(maps.Keys(names)) {
+	all := maps.Clone(is)
+	maps.Copy(all, shall)
+	for _, name := range all.Names() {
 		switch n := is[name] - shall[name]; {
 		case n < 0:
 			deviations = append(deviations, fmt.Sprintf("%s: %d missing", name, -n))
@@ -58,16 +61,16 @@ func compare(is, shall, may census) []string {
 // Leftovers lists what is of workers on this machine: mounts, loop devices,
 // cgroups, processes of containers, directories. Empty when every worker is gone.
 func (s *Stack) Leftovers() []string {
-	is, err := s.count()
+	is, err := s.places().Count()
 	if err != nil {
 		return []string{err.Error()}
 	}
-	return slices.Sorted(maps.Keys(is))
+	return is.Names()
 }
 
 // addRunning adds what a worker that runs has, beside its directories. Layers
 // are shared: one mount and one loop device each, whoever uses them.
-func (s *Stack) addRunning(ctx context.Context, c census, w *api.StormWorker) error {
+func (s *Stack) addRunning(ctx context.Context, c census.Census, w *api.StormWorker) error {
 	id := w.ContainerID()
 	c["mount "+s.Path("run", "workers", id, "rootfs")] = 1
 	c["process conmon of "+id] = 1
@@ -85,7 +88,7 @@ func (s *Stack) addRunning(ctx context.Context, c census, w *api.StormWorker) er
 		c["loop device of "+s.Path("cache", "layers", l+".sqsh")] = 1
 		c["directory "+s.Path("run", "layers", l)] = 1
 	}
-	groups, err := s.hierarchies()
+	groups, err := census.Hierarchies()
 	if err != nil {
 		return err
 	}
@@ -118,7 +121,7 @@ func (s *Stack) layers(ctx context.Context, w *api.StormWorker) ([]string, error
 }
 
 // addPresent adds the directories of a worker that is not deleted.
-func (s *Stack) addPresent(c census, w *api.StormWorker) {
+func (s *Stack) addPresent(c census.Census, w *api.StormWorker) {
 	id := w.ContainerID()
 	for _, path := range []string{
 		s.Path("storm", "workers", w.ID()), s.Path("storm", "workers-users", w.ID()), s.Path("log", id),
