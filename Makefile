@@ -7,8 +7,10 @@ SHELL := /bin/bash -o pipefail
 export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-# Where tests find kube-apiserver, etcd and kubectl.
+# Where tests find the programs of Kubernetes.
 ASSETS   := $(CURDIR)/bin/k8s
+# The directory of the cluster of "make cluster-up".
+CLUSTER  := /var/lib/stormcell-cluster
 MODULES  := . hack/tools hack/kubernetes
 # Seconds that each fuzz target runs in "make fuzz".
 FUZZTIME := 30
@@ -38,8 +40,18 @@ packages: ## Install the Debian packages that tests and the demo need.
 	@hack/packages.sh
 
 .PHONY: k8s
-k8s: ## Build etcd, kube-apiserver and kubectl into bin/k8s, once.
+k8s: ## Build Kubernetes and etcd into bin/k8s, once.
 	@hack/kubernetes/build.sh
+
+.PHONY: cluster-up
+cluster-up: k8s ## Start a Kubernetes with this machine as its node.
+	@hack/packages.sh cluster
+	@hack/cluster.sh up $(CLUSTER) node
+	@hack/cluster.sh status $(CLUSTER)
+
+.PHONY: cluster-down
+cluster-down: ## Stop it, and remove all of it.
+	@hack/cluster.sh down $(CLUSTER)
 
 .PHONY: hadoop
 hadoop: packages ## Fetch Apache Hadoop into bin/hadoop, once.

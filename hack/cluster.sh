@@ -1,25 +1,52 @@
 #!/usr/bin/env bash
-# A throw-away Kubernetes API: etcd and kube-apiserver on loopback, everything
-# of it below one directory. There are no nodes but those that are created by
-# hand. For the demo and for trying things; not for data that matters.
+# A throw-away Kubernetes on this machine, everything of it below one directory:
+# the API alone, or with this machine as a node. For the demo, for the suite in
+# test/e2e and for trying things; not for data that matters.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-bin=$(cd "$here/.." && pwd)/bin/k8s
+repo=$(cd "$here/.." && pwd)
+bin=$repo/bin/k8s
+PATH=$PATH:/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 # shellcheck source=daemons.sh
 source "$here/daemons.sh"
+# shellcheck source=cluster/image.sh
+source "$here/cluster/image.sh"
+# shellcheck source=cluster/node.sh
+source "$here/cluster/node.sh"
 
 usage() {
     cat <<'TEXT'
-usage: hack/cluster.sh up DIR                         start; DIR/admin.kubeconfig reaches it
-       hack/cluster.sh down DIR                       stop
+usage: hack/cluster.sh up DIR [node]                  start; DIR/admin.kubeconfig reaches it
+       hack/cluster.sh down DIR                       stop, and remove all of it
        hack/cluster.sh status DIR                     say what runs
        hack/cluster.sh kubeconfig DIR ACCOUNT [NODE]  write DIR/ACCOUNT.kubeconfig for a service
                                                       account of stormcell-system, on NODE
+       hack/cluster.sh load DIR FILE...               give the node images, from archives
+       hack/cluster.sh image FILE NAME PROGRAM        write an archive: an image of one program
+Alone, "up" starts etcd and kube-apiserver on loopback: there are no nodes but those that are
+created by hand. With "node" it starts controller-manager, scheduler, containerd and kubelet, too,
+and this machine runs pods; a machine can have one such cluster. It needs root.
 TEXT
 }
 
 kubectl() { "$bin/kubectl" --kubeconfig "$dir/admin.kubeconfig" "$@"; }
+
+# make_certificates ADDRESS makes an authority, and a certificate by which the API
+# server is known to its clients there, and to kubelets as their master.
+make_certificates() {
+    local pki=$dir/pki
+    mkdir "$pki"
+    openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=stormcell-cluster -keyout "$pki/ca.key" -out "$pki/ca.crt" 2>/dev/null
+    openssl req -newkey rsa:2048 -nodes -subj /O=system:masters/CN=kube-apiserver -addext "subjectAltName=IP:$1,DNS:kubernetes.default.svc" \
+        -keyout "$pki/apiserver.key" -out "$pki/apiserver.csr" 2>/dev/null
+    openssl x509 -req -in "$pki/apiserver.csr" -CA "$pki/ca.crt" -CAkey "$pki/ca.key" -CAcreateserial -copy_extensions copy \
+        -days 30 -out "$pki/apiserver.crt" 2>/dev/null
+    openssl genrsa -out "$dir/account.key" 2048 2>/dev/null
+}
+
+# Every daemon that a cluster may have, in the order in which they end.
+daemons=(kubelet kube-scheduler kube-controller-manager containerd kube-apiserver etcd)
 
 start_etcd() {
     # A unix socket, because whoever reaches etcd is the cluster's admin.
@@ -29,13 +56,24 @@ start_etcd() {
         --initial-cluster "default=unix://$dir/peer.sock"
 }
 
+# start_apiserver ADDRESS PORT [OPTIONS]...
 start_apiserver() {
     daemon_start "$dir" kube-apiserver "$bin/kube-apiserver" --etcd-servers "unix://$dir/etcd.sock" \
-        --bind-address 127.0.0.1 --secure-port "$1" --cert-dir "$dir/certs" --token-auth-file "$dir/tokens" \
-        --service-account-issuer https://kubernetes.default.svc --service-cluster-ip-range 10.96.0.0/24 \
+        --bind-address "$1" --secure-port "$2" --tls-cert-file "$dir/pki/apiserver.crt" --tls-private-key-file "$dir/pki/apiserver.key" \
+        --token-auth-file "$dir/tokens" \
+        --service-account-issuer https://kubernetes.default.svc --service-cluster-ip-range "$service_range" \
         --service-account-key-file "$dir/account.key" --service-account-signing-key-file "$dir/account.key" \
         --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction \
-        --endpoint-reconciler-type none --allow-privileged=true
+        --endpoint-reconciler-type none --allow-privileged=true "${@:3}"
+}
+
+# identify NAME USER [GROUPS] makes a user of the cluster and its kubeconfig,
+# DIR/NAME.kubeconfig.
+identify() {
+    local token
+    token=$(openssl rand -hex 24)
+    printf '%s,%s,%s,"%s"\n' "$token" "$2" "$2" "${3:-}" >>"$dir/tokens"
+    write_kubeconfig "$dir/$1.kubeconfig" "$2" "$token"
 }
 
 # write_kubeconfig FILE USER TOKEN
@@ -45,7 +83,7 @@ apiVersion: v1
 kind: Config
 current-context: stormcell
 contexts: [{name: stormcell, context: {cluster: stormcell, user: $2}}]
-clusters: [{name: stormcell, cluster: {server: "https://127.0.0.1:$(<"$dir/port")", certificate-authority: $dir/certs/apiserver.crt}}]
+clusters: [{name: stormcell, cluster: {server: "https://$(<"$dir/server")", certificate-authority: $dir/pki/ca.crt}}]
 users: [{name: $2, user: {token: "$3"}}]
 TEXT
     mv "$1.new" "$1"
@@ -58,20 +96,7 @@ ready_or_dead() {
     ! daemon_pid "$dir" etcd >/dev/null || ! daemon_pid "$dir" kube-apiserver >/dev/null || ready
 }
 
-up() {
-    local token
-    if daemon_pid "$dir" kube-apiserver >/dev/null && ready; then
-        return
-    fi
-    down
-    mkdir -p "$dir"
-    free_port >"$dir/port"
-    token=$(openssl rand -hex 24)
-    printf '%s,admin,admin,system:masters\n' "$token" >"$dir/tokens"
-    openssl genrsa -out "$dir/account.key" 2048 2>/dev/null
-    start_etcd
-    start_apiserver "$(<"$dir/port")"
-    write_kubeconfig "$dir/admin.kubeconfig" admin "$token"
+await_apiserver() {
     wait_for 60 ready_or_dead || true
     if ! ready; then
         tail -n 15 "$dir/etcd.log" "$dir/kube-apiserver.log" >&2
@@ -80,18 +105,72 @@ up() {
     fi
 }
 
+# runs tells whether every daemon of a kind of cluster does, the API alone or with a node.
+runs() {
+    local name first=4
+    [[ $1 != node ]] || first=0
+    for name in "${daemons[@]:first}"; do
+        daemon_pid "$dir" "$name" >/dev/null || return 1
+    done
+    ready && { [[ $1 != node ]] || node_ready; }
+}
+
+up() {
+    local kind=${1:-api}
+    ! runs "$kind" || return 0
+    down
+    mkdir -p "$dir"
+    start_etcd
+    "up_$kind"
+}
+
+up_api() {
+    local port
+    port=$(free_port)
+    echo "127.0.0.1:$port" >"$dir/server"
+    make_certificates 127.0.0.1
+    identify admin admin system:masters
+    start_apiserver 127.0.0.1 "$port"
+    await_apiserver
+}
+
+up_node() {
+    prepare_node
+    make_certificates "$service_address"
+    echo "$service_address" >"$dir/server"
+    identify admin admin system:masters
+    identify controller-manager system:kube-controller-manager
+    identify scheduler system:kube-scheduler
+    identify kubelet "system:node:$node_name" system:nodes
+    start_apiserver "$service_address" 443 \
+        --kubelet-client-certificate "$dir/pki/apiserver.crt" --kubelet-client-key "$dir/pki/apiserver.key"
+    await_apiserver
+    start_node
+}
+
 down() {
-    daemon_stop "$dir" kube-apiserver
-    daemon_stop "$dir" etcd
-    rm -rf "$dir"/{etcd,certs,tokens,account.key,port,*.kubeconfig,*.log,*.sock}
+    local name
+    for name in "${daemons[@]}"; do
+        daemon_stop "$dir" "$name"
+    done
+    if [[ -e $dir/node ]]; then
+        clear_node
+    fi
+    rm -rf --one-file-system "$dir"
 }
 
 status() {
     local name pid
-    for name in etcd kube-apiserver; do
-        pid=$(daemon_pid "$dir" "$name") && echo "$name runs, pid $pid" || echo "$name does not run"
+    for name in "${daemons[@]}"; do
+        if pid=$(daemon_pid "$dir" "$name"); then
+            echo "$name runs, pid $pid"
+        fi
     done
-    ready && echo "the API server is ready: export KUBECONFIG=$dir/admin.kubeconfig"
+    if ! ready; then
+        echo "no API server is ready in $dir"
+        return 1
+    fi
+    echo "the API server is ready: export KUBECONFIG=$dir/admin.kubeconfig"
 }
 
 # kubeconfig makes a token as kubelet makes one for a pod: with a NODE, the token
@@ -113,7 +192,8 @@ main() {
     shift 2
     umask 077
     case $verb in
-    up | down | status | kubeconfig) "$verb" "$@" ;;
+    up | down | status | kubeconfig | load) "$verb" "$@" ;;
+    image) program_image "$dir" "$@" ;;
     *)
         usage >&2
         return 2

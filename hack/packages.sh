@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the programs that tests and the demo need and this machine lacks, with
-# the argument "vm" also those of hack/vm.sh. On Debian and its kin with apt-get;
+# the argument "vm" also those of hack/vm.sh, with "cluster" those of a node of
+# hack/cluster.sh. On Debian and its kin with apt-get;
 # elsewhere it names what is missing.
 set -euo pipefail
 
@@ -26,6 +27,12 @@ needed=(
     'krb5kdc krb5-kdc krb5-server'
     'kadmin.local krb5-admin-server krb5-server'
     'kinit krb5-user krb5-workstation'
+)
+# containerd's own daemon is left alone: a cluster starts another.
+cluster=(
+    'containerd containerd containerd.io'
+    '/usr/lib/cni/ptp containernetworking-plugins containernetworking-plugins'
+    'ip iproute2 iproute'
 )
 # Packages without a program to look for: what the race detector links with,
 # and the keys that debootstrap checks Debian's archive by.
@@ -66,7 +73,10 @@ apt_install() {
 
 main() {
     local packages package
-    [[ ${1:-} != vm ]] || needed+=('qemu-system-x86_64 qemu-system-x86 qemu-kvm')
+    case ${1:-} in
+    vm) needed+=('qemu-system-x86_64 qemu-system-x86 qemu-kvm') ;;
+    cluster) needed+=("${cluster[@]}") ;;
+    esac
     if ! command -v apt-get >/dev/null; then
         mapfile -t packages < <(missing 2)
         ((${#packages[@]} == 0)) && return

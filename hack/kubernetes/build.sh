@@ -12,7 +12,7 @@ source "$here/../progress.sh"
 
 # Without CGO, so that the programs run on any Linux.
 export CGO_ENABLED=0
-programs=(k8s.io/kubernetes/cmd/{kube-apiserver,kube-controller-manager,kube-proxy,kube-scheduler,kubectl,kubelet} go.etcd.io/etcd/server/v3)
+programs=(k8s.io/kubernetes/cmd/{kube-apiserver,kube-controller-manager,kube-scheduler,kubectl,kubelet} go.etcd.io/etcd/server/v3)
 
 # version_flags sets what a release build of Kubernetes sets: kubectl and the
 # API server refuse to parse the version that they have otherwise.
