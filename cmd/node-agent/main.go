@@ -18,6 +18,7 @@ import (
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/nodeagent"
+	"github.com/stormcell/stormcell/internal/pod"
 )
 
 // version is set by the linker.
@@ -36,6 +37,9 @@ runc under conmon, and reports to the API server. It needs root. When it ends,
 workers run on; when it starts, it takes over those that run.`,
 		Example: `  # On a node, with Storm's own configuration:
   node-agent --kubeconfig /etc/stormcell/kubeconfig
+
+  # In a privileged pod with hostPID and hostNetwork:
+  node-agent --enter-host
 
   # With files of its own, for a node whose Node object is named n17:
   node-agent --config /opt/storm.yaml --launcher-config /opt/worker-launcher.cfg \
@@ -77,6 +81,11 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 		return err
 	}
 	defer lock.Close()
+	if o.pod != nil {
+		if err := pod.Prune(o.installDir, parts.programs...); err != nil {
+			log.Error("old programs are left", "error", err)
+		}
+	}
 	// Workers are taken over before the API server is asked: they must not
 	// wait for it.
 	ctx, cancel := context.WithCancel(ctx)
@@ -93,7 +102,7 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 }
 
 func newManager(o *options) (ctrl.Manager, error) {
-	conf, err := o.Client(api.AgentFieldOwner+"/"+version, 50, 100)
+	conf, err := o.client()
 	if err != nil {
 		return nil, err
 	}

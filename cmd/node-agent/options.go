@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
+	"github.com/stormcell/stormcell/internal/pod"
 	"github.com/stormcell/stormcell/internal/stormconf"
 )
 
@@ -18,17 +19,28 @@ type options struct {
 	launcherConfig string
 	nodeName       string
 	conmon         string
+	enterHost      bool
+	installDir     string
+	// pod is what this program has left; nil if it was in none.
+	pod *pod.Pod
 }
 
 func (o *options) register(f *pflag.FlagSet) {
 	o.Register(f, "127.0.0.1:9081")
 	f.StringVar(&o.launcherConfig, "launcher-config", stormconf.DefaultLauncherPath, "`FILE` of the launcher's safety keys; it must be root's")
 	f.StringVar(&o.nodeName, "node-name", "", "`NAME` of this machine's Node object (default $NODE_NAME, or the host name)")
+	f.BoolVar(&o.enterHost, "enter-host", false, "leave the pod that this runs in for the machine; configuration and secrets are still the pod's")
+	f.StringVar(&o.installDir, "install-dir", "/opt/stormcell", "`DIR` of the machine for the runc and conmon of the pod's image, where the machine has none")
 	f.StringVar(&o.conmon, "conmon", "/usr/bin/conmon", "`PATH` of conmon, which watches containers")
 }
 
 // complete fills in what follows from the machine, and checks the rest.
 func (o *options) complete() error {
+	if o.enterHost {
+		if err := o.leavePod(); err != nil {
+			return err
+		}
+	}
 	if o.nodeName == "" {
 		o.nodeName = os.Getenv("NODE_NAME")
 	}

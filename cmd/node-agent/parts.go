@@ -37,6 +37,8 @@ type parts struct {
 	prefetch  *prefetch.Queue
 	watcher   *watcher
 	runRoot   string
+	// programs are the paths of runc and conmon.
+	programs []string
 }
 
 // changes are where the parts tell of changes.
@@ -50,17 +52,21 @@ type changes struct {
 func assemble(ctx context.Context, o *options, log *slog.Logger, changes *changes) (*parts, error) {
 	conf, notes, err := stormconf.Load(o.Config)
 	daemon.Tell(log, notes)
-	launcher, moreNotes, launcherErr := stormconf.LoadLauncher(o.launcherConfig)
+	launcher, moreNotes, launcherErr := o.launcher()
 	daemon.Tell(log, moreNotes)
 	if err := errors.Join(err, launcherErr); err != nil {
 		return nil, err
 	}
 	conf.Node.RunRoot = cmp.Or(launcher.RunRoot, conf.Node.RunRoot)
+	if err := o.bringPrograms(&launcher.Runc, log); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(check(ctx, o, conf, launcher, log), checkProfile(conf.Node.SeccompProfile, log)); err != nil {
 		return nil, err
 	}
 	store, err := opener.Open(conf.Store.URL, opener.Options{
-		HadoopConf: opener.HadoopConf(os.Getenv), Keytab: conf.Store.Keytab, Principal: conf.Store.Principal,
+		HadoopConf: o.pod.Path(opener.HadoopConf(os.Getenv)),
+		Keytab:     o.pod.Path(conf.Store.Keytab), Principal: conf.Store.Principal,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
@@ -96,7 +102,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		Changed: changes.workers.Add,
 		Log:     log,
 	}))
-	return &parts{engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot}, nil
+	return &parts{engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot, programs: []string{launcher.Runc, o.conmon}}, nil
 }
 
 // recover takes over what an earlier agent left, before anything else happens.

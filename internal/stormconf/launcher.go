@@ -27,8 +27,21 @@ func AnyOwner() LauncherOption {
 	return func(l *launcherLoader) { l.trust = func(string) error { return nil } }
 }
 
+// InPod leaves out the same, and the resolving of links, for a file of a pod
+// that this program has left. A volume of kubelet's is a tree of links in a
+// directory that anybody may write to, but that nobody gets to: not from the
+// pod, which has no other user, and not from the machine. Who says what is
+// mounted there is who runs the pod.
+func InPod() LauncherOption {
+	return func(l *launcherLoader) {
+		l.read = func(path string) ([]byte, error) { return readFile(path, MaxLauncherSize, 0) }
+	}
+}
+
 type launcherLoader struct {
 	trust func(path string) error
+	// read reads the file, in another way than by readTrusted.
+	read func(path string) ([]byte, error)
 }
 
 // LoadLauncher reads the worker-launcher.cfg at path. Root obeys this file, so
@@ -39,28 +52,34 @@ type launcherLoader struct {
 // result is all defaults. notes are as in Load.
 func LoadLauncher(path string, opts ...LauncherOption) (conf *Launcher, notes []string, err error) {
 	l := launcherLoader{trust: rootOnly}
+	l.read = l.readTrusted
 	for _, o := range opts {
 		o(&l)
 	}
-	target, err := filepath.EvalSymlinks(path)
+	content, err := l.read(path)
 	if errors.Is(err, fs.ErrNotExist) && path == DefaultLauncherPath {
 		return newLauncher(), []string{path + " is not there: its defaults count"}, nil
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("read launcher configuration: %w", err)
 	}
+	return ParseLauncher(path, content)
+}
+
+// readTrusted reads a file that trust accepts, by its path without links.
+func (l *launcherLoader) readTrusted(path string) ([]byte, error) {
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, err
+	}
 	if target, err = filepath.Abs(target); err != nil {
-		return nil, nil, fmt.Errorf("read launcher configuration %s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if err := l.trust(target); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	// Nobody but root can have put a link here since then.
-	content, err := readFile(target, MaxLauncherSize, unix.O_NOFOLLOW)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read launcher configuration: %w", err)
-	}
-	return ParseLauncher(path, content)
+	return readFile(target, MaxLauncherSize, unix.O_NOFOLLOW)
 }
 
 // newLauncher returns the defaults of the original.
