@@ -9,7 +9,7 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # Where tests find kube-apiserver, etcd and kubectl.
 ASSETS   := $(CURDIR)/bin/k8s
-MODULES  := . hack/tools hack/kubernetes
+MODULES  := . hack/tools hack/kubernetes hack/host-programs
 # Seconds that each fuzz target runs in "make fuzz".
 FUZZTIME := 30
 
@@ -40,6 +40,11 @@ packages: ## Install the Debian packages that tests and the demo need.
 .PHONY: k8s
 k8s: ## Build etcd, kube-apiserver and kubectl into bin/k8s, once.
 	@hack/kubernetes/build.sh
+
+.PHONY: images
+images: ## Build the images of both daemons into bin/images.
+	@hack/packages.sh images
+	@hack/images/build.sh
 
 .PHONY: hadoop
 hadoop: packages ## Fetch Apache Hadoop into bin/hadoop, once.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the programs that tests and the demo need and this machine lacks, with
-# the argument "vm" also those of hack/vm.sh. On Debian and its kin with apt-get;
-# elsewhere it names what is missing.
+# the argument "vm" also those of hack/vm.sh, with "images" those that the images
+# are built with. On Debian and its kin with apt-get; elsewhere it names what is
+# missing.
 set -euo pipefail
 
 # Program, Debian package, and RHEL/Fedora package.
@@ -66,7 +67,18 @@ apt_install() {
 
 main() {
     local packages package
-    [[ ${1:-} != vm ]] || needed+=('qemu-system-x86_64 qemu-system-x86 qemu-kvm')
+    case ${1:-} in
+        vm) needed+=('qemu-system-x86_64 qemu-system-x86 qemu-kvm') ;;
+        images)
+            needed+=(
+                'aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu gcc-aarch64-linux-gnu'
+                'patchelf patchelf patchelf'
+                'pkg-config pkgconf pkgconf'
+                'qemu-aarch64-static qemu-user-static qemu-user-static'
+            )
+            libraries+=(libc6-dev-arm64-cross)
+            ;;
+    esac
     if ! command -v apt-get >/dev/null; then
         mapfile -t packages < <(missing 2)
         ((${#packages[@]} == 0)) && return
