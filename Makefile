@@ -11,7 +11,7 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 ASSETS   := $(CURDIR)/bin/k8s
 # The directory of the cluster of "make cluster-up".
 CLUSTER  := /var/lib/stormcell-cluster
-MODULES  := . hack/tools hack/kubernetes
+MODULES  := . hack/tools hack/kubernetes hack/host-programs
 # Seconds that each fuzz target runs in "make fuzz".
 FUZZTIME := 30
 
@@ -52,6 +52,11 @@ cluster-up: k8s ## Start a Kubernetes with this machine as its node.
 .PHONY: cluster-down
 cluster-down: ## Stop it, and remove all of it.
 	@hack/cluster.sh down $(CLUSTER)
+
+.PHONY: images
+images: ## Build the images of both daemons into bin/images.
+	@hack/packages.sh images
+	@hack/images/build.sh
 
 .PHONY: hadoop
 hadoop: packages ## Fetch Apache Hadoop into bin/hadoop, once.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the programs that tests and the demo need and this machine lacks, with
 # the argument "vm" also those of hack/vm.sh, with "cluster" those of a node of
-# hack/cluster.sh. On Debian and its kin with apt-get;
-# elsewhere it names what is missing.
+# hack/cluster.sh, with "images" those that the images are built with. On Debian
+# and its kin with apt-get; elsewhere it names what is missing.
 set -euo pipefail
 
 # Program, Debian package, and RHEL/Fedora package.
@@ -28,11 +28,18 @@ needed=(
     'kadmin.local krb5-admin-server krb5-server'
     'kinit krb5-user krb5-workstation'
 )
+vm=('qemu-system-x86_64 qemu-system-x86 qemu-kvm')
 # containerd's own daemon is left alone: a cluster starts another.
 cluster=(
     'containerd containerd containerd.io'
     '/usr/lib/cni/ptp containernetworking-plugins containernetworking-plugins'
     'ip iproute2 iproute'
+)
+images=(
+    'aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu gcc-aarch64-linux-gnu'
+    'patchelf patchelf patchelf'
+    'pkg-config pkgconf pkgconf'
+    'qemu-aarch64-static qemu-user-static qemu-user-static'
 )
 # Packages without a program to look for: what the race detector links with,
 # and the keys that debootstrap checks Debian's archive by.
@@ -74,8 +81,12 @@ apt_install() {
 main() {
     local packages package
     case ${1:-} in
-    vm) needed+=('qemu-system-x86_64 qemu-system-x86 qemu-kvm') ;;
+    vm) needed+=("${vm[@]}") ;;
     cluster) needed+=("${cluster[@]}") ;;
+    images)
+        needed+=("${images[@]}")
+        libraries+=(libc6-dev-arm64-cross)
+        ;;
     esac
     if ! command -v apt-get >/dev/null; then
         mapfile -t packages < <(missing 2)
