@@ -18,7 +18,6 @@ import (
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/nodeagent"
-	"github.com/stormcell/stormcell/internal/pod"
 )
 
 // version is set by the linker.
@@ -81,11 +80,6 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 		return err
 	}
 	defer lock.Close()
-	if o.pod != nil {
-		if err := pod.Prune(o.installDir, parts.programs...); err != nil {
-			log.Error("old programs are left", "error", err)
-		}
-	}
 	// Workers are taken over before the API server is asked: they must not
 	// wait for it.
 	ctx, cancel := context.WithCancel(ctx)

@@ -20,7 +20,6 @@ type options struct {
 	nodeName       string
 	conmon         string
 	enterHost      bool
-	installDir     string
 	// pod is what this program has left; nil if it was in none.
 	pod *pod.Pod
 }
@@ -30,7 +29,6 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.launcherConfig, "launcher-config", stormconf.DefaultLauncherPath, "`FILE` of the launcher's safety keys; it must be root's")
 	f.StringVar(&o.nodeName, "node-name", "", "`NAME` of this machine's Node object (default $NODE_NAME, or the host name)")
 	f.BoolVar(&o.enterHost, "enter-host", false, "leave the pod that this runs in for the machine; configuration and secrets are still the pod's")
-	f.StringVar(&o.installDir, "install-dir", "/opt/stormcell", "`DIR` of the machine for the runc and conmon of the pod's image, where the machine has none")
 	f.StringVar(&o.conmon, "conmon", "/usr/bin/conmon", "`PATH` of conmon, which watches containers")
 }
 

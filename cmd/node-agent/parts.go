@@ -37,8 +37,6 @@ type parts struct {
 	prefetch  *prefetch.Queue
 	watcher   *watcher
 	runRoot   string
-	// programs are the paths of runc and conmon.
-	programs []string
 }
 
 // changes are where the parts tell of changes.
@@ -102,7 +100,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		Changed: changes.workers.Add,
 		Log:     log,
 	}))
-	return &parts{engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot, programs: []string{launcher.Runc, o.conmon}}, nil
+	return &parts{engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot}, nil
 }
 
 // recover takes over what an earlier agent left, before anything else happens.

@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	// hostPrograms is where the image has what the machine may lack.
-	hostPrograms = "/host-programs"
+	// hostPrograms has a directory with what the machine may lack, here and in
+	// the image. hack/host-programs/build.sh makes it, and says why it has just
+	// this place.
+	hostPrograms = "/opt/stormcell"
 	// serviceAccount is where kubelet puts a pod's identity.
 	serviceAccount = "/var/run/secrets/kubernetes.io/serviceaccount"
 	// krb5Config names Kerberos' configuration to its library.
@@ -69,21 +71,29 @@ func (o *options) launcher() (*stormconf.Launcher, []string, error) {
 	return stormconf.LoadLauncher(o.launcherConfig)
 }
 
-// bringPrograms installs those of the image's programs that the machine has not
-// got where it should, and changes runc and conmon to where they are.
+// bringPrograms installs the image's programs if the machine has not got runc
+// or conmon where it should, and changes those paths to where they are.
 func (o *options) bringPrograms(runc *string, log *slog.Logger) error {
 	if o.pod == nil {
 		return nil
 	}
+	found, err := filepath.Glob(o.pod.Path(hostPrograms + "/*"))
+	if err != nil || len(found) != 1 {
+		return fmt.Errorf("the pod's image must have one directory in %s, and has %d: use the image of the node-agent", hostPrograms, len(found))
+	}
+	dir := filepath.Join(hostPrograms, filepath.Base(found[0]))
 	for name, path := range map[string]*string{"runc": runc, "conmon": &o.conmon} {
-		_, err := os.Stat(*path)
-		if errors.Is(err, fs.ErrNotExist) {
-			*path, err = o.pod.Install(filepath.Join(hostPrograms, name), o.installDir)
+		if _, err := os.Stat(*path); !errors.Is(err, fs.ErrNotExist) {
+			continue // whether it works, preflight tells
 		}
-		if err != nil {
-			return fmt.Errorf("find %s: %w", name, err)
+		if err := o.pod.Install(dir); err != nil {
+			return err
 		}
+		*path = filepath.Join(dir, name)
 	}
 	log.Info("programs", "runc", *runc, "conmon", o.conmon)
+	if err := pod.Prune(dir); err != nil {
+		log.Error("programs of earlier images are left", "error", err)
+	}
 	return nil
 }

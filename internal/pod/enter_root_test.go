@@ -122,18 +122,18 @@ func namespaces(process string) string {
 	return strings.Join(all, " ")
 }
 
-// aPod is the root directory of a pod with a ConfigMap's volume, as kubelet
+// podRoot is the root directory of a pod with a ConfigMap's volume, as kubelet
 // lays it out.
-func aPod(t *testing.T) string {
+func podRoot(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
-	for _, dir := range []string{"proc", "old", "etc/storm", "volume/..1", "volume/..2", "host-programs"} {
+	for _, dir := range []string{"proc", "old", "etc/storm", "volume/..1", "volume/..2"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for path, content := range map[string]string{
-		"volume/..1/storm.yaml": "first", "volume/..2/storm.yaml": "second", "host-programs/runc": "a program",
+		"volume/..1/storm.yaml": "first", "volume/..2/storm.yaml": "second",
 	} {
 		if err := os.WriteFile(filepath.Join(root, path), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
@@ -167,7 +167,7 @@ func start(t *testing.T, root string, flags uintptr) (*exec.Cmd, error) {
 const asPod = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP
 
 func TestLeave(t *testing.T) {
-	c, err := start(t, aPod(t), asPod)
+	c, err := start(t, podRoot(t), asPod)
 	if err != nil {
 		t.Fatalf("%v: %s", err, c.Stderr)
 	}
@@ -222,7 +222,7 @@ func TestLeaveSaysWhatThePodLacks(t *testing.T) {
 		"processes of its own": {asPod | unix.CLONE_NEWPID, "hostPID: true"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			run, err := start(t, aPod(t), c.flags)
+			run, err := start(t, podRoot(t), c.flags)
 			if err == nil || !strings.Contains(fmt.Sprint(run.Stderr), c.want) {
 				t.Errorf("%v: %s, want %q", err, run.Stderr, c.want)
 			}

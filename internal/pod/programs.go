@@ -1,49 +1,53 @@
 package pod
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 )
 
 // maxProgram is more than any program that an image brings has, in bytes.
 const maxProgram = 256 << 20
 
-// Install puts a program of the pod's image into a directory of the machine,
-// where it outlives the pod, and returns its path. Its name there is that of
-// the program with its digest: a program that runs is never written over, and
-// each version of the image has its own. One that is there already and is not
-// what it shall be is replaced.
-func (p *Pod) Install(program, dir string) (path string, err error) {
-	content, err := readProgram(p.Path(program))
+// Install puts a directory of programs of the pod's image to the same place of
+// the machine, where it outlives the pod. Its name must be another one for other
+// programs: then none that runs is ever written over. What is there already and
+// is not what it shall be is replaced.
+func (p *Pod) Install(dir string) error {
+	entries, err := os.ReadDir(p.Path(dir))
 	if err != nil {
-		return "", fmt.Errorf("install %s: %w", program, err)
+		return fmt.Errorf("install %s: %w", dir, err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("install %s (another directory can be given by --install-dir): %w", program, err)
+		return fmt.Errorf("install %s: %w", dir, err)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return "", fmt.Errorf("install %s: %w", program, err)
+		return fmt.Errorf("install %s: %w", dir, err)
 	}
 	defer root.Close()
 	if err := rootsOwn(root, "."); err != nil {
-		return "", fmt.Errorf("install %s: others than root can change %s: %w", program, dir, err)
+		return fmt.Errorf("install %s: others than root can change it: %w", dir, err)
 	}
-	sum := sha256.Sum256(content)
-	name := filepath.Base(program) + "-" + hex.EncodeToString(sum[:6])
-	if !installed(root, name, sum) {
-		if err := put(root, name, content); err != nil {
-			return "", fmt.Errorf("install %s in %s (another directory can be given by --install-dir): %w", program, dir, err)
+	for _, e := range entries {
+		if err := install(root, e.Name(), p.Path(filepath.Join(dir, e.Name()))); err != nil {
+			return fmt.Errorf("install %s: %w", filepath.Join(dir, e.Name()), err)
 		}
 	}
-	return filepath.Join(dir, name), nil
+	return nil
+}
+
+// install puts one program into root, unless it is there.
+func install(root *os.Root, name, source string) error {
+	content, err := readProgram(source)
+	if err != nil || installed(root, name, content) {
+		return err
+	}
+	return put(root, name, content)
 }
 
 func readProgram(path string) ([]byte, error) {
@@ -73,8 +77,8 @@ func rootsOwn(root *os.Root, name string) error {
 	return nil
 }
 
-// installed tells whether name is the program with that digest, and root's own.
-func installed(root *os.Root, name string, sum [sha256.Size]byte) bool {
+// installed tells whether a program is there with that content, and root's own.
+func installed(root *os.Root, name string, want []byte) bool {
 	if err := rootsOwn(root, name); err != nil {
 		return false
 	}
@@ -83,7 +87,7 @@ func installed(root *os.Root, name string, sum [sha256.Size]byte) bool {
 		return false
 	}
 	content, err := root.ReadFile(name)
-	return err == nil && sha256.Sum256(content) == sum
+	return err == nil && bytes.Equal(content, want)
 }
 
 // put writes a program under another name and renames it when it is on disk.
@@ -105,10 +109,11 @@ func put(root *os.Root, name string, content []byte) error {
 	return root.Rename(temporary, name)
 }
 
-// Prune removes the programs of earlier images from the directory of Install:
-// those that are not among keep, and that no process runs.
-func Prune(dir string, keep ...string) error {
-	entries, err := os.ReadDir(dir)
+// Prune removes the directories beside dir, which Install made for earlier
+// images and of whose programs no process runs any more.
+func Prune(dir string) error {
+	parent := filepath.Dir(dir)
+	entries, err := os.ReadDir(parent)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -119,36 +124,27 @@ func Prune(dir string, keep ...string) error {
 	if err != nil {
 		return fmt.Errorf("look for old programs: %w", err)
 	}
-	for _, path := range keep {
-		used[path] = true
-	}
+	used[dir] = true
 	var errs []error
 	for _, e := range entries {
-		if path := filepath.Join(dir, e.Name()); ours(e.Name()) && !used[path] {
-			errs = append(errs, os.Remove(path))
+		if old := filepath.Join(parent, e.Name()); e.IsDir() && !used[old] {
+			errs = append(errs, os.RemoveAll(old))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// ours tells whether a name is one of Install's.
-func ours(name string) bool {
-	_, digest, found := strings.Cut(strings.TrimSuffix(name, ".new"), "-")
-	_, err := hex.DecodeString(digest)
-	return found && err == nil && len(digest) == 12
-}
-
-// running has the paths of the programs that any process runs.
+// running has the directories of the programs that any process runs.
 func running() (map[string]bool, error) {
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	if err != nil {
 		return nil, err
 	}
-	paths := map[string]bool{}
+	dirs := map[string]bool{}
 	for _, l := range links {
 		if path, err := os.Readlink(l); err == nil {
-			paths[path] = true
+			dirs[filepath.Dir(path)] = true
 		}
 	}
-	return paths, nil
+	return dirs, nil
 }

@@ -1,4 +1,4 @@
-package pod_test
+package pod
 
 import (
 	"os"
@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stormcell/stormcell/internal/pod"
+	"golang.org/x/sys/unix"
 )
 
 func write(t *testing.T, path, content string, mode os.FileMode) {
@@ -20,13 +20,20 @@ func write(t *testing.T, path, content string, mode os.FileMode) {
 	}
 }
 
-// install installs a program of that content as runc.
-func install(t *testing.T, dir, content string) (string, error) {
+// aPod is a pod whose image has a program in dir.
+func aPod(t *testing.T, dir, content string) *Pod {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "runc")
-	write(t, program, content, 0o755)
-	var none *pod.Pod
-	return none.Install(program, dir)
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(root, dir, "runc"), content, 0o755)
+	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return &Pod{root: fd}
 }
 
 func TestInstall(t *testing.T) {
@@ -45,18 +52,14 @@ func TestInstall(t *testing.T) {
 		"a link for the part of it": func(t *testing.T, path string) { link(t, path+".new") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "stormcell")
-			first, err := install(t, dir, good)
-			if err != nil {
+			dir := filepath.Join(t.TempDir(), "stormcell", "1")
+			if err := os.MkdirAll(dir, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.Remove(first); err != nil {
+			path := filepath.Join(dir, "runc")
+			before(t, path)
+			if err := aPod(t, dir, good).Install(dir); err != nil {
 				t.Fatal(err)
-			}
-			before(t, first)
-			path, err := install(t, dir, good)
-			if err != nil || path != first {
-				t.Fatalf("%s, %v, want %s", path, err, first)
 			}
 			if out, err := exec.Command(path).CombinedOutput(); err != nil || string(out) != "good\n" {
 				t.Errorf("it prints %q, %v", out, err)
@@ -98,56 +101,42 @@ func TestInstallRefuses(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, file, "", 0o644)
-	for dir, want := range map[string]string{
-		open:                       "others than root can change",
-		file:                       "--install-dir",
-		filepath.Join(file, "dir"): "--install-dir",
-	} {
-		if _, err := install(t, dir, "x"); err == nil || !strings.Contains(err.Error(), want) {
+	for dir, want := range map[string]string{open: "others than root can change", file: "not a directory"} {
+		if err := aPod(t, dir, "x").Install(dir); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", dir, err, want)
 		}
 	}
 }
 
-// TestPrune: what is used stays, and what is not ours.
+// TestPrune: the image's own stays, and what is used.
 func TestPrune(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	sleep, err := os.ReadFile("/bin/sleep")
 	if err != nil {
 		t.Fatal(err)
 	}
-	runs, err := install(t, dir, string(sleep))
-	if err != nil {
-		t.Fatal(err)
+	parent := t.TempDir()
+	for _, name := range []string{"own", "runs", "old"} {
+		if err := os.Mkdir(filepath.Join(parent, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(parent, name, "runc"), string(sleep), 0o755)
 	}
-	kept, err := install(t, dir, "kept")
-	if err != nil {
-		t.Fatal(err)
-	}
-	old, err := install(t, dir, "old")
-	if err != nil {
-		t.Fatal(err)
-	}
-	foreign := filepath.Join(dir, "runc-local")
-	write(t, foreign, "", 0o755)
-	c := exec.Command(runs, "1000")
+	write(t, filepath.Join(parent, "file"), "", 0o644)
+	c := exec.Command(filepath.Join(parent, "runs", "runc"), "1000")
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Wait() }()
 	defer func() { _ = c.Process.Kill() }()
-	if err := pod.Prune(dir, kept); err != nil {
+	if err := Prune(filepath.Join(parent, "own")); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]bool{runs: true, kept: true, foreign: true, old: false} {
-		if _, err := os.Stat(path); (err == nil) != want {
-			t.Errorf("%s: %v", path, err)
+	for name, want := range map[string]bool{"own": true, "runs": true, "file": true, "old": false} {
+		if _, err := os.Stat(filepath.Join(parent, name)); (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := pod.Prune(filepath.Join(dir, "absent")); err != nil {
+	if err := Prune("/nonexistent/stormcell/own"); err != nil {
 		t.Error(err)
 	}
 }
