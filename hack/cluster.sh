@@ -143,7 +143,7 @@ up_node() {
     identify scheduler system:kube-scheduler
     identify kubelet "system:node:$node_name" system:nodes
     start_apiserver "$service_address" 443 \
-        --kubelet-client-certificate "$dir/pki/apiserver.crt" --kubelet-client-key "$dir/pki/apiserver.key"
+        --kubelet-preferred-address-types InternalIP --kubelet-client-certificate "$dir/pki/apiserver.crt" --kubelet-client-key "$dir/pki/apiserver.key"
     await_apiserver
     start_node
 }

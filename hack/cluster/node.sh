@@ -121,6 +121,8 @@ node_ready() { [[ $(kubectl get node "$node_name" --output 'jsonpath={.status.co
 account_made() { kubectl get serviceaccount default >/dev/null 2>&1; }
 
 start_node() {
+    # What they make is seen by the users of pods; nobody else gets into dir.
+    umask 022
     start_controllers
     start_containerd
     start_kubelet
