@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"reflect"
 	"sync"
 	"time"
 
@@ -10,8 +11,8 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
 
-// board is what placement looks at: every node, the life signs of its agent and
-// the workers on it. It is fed by the watches, and by place itself: a worker
+// board is what placement looks at: every node, the life signs of its agent, the
+// workers on it and the room that its pods take. It is fed by the watches, and by place itself: a worker
 // holds its seat from the moment it is chosen, before any cache has seen it. So
 // two workers never get one port of one node.
 type board struct {
@@ -21,15 +22,27 @@ type board struct {
 	mu    sync.Mutex
 	nodes map[string]*boardNode
 	seats map[types.UID]seat
+	// pods are those that take room, short the workers that found none.
+	pods  map[types.UID]lodger
+	short map[types.UID]types.NamespacedName
 }
 
 // boardNode is one node. It may be known by its Lease or its workers only.
 type boardNode struct {
-	exists, schedulable bool
-	pulse               pulse
+	exists bool
+	facts  nodeFacts
+	pulse  pulse
 	// ports are the workers by port, topologies their number by topology.
 	ports      map[int32]seat
 	topologies map[string]int
+	// used is the room of all pods and workers.
+	used room
+}
+
+// lodger is a pod's place on a node.
+type lodger struct {
+	node string
+	room room
 }
 
 // seat is a worker's place on a node.
@@ -38,10 +51,14 @@ type seat struct {
 	worker         types.NamespacedName
 	node, topology string
 	port           int32
+	room           room
 }
 
 func newBoard(leaseDuration time.Duration, c clock.PassiveClock) *board {
-	return &board{leaseDuration: leaseDuration, clock: c, nodes: map[string]*boardNode{}, seats: map[types.UID]seat{}}
+	return &board{
+		leaseDuration: leaseDuration, clock: c, nodes: map[string]*boardNode{}, seats: map[types.UID]seat{},
+		pods: map[types.UID]lodger{}, short: map[types.UID]types.NamespacedName{},
+	}
 }
 
 // at returns the node of a name. Call it with the lock held.
@@ -54,14 +71,14 @@ func (b *board) at(name string) *boardNode {
 	return n
 }
 
-// setNode notes that a node is there and whether it takes new workers. It tells
-// whether that is news.
-func (b *board) setNode(name string, schedulable bool) (changed bool) {
+// setNode notes that a node is there and what it says. It tells whether that is
+// news.
+func (b *board) setNode(name string, facts nodeFacts) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := b.at(name)
-	changed = !n.exists || n.schedulable != schedulable
-	n.exists, n.schedulable = true, schedulable
+	changed = !n.exists || !reflect.DeepEqual(n.facts, facts)
+	n.exists, n.facts = true, facts
 	return changed
 }
 
@@ -69,13 +86,13 @@ func (b *board) removeNode(name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := b.at(name)
-	n.exists, n.schedulable = false, false
+	n.exists, n.facts = false, nodeFacts{}
 	b.forget(name)
 }
 
 // forget drops a node that nothing is known of any more.
 func (b *board) forget(name string) {
-	if n := b.at(name); !n.exists && !n.pulse.seen() && len(n.ports) == 0 {
+	if n := b.at(name); !n.exists && !n.pulse.seen() && len(n.ports) == 0 && n.used == (room{}) {
 		delete(b.nodes, name)
 	}
 }
@@ -135,7 +152,7 @@ func (b *board) setWorker(w *api.StormWorker) {
 func seatOf(w *api.StormWorker, node string) seat {
 	return seat{
 		uid: w.UID, worker: types.NamespacedName{Namespace: w.Namespace, Name: w.Name},
-		node: node, topology: w.Spec.TopologyID, port: w.Spec.Port,
+		node: node, topology: w.Spec.TopologyID, port: w.Spec.Port, room: roomOf(w),
 	}
 }
 
@@ -149,7 +166,9 @@ func (b *board) sit(s seat) {
 	}
 	n := b.at(s.node)
 	b.seats[s.uid] = s
+	delete(b.short, s.uid)
 	n.topologies[s.topology]++
+	n.used = n.used.plus(s.room)
 	if _, taken := n.ports[s.port]; !taken {
 		n.ports[s.port] = s
 	}
@@ -158,6 +177,7 @@ func (b *board) sit(s seat) {
 func (b *board) rise(s seat) {
 	n := b.at(s.node)
 	delete(b.seats, s.uid)
+	n.used = n.used.minus(s.room)
 	if n.ports[s.port].uid == s.uid {
 		delete(n.ports, s.port)
 	}
@@ -167,13 +187,69 @@ func (b *board) rise(s seat) {
 	b.forget(s.node)
 }
 
-// removeWorker notes that a worker is gone.
-func (b *board) removeWorker(uid types.UID) {
+// removeWorker notes that a worker is gone. It returns those that may have the
+// room for which they wait.
+func (b *board) removeWorker(uid types.UID) (roused []types.NamespacedName) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s, ok := b.seats[uid]; ok {
-		b.rise(s)
+	delete(b.short, uid)
+	s, ok := b.seats[uid]
+	if !ok {
+		return nil
 	}
+	b.rise(s)
+	return b.rouse(s.node, s.room)
+}
+
+// setPod notes a pod that is bound to a node and has not ended. It returns those
+// that may have the room for which they wait, as the pod may have become smaller.
+func (b *board) setPod(uid types.UID, node string, size room) (roused []types.NamespacedName) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old := b.pods[uid]
+	if now := (lodger{node, size}); now != old {
+		b.leave(uid)
+		b.pods[uid] = now
+		n := b.at(node)
+		n.used = n.used.plus(size)
+		return b.rouse(node, old.room.minus(size))
+	}
+	return nil
+}
+
+// removePod notes that a pod is gone or has ended, as removeWorker does.
+func (b *board) removePod(uid types.UID) (roused []types.NamespacedName) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.pods[uid]
+	b.leave(uid)
+	return b.rouse(p.node, p.room)
+}
+
+// leave takes a pod off its node. Call it with the lock held.
+func (b *board) leave(uid types.UID) {
+	p, ok := b.pods[uid]
+	if !ok {
+		return
+	}
+	delete(b.pods, uid)
+	n := b.at(p.node)
+	n.used = n.used.minus(p.room)
+	b.forget(p.node)
+}
+
+// rouse returns the workers that wait for room, if some has become free on a
+// node. They are short again when they do not get it. Call it with the lock held.
+func (b *board) rouse(node string, freed room) (roused []types.NamespacedName) {
+	n, ok := b.nodes[node]
+	if !ok || !n.exists || freed.cpu <= 0 && freed.memory <= 0 {
+		return nil
+	}
+	for uid, worker := range b.short {
+		roused = append(roused, worker)
+		delete(b.short, uid)
+	}
+	return roused
 }
 
 // place chooses a node for w by choose and seats it there, or tells why there
@@ -192,7 +268,10 @@ func (b *board) place(w *api.StormWorker) (node string, refusal placeRefusal) {
 		for name := range b.nodes {
 			candidates = append(candidates, b.candidate(name, w))
 		}
-		node, refusal = choose(candidates, w.Spec.Port)
+		node, refusal = choose(candidates, w)
+	}
+	if refusal.scarce {
+		b.short[w.UID] = types.NamespacedName{Namespace: w.Namespace, Name: w.Name}
 	}
 	if refusal.reason != "" {
 		return "", refusal
@@ -208,7 +287,7 @@ func (b *board) candidate(name string, w *api.StormWorker) candidate {
 		return candidate{name: name}
 	}
 	c := candidate{
-		name: name, exists: n.exists, schedulable: n.schedulable,
+		name: name, exists: n.exists, facts: n.facts, used: n.used,
 		live:    n.pulse.state(b.clock.Now(), b.leaseDuration) == agentLive,
 		workers: len(n.ports), ofTopology: n.topologies[w.Spec.TopologyID],
 	}

@@ -2,10 +2,12 @@ package controllers
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -18,7 +20,7 @@ func testBoard(nodes ...string) (*board, *clocktesting.FakePassiveClock) {
 	c := clocktesting.NewFakePassiveClock(noon)
 	b := newBoard(time.Minute, c)
 	for _, n := range nodes {
-		b.setNode(n, true)
+		b.setNode(n, nodeFacts{ready: true})
 		b.beat(n, noon)
 	}
 	return b, c
@@ -58,7 +60,7 @@ func TestBoardLeavesANodeThatIsGone(t *testing.T) {
 	if node, refusal := b.place(w); refusal.reason != api.ReasonNoNodeFits {
 		t.Errorf("placed on %q", node)
 	}
-	b.setNode("n2", true)
+	b.setNode("n2", nodeFacts{ready: true})
 	b.beat("n2", noon)
 	if node, _ := b.place(w); node != "n2" {
 		t.Errorf("placed on %q, want n2", node)
@@ -72,7 +74,7 @@ func TestBoardForgets(t *testing.T) {
 	b.removeNode("n1")
 	b.stopBeat("n1")
 	b.removeWorker(w.UID)
-	if len(b.nodes) != 0 || len(b.seats) != 0 {
+	if len(b.nodes) != 0 || len(b.seats) != 0 || len(b.pods) != 0 || len(b.short) != 0 {
 		t.Errorf("left behind: %v %v", b.nodes, b.seats)
 	}
 }
@@ -90,6 +92,57 @@ func TestBoardSpreads(t *testing.T) {
 			t.Errorf("%d workers on %s, want 3", n, node)
 		}
 	}
+}
+
+// TestBoardRoom: workers and pods take room; who found none hears when there
+// is some.
+func TestBoardRoom(t *testing.T) {
+	b, _ := testBoard()
+	b.setNode("n1", nodeFacts{ready: true, allocatable: room{cpu: 4000, memory: 4 << 30}})
+	b.beat("n1", noon)
+	big := func(name string, port int32) *api.StormWorker {
+		return limited(withUID(newWorker(name, "", port)), "1", "2Gi")
+	}
+	first, second, third := big("first", 6700), big("second", 6701), big("third", 6702)
+	for _, w := range []*api.StormWorker{first, second} {
+		if node, refusal := b.place(w); node != "n1" {
+			t.Fatalf("%s: %+v", w.Name, refusal)
+		}
+	}
+	if _, refusal := b.place(third); !refusal.scarce || !strings.Contains(refusal.message, "memory to spare than 2Gi") {
+		t.Errorf("no room is left: %+v", refusal)
+	}
+	if node, _ := b.place(withUID(newWorker("small", "", 6703))); node != "n1" {
+		t.Error("one without limits asks for nothing")
+	}
+	third.Name = "third"
+	if roused := b.removeWorker(first.UID); len(roused) != 1 || roused[0].Name != "third" {
+		t.Errorf("roused %v", roused)
+	}
+	b.setPod("p", "n1", room{memory: 1})
+	if _, refusal := b.place(third); !refusal.scarce {
+		t.Error("the pod's room was given away")
+	}
+	if roused := b.setPod("p", "n1", room{cpu: 3001}); len(roused) != 1 {
+		t.Errorf("the pod became smaller: roused %v", roused)
+	}
+	if _, refusal := b.place(third); !refusal.scarce || !strings.Contains(refusal.message, "CPU to spare than 1") {
+		t.Errorf("no CPU is left: %+v", refusal)
+	}
+	if roused := b.removePod("p"); len(roused) != 1 {
+		t.Errorf("roused %v", roused)
+	}
+	if node, refusal := b.place(third); node != "n1" {
+		t.Errorf("the room is not free again: %+v", refusal)
+	}
+	if roused := b.removeWorker(second.UID); roused != nil {
+		t.Errorf("nobody waits, and %v hear", roused)
+	}
+}
+
+func limited(w *api.StormWorker, cpu, memory string) *api.StormWorker {
+	w.Spec.Resources.Limits.CPU, w.Spec.Resources.Limits.Memory = new(apiresource.MustParse(cpu)), new(apiresource.MustParse(memory))
+	return w
 }
 
 // TestBoardTwoOfOnePort: two bound workers with one port, which only an older

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
@@ -31,7 +34,7 @@ import (
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormimages/status;stormworkers/status,verbs=patch
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormnodes,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=nodes;pods,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups="",namespace=stormcell-system,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,verbs=get;list;watch
@@ -85,8 +88,36 @@ func CacheOptions() cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&coordinationv1.Lease{}: {Namespaces: map[string]cache.Config{api.SystemNamespace: {}}},
+			&corev1.Pod{}:           {Field: roomTakers, Transform: onlyRoom},
 		},
 	}
+}
+
+// roomTakers are the pods that take room: those that are bound and have not ended.
+var roomTakers = fields.ParseSelectorOrDie("spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed")
+
+// onlyRoom strips a pod to what roomOfPod and the board read: a large cluster
+// has many, and their environment is none of our business.
+func onlyRoom(o any) (any, error) {
+	p, ok := o.(*corev1.Pod)
+	if !ok {
+		return o, nil
+	}
+	bare := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: p.Name, Namespace: p.Namespace, UID: p.UID, ResourceVersion: p.ResourceVersion},
+		Spec:       corev1.PodSpec{NodeName: p.Spec.NodeName, Overhead: p.Spec.Overhead, Resources: p.Spec.Resources},
+	}
+	bare.Spec.Containers, bare.Spec.InitContainers = onlyRequests(p.Spec.Containers), onlyRequests(p.Spec.InitContainers)
+	return bare, nil
+}
+
+func onlyRequests(containers []corev1.Container) []corev1.Container {
+	bare := make([]corev1.Container, len(containers))
+	for i := range containers {
+		c := &containers[i]
+		bare[i] = corev1.Container{Name: c.Name, RestartPolicy: c.RestartPolicy, Resources: corev1.ResourceRequirements{Requests: c.Resources.Requests}}
+	}
+	return bare
 }
 
 // Setup registers the controllers with mgr.

@@ -56,7 +56,7 @@ func TestWorkerRefused(t *testing.T) {
 		{"empty list", nil, newWorker("w", "storm/a:1", 6700), metav1.ConditionFalse, api.ReasonNoImagesAllowed, "storm.oci.allowed.images"},
 		{"no image, no default", []string{"*"}, newWorker("w", "", 6700), metav1.ConditionFalse, api.ReasonNoImage, "spec.image"},
 		{"tag unknown", []string{"*"}, newWorker("w", "storm/gone:1", 6700), metav1.ConditionFalse, api.ReasonImageNotResolved, api.ReasonTagNotFound},
-		{"no node fits", []string{"storm/a:1"}, newWorker("w", "storm/a:1", 6700), metav1.ConditionTrue, api.ReasonNoNodeFits, "each has a cordon or a taint"},
+		{"no node fits", []string{"storm/a:1"}, newWorker("w", "storm/a:1", 6700), metav1.ConditionTrue, api.ReasonNoNodeFits, "each has a cordon;"},
 		{"node unknown", []string{"storm/a:1"}, onNode(newWorker("w", "storm/a:1", 6700), "n9"), metav1.ConditionTrue, api.ReasonNodeNotFound, "no node n9"},
 	}
 	for _, tt := range tests {

@@ -4,38 +4,65 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
 
 func free(name string, workers, ofTopology int) candidate {
-	return candidate{name: name, exists: true, schedulable: true, live: true, workers: workers, ofTopology: ofTopology}
+	return candidate{name: name, exists: true, facts: nodeFacts{ready: true}, live: true, workers: workers, ofTopology: ofTopology}
 }
 
 func TestChoose(t *testing.T) {
-	cordoned, silent, taken, ghost := free("a", 0, 0), free("b", 0, 0), free("c", 0, 0), free("d", 0, 0)
-	cordoned.schedulable = false
-	silent.live = false
-	taken.portHolder = "default/other"
-	ghost.exists = false
+	with := func(name string, change func(*candidate)) candidate {
+		c := free(name, 0, 0)
+		change(&c)
+		return c
+	}
+	cordoned := with("a", func(c *candidate) { c.facts.cordoned = true })
+	silent := with("b", func(c *candidate) { c.live = false })
+	taken := with("c", func(c *candidate) { c.portHolder = "default/other" })
+	ghost := with("d", func(c *candidate) { c.exists = false })
+	sick := with("e", func(c *candidate) { c.facts.ready = false })
+	tainted := with("f", func(c *candidate) {
+		c.facts.taints = []corev1.Taint{{Key: "dedicated", Value: "storm", Effect: corev1.TaintEffectNoSchedule}}
+	})
+	labelled := with("g", func(c *candidate) { c.facts.labels = map[string]string{"disk": "ssd"} })
+	full := with("h", func(c *candidate) {
+		c.facts.allocatable, c.used = room{cpu: 2000, memory: 4 << 30}, room{cpu: 1500, memory: 1 << 30}
+	})
+	plain := newWorker("w", "", 6700)
+	wantsSSD, tolerant := newWorker("w", "", 6700), newWorker("w", "", 6700)
+	wantsSSD.Spec.NodeSelector = map[string]string{"disk": "ssd"}
+	tolerant.Spec.Tolerations = []api.Toleration{{Key: "dedicated", Operator: api.TolerationEqual, Value: "storm"}}
+	half, one := limited(newWorker("w", "", 6700), "500m", "3Gi"), limited(newWorker("w", "", 6700), "501m", "1Mi")
 	tests := []struct {
 		name       string
+		worker     *api.StormWorker
 		candidates []candidate
 		node       string
 		say        []string
 	}{
-		{"fewest of the topology", []candidate{free("n1", 1, 1), free("n2", 9, 0)}, "n2", nil},
-		{"then fewest workers", []candidate{free("n1", 3, 1), free("n2", 2, 1)}, "n2", nil},
-		{"then the first by name", []candidate{free("n2", 1, 1), free("n1", 1, 1)}, "n1", nil},
-		{"none that cannot take it", []candidate{cordoned, silent, taken, ghost, free("z", 99, 99)}, "z", nil},
-		{"no nodes", nil, "", []string{"no nodes"}},
-		{"only a Lease", []candidate{ghost}, "", []string{"no nodes"}},
-		{"all blocked", []candidate{cordoned, silent, taken, taken}, "", []string{
-			"no live node-agent", "or a cordon or a taint", "or port 6700 in use",
+		{"fewest of the topology", plain, []candidate{free("n1", 1, 1), free("n2", 9, 0)}, "n2", nil},
+		{"then fewest workers", plain, []candidate{free("n1", 3, 1), free("n2", 2, 1)}, "n2", nil},
+		{"then the first by name", plain, []candidate{free("n2", 1, 1), free("n1", 1, 1)}, "n1", nil},
+		{"none that cannot take it", plain, []candidate{cordoned, silent, taken, ghost, sick, tainted, free("z", 99, 99)}, "z", nil},
+		{"no nodes", plain, nil, "", []string{"no nodes"}},
+		{"only a Lease", plain, []candidate{ghost}, "", []string{"no nodes"}},
+		{"a label that is asked for", wantsSSD, []candidate{free("n1", 0, 0), labelled}, "g", nil},
+		{"a taint that is tolerated", tolerant, []candidate{tainted}, "f", nil},
+		{"just room enough", half, []candidate{full}, "h", nil},
+		{"no limits ask for nothing", plain, []candidate{full}, "h", nil},
+		{"a node that says nothing of its room", half, []candidate{free("n1", 0, 0)}, "n1", nil},
+		{"too little room", one, []candidate{full}, "", []string{"less CPU to spare than 501m"}},
+		{"all blocked", wantsSSD, []candidate{free("n1", 0, 0)}, "", []string{"each has other labels than spec.nodeSelector;"}},
+		{"each in another way", plain, []candidate{cordoned, silent, taken, taken, sick, tainted}, "", []string{
+			"no live node-agent", "or a kubelet that is not ready, or a cordon, or a taint that spec.tolerations do not match, or port 6700 in use;",
 		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			node, refusal := choose(tt.candidates, 6700)
+			node, refusal := choose(tt.candidates, tt.worker)
 			if node != tt.node {
 				t.Errorf("node %q, want %q", node, tt.node)
 			}
@@ -54,7 +81,7 @@ func TestChoose(t *testing.T) {
 func TestFits(t *testing.T) {
 	w := newWorker("w", "", 6700)
 	cordoned := free("n1", 0, 0)
-	cordoned.schedulable, cordoned.live = false, false
+	cordoned.facts.cordoned, cordoned.live = true, false
 	taken := free("n1", 1, 1)
 	taken.portHolder = "default/other"
 	tests := []struct {

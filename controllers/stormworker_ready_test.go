@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
@@ -90,36 +89,6 @@ func TestReleaseWorker(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := releaseWorker(tt.worker, tt.node); got != tt.want {
-				t.Errorf("%v, want %v", got, tt.want)
-			}
-		})
-	}
-}
-
-func TestSchedulable(t *testing.T) {
-	taint := func(key string, effect corev1.TaintEffect) *corev1.Node {
-		n := newNode("n1")
-		n.Spec.Taints = []corev1.Taint{{Key: key, Effect: effect}}
-		return n
-	}
-	cordoned := newNode("n1")
-	cordoned.Spec.Unschedulable = true
-	tests := []struct {
-		name string
-		node *corev1.Node
-		want bool
-	}{
-		{"plain", newNode("n1"), true},
-		{"cordoned", cordoned, false},
-		{"tainted", taint("dedicated", corev1.TaintEffectNoSchedule), false},
-		{"tainted, no execution", taint("dedicated", corev1.TaintEffectNoExecute), false},
-		{"tainted, as a preference", taint("dedicated", corev1.TaintEffectPreferNoSchedule), true},
-		{"kubelet not ready", taint(corev1.TaintNodeNotReady, corev1.TaintEffectNoSchedule), true},
-		{"disk pressure", taint(corev1.TaintNodeDiskPressure, corev1.TaintEffectNoSchedule), false},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := schedulable(tt.node); got != tt.want {
 				t.Errorf("%v, want %v", got, tt.want)
 			}
 		})

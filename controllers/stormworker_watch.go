@@ -6,6 +6,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -31,6 +32,7 @@ func (r *workerReconciler) setup(mgr ctrl.Manager) error {
 		For(&api.StormWorker{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: workerChanged})).
 		WatchesRawSource(source.Kind(objects, &api.StormWorker{}, r.boardWorkers())).
 		WatchesRawSource(source.Kind(objects, &corev1.Node{}, r.boardNodes())).
+		WatchesRawSource(source.Kind(objects, &corev1.Pod{}, r.boardPods())).
 		WatchesRawSource(source.Kind(objects, &coordinationv1.Lease{}, r.boardLeases())).
 		WatchesRawSource(source.Kind(objects, &api.StormImage{}, handler.TypedEnqueueRequestsFromMapFunc(r.awaitingImage))).
 		WatchesRawSource(r.wake).
@@ -57,15 +59,15 @@ func (r *workerReconciler) boardWorkers() onWatch[*api.StormWorker] {
 		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*api.StormWorker], _ requestQueue) {
 			r.board.setWorker(e.Object)
 		},
-		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*api.StormWorker], _ requestQueue) {
+		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*api.StormWorker], q requestQueue) {
 			if e.ObjectOld.UID != e.ObjectNew.UID {
-				r.board.removeWorker(e.ObjectOld.UID)
+				add(q, r.board.removeWorker(e.ObjectOld.UID))
 			}
 			r.board.setWorker(e.ObjectNew)
 		},
 		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*api.StormWorker], q requestQueue) {
 			gone := e.Object
-			r.board.removeWorker(gone.UID)
+			add(q, r.board.removeWorker(gone.UID))
 			if bound(gone) {
 				waits := func(w *api.StormWorker) bool { return !bound(w) && w.Spec.Port == gone.Spec.Port }
 				r.enqueue(ctx, q, gone.Status.NodeName, waits)
@@ -78,7 +80,7 @@ func (r *workerReconciler) boardWorkers() onWatch[*api.StormWorker] {
 // one's coming or going means something to.
 func (r *workerReconciler) boardNodes() onWatch[*corev1.Node] {
 	seen := func(ctx context.Context, n *corev1.Node, q requestQueue) {
-		if r.board.setNode(n.Name, schedulable(n)) {
+		if r.board.setNode(n.Name, factsOf(n)) {
 			r.enqueue(ctx, q, n.Name, anyWorker)
 		}
 	}
@@ -92,6 +94,27 @@ func (r *workerReconciler) boardNodes() onWatch[*corev1.Node] {
 		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*corev1.Node], q requestQueue) {
 			r.board.removeNode(e.Object.Name)
 			r.enqueue(ctx, q, e.Object.Name, anyWorker)
+		},
+	}
+}
+
+// boardPods notes on the board what room pods take, and lets those that wait for
+// room look again when it falls free. The cache has only pods that are bound and
+// have not ended.
+func (r *workerReconciler) boardPods() onWatch[*corev1.Pod] {
+	seen := func(p *corev1.Pod, q requestQueue) { add(q, r.board.setPod(p.UID, p.Spec.NodeName, roomOfPod(p))) }
+	return onWatch[*corev1.Pod]{
+		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*corev1.Pod], q requestQueue) {
+			seen(e.Object, q)
+		},
+		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*corev1.Pod], q requestQueue) {
+			if e.ObjectOld.UID != e.ObjectNew.UID {
+				add(q, r.board.removePod(e.ObjectOld.UID))
+			}
+			seen(e.ObjectNew, q)
+		},
+		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*corev1.Pod], q requestQueue) {
+			add(q, r.board.removePod(e.Object.UID))
 		},
 	}
 }
@@ -115,21 +138,11 @@ func (r *workerReconciler) boardLeases() onWatch[*coordinationv1.Lease] {
 	}
 }
 
-// schedulable tells whether a node takes new workers. Whether its kubelet is
-// ready does not matter: the agent's Lease speaks for the node.
-func schedulable(n *corev1.Node) bool {
-	if n.Spec.Unschedulable {
-		return false
+// add lets workers look again.
+func add(q requestQueue, workers []types.NamespacedName) {
+	for _, w := range workers {
+		q.Add(ctrl.Request{NamespacedName: w})
 	}
-	for _, t := range n.Spec.Taints {
-		switch {
-		case t.Effect == corev1.TaintEffectPreferNoSchedule:
-		case t.Key == corev1.TaintNodeNotReady, t.Key == corev1.TaintNodeUnreachable, t.Key == corev1.TaintNodeNetworkUnavailable:
-		default:
-			return false
-		}
-	}
-	return true
 }
 
 // enqueue lets those workers look again, of those that are on a node, want it

@@ -61,6 +61,39 @@ type WorkerResources struct {
 	Limits WorkerLimits `json:"limits,omitzero"`
 }
 
+// TolerationOperator says how a toleration compares a taint's value.
+// +kubebuilder:validation:Enum=Exists;Equal
+type TolerationOperator string
+
+// The operators of tolerations.
+const (
+	TolerationExists TolerationOperator = "Exists"
+	TolerationEqual  TolerationOperator = "Equal"
+)
+
+// Toleration matches taints of nodes, as a pod's toleration does.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.key) || self.operator == 'Exists'",message="must have operator Exists if it has no key"
+type Toleration struct {
+	// key is the taint's key; absent for every taint.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=317
+	// +optional
+	Key string `json:"key,omitempty"`
+	// operator is Exists for any value of the taint, or Equal.
+	// +kubebuilder:default=Equal
+	// +optional
+	Operator TolerationOperator `json:"operator,omitempty"`
+	// value is what the taint's value must equal.
+	// +kubebuilder:validation:MaxLength=63
+	// +optional
+	Value string `json:"value,omitempty"`
+	// effect is the taint's effect; absent for every effect.
+	// +kubebuilder:validation:Enum=NoSchedule;NoExecute
+	// +optional
+	Effect string `json:"effect,omitempty"`
+}
+
 // StormWorkerSpec describes one worker. All of it but restartPolicy and
 // terminationGracePeriodSeconds is fixed at creation.
 //
@@ -68,6 +101,8 @@ type WorkerResources struct {
 // +kubebuilder:validation:XValidation:rule="self.port == oldSelf.port",fieldPath=".port",message="cannot be changed; delete the worker and make another"
 // +kubebuilder:validation:XValidation:rule="has(self.workerID) == has(oldSelf.workerID) && (!has(self.workerID) || self.workerID == oldSelf.workerID)",fieldPath=".workerID",message="cannot be changed; delete the worker and make another"
 // +kubebuilder:validation:XValidation:rule="has(self.nodeName) == has(oldSelf.nodeName) && (!has(self.nodeName) || self.nodeName == oldSelf.nodeName)",fieldPath=".nodeName",message="cannot be changed; delete the worker and make another"
+// +kubebuilder:validation:XValidation:rule="has(self.nodeSelector) == has(oldSelf.nodeSelector) && (!has(self.nodeSelector) || self.nodeSelector == oldSelf.nodeSelector)",fieldPath=".nodeSelector",message="cannot be changed; delete the worker and make another"
+// +kubebuilder:validation:XValidation:rule="has(self.tolerations) == has(oldSelf.tolerations) && (!has(self.tolerations) || self.tolerations == oldSelf.tolerations)",fieldPath=".tolerations",message="cannot be changed; delete the worker and make another"
 // +kubebuilder:validation:XValidation:rule="self.user == oldSelf.user",fieldPath=".user",message="cannot be changed; delete the worker and make another"
 // +kubebuilder:validation:XValidation:rule="has(self.image) == has(oldSelf.image) && (!has(self.image) || self.image == oldSelf.image)",fieldPath=".image",message="cannot be changed; delete the worker and make another"
 // +kubebuilder:validation:XValidation:rule="self.runtime == oldSelf.runtime",fieldPath=".runtime",message="cannot be changed; delete the worker and make another"
@@ -95,11 +130,24 @@ type StormWorkerSpec struct {
 	// +optional
 	WorkerID string `json:"workerID,omitempty"`
 
-	// nodeName binds the worker to one node. Without it the manager chooses.
+	// nodeName binds the worker to one node, whatever else is said of nodes, as
+	// it does with pods. Without it the manager chooses.
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="must be a node name: a DNS name in lower case"
 	// +optional
 	NodeName string `json:"nodeName,omitempty"`
+
+	// nodeSelector are labels that the node must have that the manager chooses.
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 317 && size(self[k]) <= 63)",message="must be labels: keys of at most 317 characters, values of at most 63"
+	// +optional
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+
+	// tolerations let the manager choose a node in spite of its taints.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	Tolerations []Toleration `json:"tolerations,omitempty"`
 
 	// user is the host user that the worker runs as; never root.
 	// +kubebuilder:validation:MaxLength=32

@@ -175,7 +175,7 @@ end_shims() {
     # A shim's socket has a fixed place, which it notes.
     while read -r socket; do
         rm -f "${socket#unix://}"
-    done < <(find "$dir/containerd-state" -name address -exec sed '$a\' {} + 2>/dev/null)
+    done < <(find "$dir/containerd-state" -name address -exec awk 1 {} + 2>/dev/null)
 }
 
 cluster_mounts() { awk -v below="$dir/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo; }
