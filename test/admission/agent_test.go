@@ -38,11 +38,6 @@ func event(component, apiVersion, kind string) *eventsv1.Event {
 	}
 }
 
-var (
-	ownEvent   = event(api.AgentFieldOwner, api.GroupVersion.String(), "StormWorker")
-	otherEvent = event("kubelet", "v1", "Pod")
-)
-
 // podAgent connects as the agent in a pod on a node, by a token such as kubelet
 // fetches for the pod.
 func podAgent(t *testing.T, node string) client.Client {
@@ -70,14 +65,15 @@ func podAgent(t *testing.T, node string) client.Client {
 // TestAgent: an agent can do all its work on its node, and nothing elsewhere.
 func TestAgent(t *testing.T) {
 	here, there, nowhere := boundWorker(t, "here", nodeA), boundWorker(t, "there", nodeB), boundWorker(t, "nowhere", "")
-	manager := account(t, "stormcell-manager", "")
 	for _, node := range []string{nodeA, nodeB} {
 		create(t, manager, stormNode(node))
 	}
+	ownEvent := event(api.AgentFieldOwner, api.GroupVersion.String(), "StormWorker")
 	image := &api.StormImage{ObjectMeta: metav1.ObjectMeta{Name: "agent"}, Spec: api.StormImageSpec{Tag: "a:1"}}
 	create(t, admin, image)
-	foreign := otherEvent.DeepCopy()
+	foreign := event("kubelet", "v1", "Pod")
 	create(t, admin, foreign)
+	create(t, admin, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: api.SystemNamespace, Name: "node-node-b"}})
 	running := `{"status":{"pid":7,"conditions":[` + condition(api.WorkerAdmitted, "True") + `,` + condition(api.WorkerRunning, "True") + `]}}`
 	attempts := []attempt{
 		{"reports on its worker", report(here, running), ""},
@@ -114,12 +110,11 @@ func TestAgent(t *testing.T) {
 		{"reads pods", list(&corev1.PodList{}), `cannot list resource "pods"`},
 		{"reads nodes", list(&corev1.NodeList{}), `cannot list resource "nodes"`},
 	}
-	t.Run("by a token of its Node", func(t *testing.T) { check(t, account(t, api.AgentFieldOwner, nodeA), attempts) })
+	t.Run("by a token of its Node", func(t *testing.T) { check(t, agent(t, nodeA), attempts) })
 	t.Run("by a token of its pod", func(t *testing.T) { check(t, podAgent(t, nodeA), attempts) })
-	create(t, admin, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: api.SystemNamespace, Name: "node-node-b"}})
 	t.Run("by a token of no node", func(t *testing.T) {
 		const words = "names no node"
-		check(t, account(t, api.AgentFieldOwner, ""), []attempt{
+		check(t, agent(t, ""), []attempt{
 			{"reports on a worker", report(here, `{"status":{"pid":7}}`), words},
 			{"reports on a worker of no node", report(nowhere, `{"status":{"pid":7}}`), words},
 			{"reports on a StormNode", report(stormNode(nodeA), `{"status":{"imagesReady":1}}`), words},
@@ -136,7 +131,7 @@ func TestAgentWritesNoMetadata(t *testing.T) {
 	w := boundWorker(t, "metadata", nodeA)
 	document := `{"metadata":{"finalizers":null,"labels":{"a":"b"},"annotations":{"a":"b"},
 		"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n","uid":"u"}]},"spec":{"restartPolicy":"Never"},"status":{"pid":7}}`
-	if err := report(w, document)(t.Context(), account(t, api.AgentFieldOwner, nodeA)); err != nil {
+	if err := report(w, document)(t.Context(), agent(t, nodeA)); err != nil {
 		t.Fatal(err)
 	}
 	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(w), w); err != nil {

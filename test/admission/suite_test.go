@@ -35,8 +35,9 @@ const (
 var (
 	testCluster *cluster.Cluster
 	scheme      = runtime.NewScheme()
-	// admin is of group system:masters, whom RBAC permits everything.
-	admin client.Client
+	// admin is of group system:masters, whom RBAC permits everything; manager
+	// has a token of the manager's service account.
+	admin, manager client.Client
 )
 
 func TestMain(m *testing.M) {
@@ -59,6 +60,13 @@ func prepare(ctx context.Context) error {
 		return err
 	}
 	if err := testCluster.Install(ctx, "base"); err != nil {
+		return err
+	}
+	config, err := testCluster.Account(ctx, api.ManagerFieldOwner, "")
+	if err != nil {
+		return err
+	}
+	if manager, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
 	for _, o := range []client.Object{
@@ -103,11 +111,11 @@ func person(t *testing.T, name string, groups ...string) client.Client {
 	return as(t, config)
 }
 
-// account connects as a service account of stormcell, with a token that is
-// bound to a node, or to none.
-func account(t *testing.T, name, node string) client.Client {
+// agent connects as a node-agent, with a token that is bound to a Node, or to
+// none.
+func agent(t *testing.T, node string) client.Client {
 	t.Helper()
-	config, err := testCluster.Account(t.Context(), name, node)
+	config, err := testCluster.Account(t.Context(), api.AgentFieldOwner, node)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +187,7 @@ func stormNode(name string) *api.StormNode {
 // or to none yet.
 func boundWorker(t *testing.T, name, node string) *api.StormWorker {
 	t.Helper()
-	manager, w := account(t, "stormcell-manager", ""), worker(name)
+	w := worker(name)
 	create(t, admin, w)
 	document := fmt.Sprintf(`{"metadata":{"finalizers":[%q]}}`, api.WorkerFinalizer)
 	if err := change(w, document)(t.Context(), manager); err != nil {
@@ -206,7 +214,6 @@ func create(t *testing.T, c client.Client, obj client.Object) {
 	if err := c.Create(t.Context(), obj); err != nil {
 		t.Fatal(err)
 	}
-	manager := account(t, "stormcell-manager", "")
 	t.Cleanup(func() {
 		ctx := context.Background()
 		if err := client.IgnoreNotFound(admin.Delete(ctx, obj)); err != nil {

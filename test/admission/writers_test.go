@@ -32,7 +32,7 @@ func allowed(t *testing.T, c client.Client, do func(context.Context, client.Clie
 func TestNobodyElseWrites(t *testing.T) {
 	w := boundWorker(t, "watched", nodeA)
 	n := stormNode("watched")
-	create(t, account(t, "stormcell-manager", ""), n)
+	create(t, manager, n)
 	i := &api.StormImage{ObjectMeta: metav1.ObjectMeta{Name: "watched"}, Spec: api.StormImageSpec{Tag: "a:1"}}
 	create(t, admin, i)
 	bind(t, "chief", "", "ClusterRole", "cluster-admin")
@@ -64,7 +64,6 @@ const digest = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 func TestManager(t *testing.T) {
 	w := boundWorker(t, "managed", nodeA)
 	n := stormNode("managed")
-	manager := account(t, "stormcell-manager", "")
 	create(t, manager, n)
 	check(t, manager, []attempt{
 		{"keeps a finalizer", change(w, `{"metadata":{"finalizers":["stormcell.dev/worker"]}}`), ""},
