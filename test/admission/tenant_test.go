@@ -109,8 +109,10 @@ func TestTenantGainsNothing(t *testing.T) {
 		{"changes an image", change(&api.StormImage{ObjectMeta: metav1.ObjectMeta{Name: "tenant"}}, `{"spec":{"prefetch":{}}}`), `cannot patch resource "stormimages"`},
 		{"makes a StormNode", try(stormNode("x")), `cannot create resource "stormnodes"`},
 		{"grants itself a user", try(&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "mine"}, Rules: []rbacv1.PolicyRule{use("stormusers", "alice")}}), "attempting to grant RBAC permissions not currently held"},
-		{"takes another's grant", try(&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "mine"}, Subjects: self,
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "everybody"}}), "attempting to grant RBAC permissions not currently held"},
+		{"takes another's grant", try(&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "mine"}, Subjects: self,
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "everybody"},
+		}), "attempting to grant RBAC permissions not currently held"},
 	})
 }
 

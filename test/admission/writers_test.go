@@ -5,11 +5,10 @@ import (
 	"testing"
 	"time"
 
+	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
