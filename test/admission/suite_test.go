@@ -196,8 +196,7 @@ func boundWorker(t *testing.T, name, node string) *api.StormWorker {
 	if node == "" {
 		return w
 	}
-	document = fmt.Sprintf(`{"status":{"nodeName":%q,"image":{"tag":"a","manifestDigest":"sha256:1"},"conditions":[%s]}}`,
-		node, condition(api.WorkerAdmitted, "True"))
+	document = fmt.Sprintf(`{"status":{"nodeName":%q,"conditions":[%s]}}`, node, condition(api.WorkerAdmitted, "True"))
 	if err := report(w, document)(t.Context(), manager); err != nil {
 		t.Fatal(err)
 	}
