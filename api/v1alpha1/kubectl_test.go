@@ -16,11 +16,7 @@ import (
 // kubectl runs the real kubectl and returns what it prints.
 func kubectl(t *testing.T, stdin string, args ...string) (string, error) {
 	t.Helper()
-	user, err := testCluster.Admin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	kubeconfig, err := cluster.WriteKubeconfig(user, t.TempDir())
+	kubeconfig, err := cluster.WriteKubeconfig(testCluster.Config, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,9 +16,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/controllers"
@@ -30,15 +30,18 @@ const patience = 30 * time.Second
 
 var (
 	testCluster *cluster.Cluster
-	// identity has the rights of the manager's role and no others.
-	identity *envtest.AuthenticatedUser
+	// identity is the manager's service account.
+	identity *rest.Config
 )
 
 func TestMain(m *testing.M) {
 	os.Exit(cluster.Main(m, func(c *cluster.Cluster) {
 		testCluster = c
-		var err error
-		if identity, err = c.Daemon(context.Background(), api.ManagerFieldOwner, "manager_role.yaml"); err != nil {
+		err := c.Install(context.Background(), "base")
+		if err == nil {
+			identity, err = c.Account(context.Background(), "stormcell-manager", "")
+		}
+		if err != nil {
 			panic(err)
 		}
 	}))

@@ -56,28 +56,6 @@ func Start() (*Cluster, error) {
 	return &Cluster{environment: environment, Config: config}, nil
 }
 
-// Admin is a user who may do everything; its KubeConfig serves kubectl.
-func (c *Cluster) Admin() (*envtest.AuthenticatedUser, error) {
-	user, err := c.environment.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, nil)
-	if err != nil {
-		return nil, fmt.Errorf("add user admin: %w", err)
-	}
-	return user, nil
-}
-
-// WriteKubeconfig writes the kubeconfig of a user into dir and returns its path.
-func WriteKubeconfig(user *envtest.AuthenticatedUser, dir string) (string, error) {
-	content, err := user.KubeConfig()
-	if err != nil {
-		return "", fmt.Errorf("make kubeconfig: %w", err)
-	}
-	name := filepath.Join(dir, "kubeconfig")
-	if err := os.WriteFile(name, content, 0o600); err != nil {
-		return "", fmt.Errorf("write kubeconfig: %w", err)
-	}
-	return name, nil
-}
-
 // Metrics returns the API server's metrics in Prometheus' text format.
 func (c *Cluster) Metrics(ctx context.Context) ([]byte, error) {
 	clients, err := kubernetes.NewForConfig(c.Config)

@@ -169,13 +169,8 @@ func (s *Stack) startCluster(ctx context.Context) error {
 	if s.cluster, err = cluster.Start(); err != nil {
 		return err
 	}
-	for _, d := range []struct{ name, role string }{
-		{"manager", "manager_role.yaml"},
-		{"node-agent", "node_agent_role.yaml"},
-	} {
-		if err := s.identify(ctx, d.name, d.role); err != nil {
-			return err
-		}
+	if err := s.cluster.Install(ctx, "base"); err != nil {
+		return err
 	}
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, api.AddToScheme} {
@@ -186,19 +181,18 @@ func (s *Stack) startCluster(ctx context.Context) error {
 	if s.Client, err = client.NewWithWatch(s.cluster.Config, client.Options{Scheme: scheme}); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	for _, o := range []client.Object{
-		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: NodeName}},
-	} {
-		if err := s.Client.Create(ctx, o); err != nil {
-			return fmt.Errorf("create %s: %w", o.GetName(), err)
-		}
+	if err := s.Client.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: NodeName}}); err != nil {
+		return fmt.Errorf("create node %s: %w", NodeName, err)
 	}
-	return nil
+	if err := s.identify(ctx, "manager", "stormcell-manager", ""); err != nil {
+		return err
+	}
+	return s.identify(ctx, "node-agent", "stormcell-node-agent", NodeName)
 }
 
-// identify makes the identity of a daemon, with the rights of its own role.
-func (s *Stack) identify(ctx context.Context, name, role string) error {
-	user, err := s.cluster.Daemon(ctx, name, role)
+// identify gives a daemon a token of its service account, on a node or on none.
+func (s *Stack) identify(ctx context.Context, name, account, node string) error {
+	user, err := s.cluster.Account(ctx, account, node)
 	if err != nil {
 		return err
 	}
