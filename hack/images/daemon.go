@@ -41,7 +41,7 @@ func (d daemon) index(dir, version string) (v1.ImageIndex, error) {
 			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: architecture}},
 		})
 	}
-	return mutate.Annotations(index, d.labels(version)).(v1.ImageIndex), nil
+	return mutate.Annotations(index, d.labels(version)).(v1.ImageIndex), nil //nolint:errcheck // it gives back the kind that it is given
 }
 
 // image is the image for one architecture, of the trees in a directory.
@@ -77,7 +77,7 @@ func (d daemon) image(dir, architecture, version string) (v1.Image, error) {
 			return nil, err
 		}
 	}
-	return mutate.Annotations(image, labels).(v1.Image), nil
+	return mutate.Annotations(image, labels).(v1.Image), nil //nolint:errcheck // it gives back the kind that it is given
 }
 
 // labels say what the image is, in the words of the OCI's specification.
