@@ -90,7 +90,7 @@ func countOn(t *testing.T, node, prefix string) (count int) {
 func TestDrainedNode(t *testing.T) {
 	node := anyNode(t)
 	runs, late := aWorker("runs", onNode(node)), aWorker("late", func(spec *api.StormWorkerSpec) {
-		spec.NodeName = node
+		spec.NodeSelector = map[string]string{corev1.LabelHostname: hostname(t, node)}
 	})
 	testenv.Test(t, features.New("kubectl drain").
 		Assess("a worker runs on the node", step(func(t *testing.T) { waitFor(t, apply(t, runs), api.ReasonRunning) })).
