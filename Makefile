@@ -75,6 +75,11 @@ test-hdfs: hadoop k8s ## Run the tests that use a real HDFS.
 test-faults: packages k8s ## Kill, starve and rob the node-agent; count what leaks (10 minutes at most).
 	KUBEBUILDER_ASSETS=$(ASSETS) go test -tags faults -v -count 1 -timeout 10m ./test/faults
 
+.PHONY: e2e
+e2e: packages k8s images ## Run the suite on a real kubelet: a cluster that is started, and taken down.
+	@hack/packages.sh cluster
+	@CLUSTER=$(CLUSTER) hack/e2e.sh run
+
 .PHONY: test-vm
 test-vm: ## Run the node's tests in a VM with cgroup v2 and an older kernel.
 	@hack/packages.sh vm

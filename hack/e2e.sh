@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# The suite of test/e2e on a real cluster: see usage.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repo=$(cd "$here/.." && pwd)
+PATH=$PATH:/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
+cluster=${CLUSTER:-/var/lib/stormcell-cluster}
+# What the suite's stormcell keeps on a node: test/e2e/testdata/config.yaml names it.
+data=/var/lib/stormcell-e2e
+cgroup=/stormcell-e2e
+artifacts=${ARTIFACTS:-$repo/.cache/e2e-artifacts}
+probe=ghcr.io/stormcell/e2e-probe:v0.1.0
+# shellcheck source=progress.sh
+source "$here/progress.sh"
+
+usage() {
+    cat <<'TEXT'
+usage: hack/e2e.sh run     start a cluster with this machine as its node, install stormcell, run
+                           the suite, uninstall, and take all down
+       hack/e2e.sh probe   write bin/images/e2e-probe.tar, the image that the suite looks at nodes by
+       hack/e2e.sh suite [GO TEST OPTIONS]...
+                           run the suite on the cluster of KUBECONFIG, in which stormcell is
+                           installed as test/e2e/testdata has it, and whose nodes have the probe
+environment:
+       CLUSTER=DIR         where the cluster lives (/var/lib/stormcell-cluster)
+       KEEP=1              leave the cluster up, with stormcell in it
+       ARTIFACTS=DIR       where logs, events and objects are kept when a test fails
+                           (.cache/e2e-artifacts)
+TEXT
+}
+
+kubectl() { "$repo/bin/k8s/kubectl" --kubeconfig "$KUBECONFIG" "$@"; }
+version() { awk '$1 == "appVersion:" { gsub(/"/, "", $2); print $2 }' "$repo/charts/stormcell/Chart.yaml"; }
+
+probe() {
+    local work
+    work=$(mktemp -d)
+    CGO_ENABLED=0 go build -C "$repo" -trimpath -ldflags '-s -w' -o "$work/probe" ./test/e2e/probe
+    "$here/cluster.sh" image "$repo/bin/images/e2e-probe.tar" "$probe" "$work/probe"
+    rm -rf "$work"
+}
+
+# load gives the node all images; the agent's twice, for the upgrade.
+load() {
+    "$here/cluster.sh" load "$cluster" "$repo"/bin/images/{manager,node-agent,e2e-probe}.tar
+    ctr --address "$cluster/containerd.sock" --namespace k8s.io images tag --force \
+        "ghcr.io/stormcell/node-agent:$(version)" ghcr.io/stormcell/node-agent:next
+}
+
+await_daemons() {
+    kubectl --namespace stormcell-system rollout status daemonset/stormcell-node-agent --timeout 2m
+    kubectl --namespace stormcell-system rollout status deployment/stormcell-manager --timeout 2m
+}
+
+suite() {
+    PATH=$PATH:$repo/bin/k8s go test -C "$repo" -tags e2e -count 1 -timeout 20m "$@" ./test/e2e \
+        -args -kubeconfig "$KUBECONFIG" -next-agent-image ghcr.io/stormcell/node-agent:next -artifacts "$artifacts"
+}
+
+# none_left tells whether the node is as it was but for caches.
+none_left() {
+    local left
+    left=$(
+        awk -v below="$data/" 'index($5, below) == 1 || index($5, "/run/stormcell/") == 1 { print $5 }' /proc/self/mountinfo
+        grep -ls "^$data/" /sys/block/loop*/loop/backing_file
+        find /sys/fs/cgroup -mindepth 3 -type d -path "*$cgroup/*" -print
+        pgrep -f "conmon.*/run/stormcell/"
+    ) || true
+    if [[ -n $left ]]; then
+        printf 'left of workers on this machine:\n%s\n' "$left" >&2
+        return 1
+    fi
+}
+
+remove_data() {
+    none_left || return 1
+    find /sys/fs/cgroup -depth -type d -path "*$cgroup" -exec rmdir {} +
+    rm -rf --one-file-system "$data" /run/stormcell /opt/stormcell
+}
+
+finish() {
+    local status=$?
+    trap '' INT TERM HUP
+    if [[ -n ${KEEP:-} ]]; then
+        echo "the cluster is left up: export KUBECONFIG=$KUBECONFIG"
+    else
+        "$here/cluster.sh" down "$cluster" || status=1
+        remove_data || status=1
+    fi
+    exit "$status"
+}
+
+run() {
+    local begun=$SECONDS
+    if ((EUID != 0)); then
+        echo "run it as root: this machine becomes a node" >&2
+        return 1
+    fi
+    probe
+    export KUBECONFIG=$cluster/admin.kubeconfig
+    trap finish EXIT
+    "$here/cluster.sh" up "$cluster" node
+    mkdir -p "$data/store"
+    load
+    kubectl apply --server-side --kustomize "$repo/test/e2e/testdata"
+    await_daemons
+    suite -v
+    kubectl delete --kustomize "$repo/test/e2e/testdata" --timeout 2m
+    none_left
+    echo "The suite passed, in $((SECONDS - begun)) s."
+}
+
+main() {
+    case ${1:-} in
+    run | probe | suite) "$@" ;;
+    *)
+        usage >&2
+        return 2
+        ;;
+    esac
+}
+
+main "$@"
