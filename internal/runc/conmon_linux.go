@@ -161,7 +161,8 @@ func (r *Runtime) lastLog(id string) string {
 
 var (
 	noProgram = regexp.MustCompile(`exec: "([^"]*)": (?:executable file not found|stat .*: no such file)`)
-	noSource  = regexp.MustCompile(`error mounting "([^"]*)" to rootfs at "[^"]*": .*no such file or directory`)
+	// runc 1.1's words, and those of 1.4 and newer.
+	noSource = regexp.MustCompile(`(?:error mounting "([^"]*)" to rootfs at "[^"]*": .*|failed to fulfil mount request: open (.*)): no such file or directory`)
 )
 
 // explain puts what most often goes wrong in front of runc's own words.
@@ -171,7 +172,7 @@ func explain(text string) string {
 		return fmt.Sprintf("the image has no program %q in its PATH; use an image that has it (%s)", m[1], text)
 	}
 	if m := noSource.FindStringSubmatch(text); m != nil {
-		return fmt.Sprintf("bind mount source %s is missing on this node; create it or take it out of the configuration (%s)", m[1], text)
+		return fmt.Sprintf("bind mount source %s is missing on this node; create it or take it out of the configuration (%s)", m[1]+m[2], text)
 	}
 	return text
 }

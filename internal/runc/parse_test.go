@@ -91,6 +91,11 @@ func TestExplain(t *testing.T) {
 			`runc create failed: unable to start container process: error during container init: error mounting "/x/y" to rootfs at "/x": stat /x/y: no such file or directory`,
 			`bind mount source /x/y is missing on this node; create it or take it out of the configuration (unable to start container process: error during container init: error mounting "/x/y" to rootfs at "/x": stat /x/y: no such file or directory)`,
 		},
+		{
+			"no such source, in newer words",
+			`runc create failed: unable to start container process: error during container init: failed to fulfil mount request: open /x/y: no such file or directory`,
+			`bind mount source /x/y is missing on this node; create it or take it out of the configuration (unable to start container process: error during container init: failed to fulfil mount request: open /x/y: no such file or directory)`,
+		},
 		{"else", "something\n", "something"},
 		{"cut to size, in whole letters", strings.Repeat("x", maxMessage-1) + "é", strings.Repeat("x", maxMessage-1)},
 	}
