@@ -11,7 +11,7 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 ASSETS   := $(CURDIR)/bin/k8s
 # The directory of the cluster of "make cluster-up".
 CLUSTER  := /var/lib/stormcell-cluster
-MODULES  := . hack/tools hack/kubernetes hack/host-programs
+MODULES  := . hack/tools hack/kubernetes hack/host-programs hack/helm
 # Seconds that each fuzz target runs in "make fuzz".
 FUZZTIME := 30
 
@@ -52,6 +52,9 @@ cluster-up: k8s ## Start a Kubernetes with this machine as its node.
 .PHONY: cluster-down
 cluster-down: ## Stop it, and remove all of it.
 	@hack/cluster.sh down $(CLUSTER)
+
+$(ASSETS)/kubectl:
+	@hack/kubernetes/build.sh
 
 .PHONY: images
 images: ## Build the images of both daemons into bin/images.
@@ -94,11 +97,12 @@ bench: packages k8s hadoop ## Measure against the original's ways; needs root an
 	KUBEBUILDER_ASSETS=$(ASSETS) go run ./test/bench
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs, RBAC and the table of system calls.
+generate: $(ASSETS)/kubectl ## Generate deep copies, CRDs, RBAC, manifests and the table of system calls.
 	$(call TOOL,controller-gen) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(call TOOL,controller-gen) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(call TOOL,controller-gen) rbac:roleName=stormcell-manager,fileName=manager_role.yaml paths=./controllers/... output:rbac:dir=config/rbac
 	$(call TOOL,controller-gen) rbac:roleName=stormcell-node-agent,fileName=node_agent_role.yaml paths=./internal/nodeagent/... output:rbac:dir=config/rbac
+	hack/manifests.sh $(ASSETS)/kubectl
 	hack/syscalls.sh > internal/seccomp/syscalls.txt
 
 .PHONY: fmt
@@ -110,8 +114,8 @@ lint: ## Run the linters.
 	$(call TOOL,golangci-lint) run --timeout 20m
 
 .PHONY: verify
-verify: packages ## Check generated files, formatting, modules and scripts.
-	@hack/verify-generated.sh
+verify: packages $(ASSETS)/kubectl ## Check generated files, formatting, modules and scripts.
+	@ASSETS=$(ASSETS) hack/verify-generated.sh
 	$(call TOOL,golangci-lint) fmt --diff
 	@for module in $(MODULES); do echo "go -C $$module mod tidy -diff"; go -C $$module mod tidy -diff || exit 1; done
 	@# Scripts that git knows or would take in, so that none is forgotten.

@@ -5,23 +5,25 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/.." && pwd)
 PATH=$PATH:/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
+# What Helm notes of its own.
+export HELM_CACHE_HOME=$repo/.cache/helm HELM_CONFIG_HOME=$repo/.cache/helm HELM_DATA_HOME=$repo/.cache/helm
 cluster=${CLUSTER:-/var/lib/stormcell-cluster}
 # What the suite's stormcell keeps on a node: test/e2e/testdata/config.yaml names it.
 data=/var/lib/stormcell-e2e
 cgroup=/stormcell-e2e
 artifacts=${ARTIFACTS:-$repo/.cache/e2e-artifacts}
 probe=ghcr.io/stormcell/e2e-probe:v0.1.0
-# shellcheck source=progress.sh
-source "$here/progress.sh"
 
 usage() {
     cat <<'TEXT'
-usage: hack/e2e.sh run     start a cluster with this machine as its node, install stormcell, run
-                           the suite, uninstall, and take all down
+usage: hack/e2e.sh run     start a cluster with this machine as its node; install stormcell by its
+                           chart, run the suite, uninstall; install it by its manifests, run a
+                           worker, uninstall; take all down
        hack/e2e.sh probe   write bin/images/e2e-probe.tar, the image that the suite looks at nodes by
        hack/e2e.sh suite [GO TEST OPTIONS]...
                            run the suite on the cluster of KUBECONFIG, in which stormcell is
-                           installed as test/e2e/testdata has it, and whose nodes have the probe
+                           installed with test/e2e/testdata/values.yaml, and whose nodes have
+                           the probe
 environment:
        CLUSTER=DIR         where the cluster lives (/var/lib/stormcell-cluster)
        KEEP=1              leave the cluster up, with stormcell in it
@@ -51,6 +53,39 @@ load() {
 await_daemons() {
     kubectl --namespace stormcell-system rollout status daemonset/stormcell-node-agent --timeout 2m
     kubectl --namespace stormcell-system rollout status deployment/stormcell-manager --timeout 2m
+}
+
+# build_helm prints the path of helm, which is built if need be.
+build_helm() { go -C "$repo/hack/helm" tool -n helm; }
+
+# with_chart installs stormcell as an admin does who has Helm.
+with_chart() {
+    local helm
+    helm=$(build_helm)
+    kubectl create namespace stormcell-system
+    kubectl apply --filename "$repo/test/e2e/testdata/store.yaml"
+    "$helm" install stormcell "$repo/charts/stormcell" --namespace stormcell-system \
+        --values "$repo/test/e2e/testdata/values.yaml" --wait --timeout 3m
+    await_daemons
+    suite -v
+    "$helm" uninstall stormcell --namespace stormcell-system --wait --timeout 2m
+    kubectl delete --filename "$repo/test/e2e/testdata/store.yaml" --timeout 1m
+    none_left
+}
+
+# with_manifests installs stormcell as an admin does who has kubectl: first as it
+# is, when its daemons must be well though there is no such store, and then as
+# the suite needs it.
+with_manifests() {
+    kubectl apply --server-side --filename "$repo/dist/install.yaml"
+    await_daemons
+    kubectl apply --filename "$repo/test/e2e/testdata/store.yaml"
+    kubectl apply --server-side --kustomize "$repo/test/e2e/testdata"
+    kubectl --namespace stormcell-system rollout restart daemonset/stormcell-node-agent
+    await_daemons
+    suite -v -run 'TestWorkerRuns|TestDeleteLeavesNothing'
+    kubectl delete --filename "$repo/dist/install.yaml" --timeout 2m
+    none_left
 }
 
 suite() {
@@ -103,11 +138,8 @@ run() {
     "$here/cluster.sh" up "$cluster" node
     mkdir -p "$data/store"
     load
-    kubectl apply --server-side --kustomize "$repo/test/e2e/testdata"
-    await_daemons
-    suite -v
-    kubectl delete --kustomize "$repo/test/e2e/testdata" --timeout 2m
-    none_left
+    with_chart
+    with_manifests
     echo "The suite passed, in $((SECONDS - begun)) s."
 }
 
