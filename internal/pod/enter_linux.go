@@ -43,7 +43,7 @@ var namespaces = []struct {
 	{"uts", unix.CLONE_NEWUTS},
 	{"ipc", unix.CLONE_NEWIPC},
 	{"cgroup", unix.CLONE_NEWCGROUP},
-	{"mnt", unix.CLONE_NEWNS}, // the last, for the others are found below /proc
+	{"mnt", unix.CLONE_NEWNS}, // the last, by which openNamespaces judges
 }
 
 // Leave takes the calling program out of its pod. It returns twice, as it were:
@@ -54,7 +54,7 @@ func Leave() (*Pod, error) {
 	if fds := os.Getenv(handover); fds != "" {
 		return takeOver(fds)
 	}
-	machine, err := findMachine()
+	machine, err := openMachine()
 	if err != nil {
 		return nil, err
 	}
@@ -90,44 +90,69 @@ func takeOver(fds string) (*Pod, error) {
 	return p, nil
 }
 
-// findMachine returns the directory below /proc of a process that is in the
-// machine's name spaces: of its first one, or where even root may not look at
-// that, as in some virtual machines, of the container runtime's that has
-// started this. If there is none, it tells what the pod's spec lacks.
-func findMachine() (dir string, err error) {
+// openMachine opens the machine's name spaces, in the order of namespaces: those
+// of its first process, or where even root may not look at that, as in some
+// virtual machines, of the container runtime's that has started this. If there
+// is none, it tells what the pod's spec lacks.
+func openMachine() (fds []int, err error) {
 	if os.Getpid() == 1 {
-		return "", errors.New("the pod has processes of its own: set hostPID: true in its spec")
-	}
-	own, err := os.Readlink("/proc/self/ns/mnt")
-	if err != nil {
-		return "", err
+		return nil, errors.New("the pod has processes of its own: set hostPID: true in its spec")
 	}
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if !strings.Contains(string(status), "\nSeccomp:\t0\n") {
-		return "", errors.New("the pod has a filter of system calls, which workers would inherit: set securityContext.privileged: true in its container")
+		return nil, errors.New("the pod has a filter of system calls, which workers would inherit: set securityContext.privileged: true in its container")
 	}
 	for pid := 1; ; pid = os.Getppid() {
-		dir := fmt.Sprintf("/proc/%d", pid)
-		namespace, err := os.Readlink(dir + "/ns/mnt")
+		fds, err := openNamespaces(pid)
 		switch {
-		case err == nil && namespace != own:
-			return dir, nil
 		case err == nil:
-			return "", errors.New("this is not a pod: leave --enter-host out")
+			return fds, nil
+		case errors.Is(err, errOwn):
+			return nil, err
 		case errors.Is(err, os.ErrNotExist), pid == 1 && os.Getppid() != 1:
 			// A parent that ends; the next one is soon there.
 		default:
-			return "", errors.New("the pod may not look at the machine's processes: set hostPID: true in its spec and securityContext.privileged: true in its container")
+			return nil, fmt.Errorf("the pod may not look at the machine's processes: set hostPID: true in its spec and securityContext.privileged: true in its container (%w)", err)
 		}
 	}
 }
 
-// leave enters the name spaces of the process machine with the calling thread
-// and starts the program anew.
-func leave(machine string) error {
+// errOwn is a process in the same name space of mounts.
+var errOwn = errors.New("this is not a pod: leave --enter-host out")
+
+// openNamespaces opens those of a process, unless they are the caller's own.
+func openNamespaces(pid int) (fds []int, err error) {
+	defer func() {
+		if err != nil {
+			for _, fd := range fds {
+				unix.Close(fd)
+			}
+			fds = nil
+		}
+	}()
+	for _, n := range namespaces {
+		fd, err := unix.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, n.name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fds, fmt.Errorf("open the %s name space of process %d: %w", n.name, pid, err)
+		}
+		fds = append(fds, fd)
+	}
+	var theirs, own unix.Stat_t
+	if err := errors.Join(unix.Fstat(fds[len(fds)-1], &theirs), unix.Stat("/proc/self/ns/mnt", &own)); err != nil {
+		return fds, err
+	}
+	if theirs.Ino == own.Ino {
+		return fds, errOwn
+	}
+	return fds, nil
+}
+
+// leave enters the machine's name spaces with the calling thread and starts the
+// program anew.
+func leave(machine []int) error {
 	root, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return fmt.Errorf("open the root directory: %w", err)
@@ -151,22 +176,13 @@ func leave(machine string) error {
 }
 
 // enter moves the calling thread, and its root and working directory.
-func enter(machine string) error {
-	fds := make([]int, len(namespaces))
-	for i, n := range namespaces {
-		fd, err := unix.Open(machine+"/ns/"+n.name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("open the machine's %s name space: %w", n.name, err)
-		}
-		defer unix.Close(fd)
-		fds[i] = fd
-	}
+func enter(machine []int) error {
 	// Threads share their root directory, and one that does cannot move.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("part from the other threads: %w", err)
 	}
 	for i, n := range namespaces {
-		if err := unix.Setns(fds[i], n.kind); err != nil {
+		if err := unix.Setns(machine[i], n.kind); err != nil {
 			return fmt.Errorf("enter the machine's %s name space: %w", n.name, err)
 		}
 	}
