@@ -184,6 +184,7 @@ func TestBadValues(t *testing.T) {
 		"another namespace":              {[]string{"--namespace", "default"}, []string{"stormcell-system", "--create-namespace"}},
 		"half of Kerberos":               {[]string{"--set", "store.kerberos.principal=p"}, []string{"keytabSecret", "both or neither"}},
 		"a directory that nobody mounts": {[]string{"--set", "store.url=file:///x"}, []string{"store.persistentVolumeClaim"}},
+		"a claim that nobody needs":      {[]string{"--set", "store.persistentVolumeClaim=c"}, []string{"store.persistentVolumeClaim", "leave it out"}},
 		"another kind of store":          {[]string{"--set", "store.url=s3://x"}, []string{"url", "pattern"}},
 		"no manager":                     {[]string{"--set", "manager.replicas=0"}, []string{"replicas", "minimum"}},
 		"no duration":                    {[]string{"--set", "manager.nodeLeaseDuration=soon"}, []string{"nodeLeaseDuration"}},
@@ -196,6 +197,26 @@ func TestBadValues(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestConfigurationRollsAgents: agents read both files when they start.
+func TestConfigurationRollsAgents(t *testing.T) {
+	seen := map[string]string{}
+	for _, set := range []string{"launcher.min\\.user\\.id=1000", "launcher.min\\.user\\.id=1001", "images.default=storm/other:1"} {
+		rendered, err := render(t, "--set", set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		agent := objects(t, rendered)["DaemonSet stormcell-node-agent"].Object
+		sum, _, err := unstructured.NestedString(agent, "spec", "template", "metadata", "annotations", "stormcell.dev/config")
+		if err != nil || sum == "" {
+			t.Fatalf("no annotation of the configuration: %v", err)
+		}
+		if other, ok := seen[sum]; ok {
+			t.Errorf("%s and %s give the same pods", set, other)
+		}
+		seen[sum] = set
 	}
 }
 

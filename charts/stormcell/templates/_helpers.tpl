@@ -71,4 +71,7 @@ app.kubernetes.io/component: {{ . }}
 {{- if and (hasPrefix "file://" .Values.store.url) (empty .Values.store.persistentVolumeClaim) }}
 {{- fail (printf "store.url is %s: name a PersistentVolumeClaim in store.persistentVolumeClaim, by which the manager sees it" .Values.store.url) }}
 {{- end }}
+{{- if and .Values.store.persistentVolumeClaim (not (hasPrefix "file://" .Values.store.url)) }}
+{{- fail (printf "store.persistentVolumeClaim is for a store.url of file:///PATH, and that is %s: leave it out" .Values.store.url) }}
+{{- end }}
 {{- end }}
