@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Generates client/, the typed client of api/v1alpha1 that programs outside of
-# stormcell use, with the generators that hack/tools pins.
+# stormcell use, from api/v1alpha1 and its CRDs, with the generators that
+# hack/tools pins.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,11 +16,14 @@ generate() {
         --output-dir "client/$folder" --output-pkg "$module/client/$folder" "$@"
 }
 
+# The schemas of the objects tell apply configurations how lists are merged.
+schema=$(mktemp)
+trap 'rm -f "$schema"' EXIT
+"$(go -C hack/tools tool -n openapi)" "$api" config/crd/bases/*.yaml >"$schema"
+
 # Else files of types that are no more would stay.
 rm -rf client/{applyconfiguration,clientset,informers,listers}
-# Without an OpenAPI schema, which only a running API server has, there are no
-# Extract functions: who applies a worker applies the whole of it.
-generate applyconfiguration-gen applyconfiguration "$api"
+generate applyconfiguration-gen applyconfiguration --openapi-schema "$schema" "$api"
 generate client-gen clientset --clientset-name versioned --input-base "$module" --input api/v1alpha1 \
     --apply-configuration-package "$module/client/applyconfiguration"
 generate lister-gen listers "$api"

@@ -23,6 +23,551 @@ func Parser() *typed.Parser {
 var parserOnce sync.Once
 var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
+- name: com.github.stormcell.stormcell.api.v1alpha1.StormImage
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        map:
+          fields:
+          - name: prefetch
+            type:
+              map:
+                fields:
+                - name: nodeSelector
+                  type:
+                    map:
+                      fields:
+                      - name: matchExpressions
+                        type:
+                          list:
+                            elementType:
+                              map:
+                                fields:
+                                - name: key
+                                  type:
+                                    scalar: string
+                                - name: operator
+                                  type:
+                                    scalar: string
+                                - name: values
+                                  type:
+                                    list:
+                                      elementType:
+                                        scalar: string
+                                      elementRelationship: atomic
+                            elementRelationship: atomic
+                      - name: matchLabels
+                        type:
+                          map:
+                            elementType:
+                              scalar: string
+                      elementRelationship: atomic
+          - name: tag
+            type:
+              scalar: string
+    - name: status
+      type:
+        map:
+          fields:
+          - name: conditions
+            type:
+              list:
+                elementType:
+                  map:
+                    fields:
+                    - name: lastTransitionTime
+                      type:
+                        scalar: untyped
+                    - name: message
+                      type:
+                        scalar: string
+                    - name: observedGeneration
+                      type:
+                        scalar: numeric
+                    - name: reason
+                      type:
+                        scalar: string
+                    - name: status
+                      type:
+                        scalar: string
+                    - name: type
+                      type:
+                        scalar: string
+                elementRelationship: associative
+                keys:
+                - type
+          - name: config
+            type:
+              map:
+                fields:
+                - name: digest
+                  type:
+                    scalar: string
+                - name: size
+                  type:
+                    scalar: numeric
+          - name: layers
+            type:
+              list:
+                elementType:
+                  map:
+                    fields:
+                    - name: digest
+                      type:
+                        scalar: string
+                    - name: file
+                      type:
+                        scalar: string
+                    - name: size
+                      type:
+                        scalar: numeric
+                    - name: squashfsDigest
+                      type:
+                        scalar: string
+                    - name: squashfsSize
+                      type:
+                        scalar: numeric
+                elementRelationship: atomic
+          - name: manifestDigest
+            type:
+              scalar: string
+          - name: prefetch
+            type:
+              map:
+                fields:
+                - name: nodes
+                  type:
+                    scalar: numeric
+                - name: nodesFailed
+                  type:
+                    scalar: numeric
+                - name: nodesReady
+                  type:
+                    scalar: numeric
+          - name: resolvedAt
+            type:
+              scalar: untyped
+- name: com.github.stormcell.stormcell.api.v1alpha1.StormNode
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        map:
+          fields:
+          - name: images
+            type:
+              list:
+                elementType:
+                  map:
+                    fields:
+                    - name: manifestDigest
+                      type:
+                        scalar: string
+                    - name: tag
+                      type:
+                        scalar: string
+                elementRelationship: associative
+                keys:
+                - tag
+    - name: status
+      type:
+        map:
+          fields:
+          - name: images
+            type:
+              list:
+                elementType:
+                  map:
+                    fields:
+                    - name: bytes
+                      type:
+                        scalar: numeric
+                    - name: manifestDigest
+                      type:
+                        scalar: string
+                    - name: message
+                      type:
+                        scalar: string
+                    - name: reason
+                      type:
+                        scalar: string
+                    - name: state
+                      type:
+                        scalar: string
+                    - name: tag
+                      type:
+                        scalar: string
+                    - name: totalBytes
+                      type:
+                        scalar: numeric
+                elementRelationship: associative
+                keys:
+                - tag
+          - name: imagesFailed
+            type:
+              scalar: numeric
+          - name: imagesReady
+            type:
+              scalar: numeric
+          - name: imagesWanted
+            type:
+              scalar: numeric
+          - name: observedGeneration
+            type:
+              scalar: numeric
+- name: com.github.stormcell.stormcell.api.v1alpha1.StormWorker
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        map:
+          fields:
+          - name: command
+            type:
+              list:
+                elementType:
+                  scalar: string
+                elementRelationship: atomic
+          - name: env
+            type:
+              list:
+                elementType:
+                  map:
+                    fields:
+                    - name: name
+                      type:
+                        scalar: string
+                    - name: value
+                      type:
+                        scalar: string
+                elementRelationship: associative
+                keys:
+                - name
+          - name: image
+            type:
+              scalar: string
+          - name: nodeName
+            type:
+              scalar: string
+          - name: nodeSelector
+            type:
+              map:
+                elementType:
+                  scalar: string
+          - name: numaZone
+            type:
+              scalar: numeric
+          - name: port
+            type:
+              scalar: numeric
+          - name: resources
+            type:
+              map:
+                fields:
+                - name: limits
+                  type:
+                    map:
+                      fields:
+                      - name: cpu
+                        type:
+                          scalar: untyped
+                          list:
+                            elementType:
+                              namedType: __untyped_atomic_
+                            elementRelationship: atomic
+                          map:
+                            elementType:
+                              namedType: __untyped_deduced_
+                            elementRelationship: separable
+                      - name: memory
+                        type:
+                          scalar: untyped
+                          list:
+                            elementType:
+                              namedType: __untyped_atomic_
+                            elementRelationship: atomic
+                          map:
+                            elementType:
+                              namedType: __untyped_deduced_
+                            elementRelationship: separable
+          - name: restartPolicy
+            type:
+              scalar: string
+            default: Always
+          - name: runtime
+            type:
+              scalar: string
+            default: Runc
+          - name: terminationGracePeriodSeconds
+            type:
+              scalar: numeric
+            default: 3
+          - name: tolerations
+            type:
+              list:
+                elementType:
+                  map:
+                    fields:
+                    - name: effect
+                      type:
+                        scalar: string
+                    - name: key
+                      type:
+                        scalar: string
+                    - name: operator
+                      type:
+                        scalar: string
+                      default: Equal
+                    - name: value
+                      type:
+                        scalar: string
+                elementRelationship: atomic
+          - name: topologyID
+            type:
+              scalar: string
+          - name: user
+            type:
+              scalar: string
+          - name: workerID
+            type:
+              scalar: string
+    - name: status
+      type:
+        map:
+          fields:
+          - name: conditions
+            type:
+              list:
+                elementType:
+                  map:
+                    fields:
+                    - name: lastTransitionTime
+                      type:
+                        scalar: untyped
+                    - name: message
+                      type:
+                        scalar: string
+                    - name: observedGeneration
+                      type:
+                        scalar: numeric
+                    - name: reason
+                      type:
+                        scalar: string
+                    - name: status
+                      type:
+                        scalar: string
+                    - name: type
+                      type:
+                        scalar: string
+                elementRelationship: associative
+                keys:
+                - type
+          - name: containerID
+            type:
+              scalar: string
+          - name: image
+            type:
+              map:
+                fields:
+                - name: manifestDigest
+                  type:
+                    scalar: string
+                - name: tag
+                  type:
+                    scalar: string
+          - name: lastExit
+            type:
+              map:
+                fields:
+                - name: exitCode
+                  type:
+                    scalar: numeric
+                - name: finishedAt
+                  type:
+                    scalar: untyped
+                - name: oomKilled
+                  type:
+                    scalar: boolean
+                - name: signal
+                  type:
+                    scalar: numeric
+          - name: localization
+            type:
+              map:
+                fields:
+                - name: bytes
+                  type:
+                    scalar: numeric
+                - name: totalBytes
+                  type:
+                    scalar: numeric
+          - name: nodeName
+            type:
+              scalar: string
+          - name: pid
+            type:
+              scalar: numeric
+          - name: restartCount
+            type:
+              scalar: numeric
+          - name: startedAt
+            type:
+              scalar: untyped
+- name: io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1
+  map:
+    elementType:
+      scalar: untyped
+      list:
+        elementType:
+          namedType: __untyped_atomic_
+        elementRelationship: atomic
+      map:
+        elementType:
+          namedType: __untyped_deduced_
+        elementRelationship: separable
+- name: io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: fieldsType
+      type:
+        scalar: string
+    - name: fieldsV1
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1
+    - name: manager
+      type:
+        scalar: string
+    - name: operation
+      type:
+        scalar: string
+    - name: subresource
+      type:
+        scalar: string
+    - name: time
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+  map:
+    fields:
+    - name: annotations
+      type:
+        map:
+          elementType:
+            scalar: string
+    - name: creationTimestamp
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: deletionGracePeriodSeconds
+      type:
+        scalar: numeric
+    - name: deletionTimestamp
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: finalizers
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: generateName
+      type:
+        scalar: string
+    - name: generation
+      type:
+        scalar: numeric
+    - name: labels
+      type:
+        map:
+          elementType:
+            scalar: string
+    - name: managedFields
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry
+          elementRelationship: atomic
+    - name: name
+      type:
+        scalar: string
+    - name: namespace
+      type:
+        scalar: string
+    - name: ownerReferences
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference
+          elementRelationship: associative
+          keys:
+          - uid
+    - name: resourceVersion
+      type:
+        scalar: string
+    - name: selfLink
+      type:
+        scalar: string
+    - name: uid
+      type:
+        scalar: string
+- name: io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+      default: ""
+    - name: blockOwnerDeletion
+      type:
+        scalar: boolean
+    - name: controller
+      type:
+        scalar: boolean
+    - name: kind
+      type:
+        scalar: string
+      default: ""
+    - name: name
+      type:
+        scalar: string
+      default: ""
+    - name: uid
+      type:
+        scalar: string
+      default: ""
+    elementRelationship: atomic
+- name: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+  scalar: untyped
 - name: __untyped_atomic_
   scalar: untyped
   list:

@@ -3,8 +3,11 @@
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/stormcell/stormcell/api/v1alpha1"
+	internal "github.com/stormcell/stormcell/client/applyconfiguration/internal"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	types "k8s.io/apimachinery/pkg/types"
+	managedfields "k8s.io/apimachinery/pkg/util/managedfields"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -30,6 +33,46 @@ func StormImage(name string) *StormImageApplyConfiguration {
 	b.WithKind("StormImage")
 	b.WithAPIVersion("stormcell.dev/v1alpha1")
 	return b
+}
+
+// ExtractStormImageFrom extracts the applied configuration owned by fieldManager from
+// stormImage for the specified subresource. Pass an empty string for subresource to extract
+// the main resource. Common subresources include "status", "scale", etc.
+// stormImage must be a unmodified StormImage API object that was retrieved from the Kubernetes API.
+// ExtractStormImageFrom provides a way to perform a extract/modify-in-place/apply workflow.
+// Note that an extracted apply configuration will contain fewer fields than what the fieldManager previously
+// applied if another fieldManager has updated or force applied any of the previously applied fields.
+func ExtractStormImageFrom(stormImage *apiv1alpha1.StormImage, fieldManager string, subresource string) (*StormImageApplyConfiguration, error) {
+	b := &StormImageApplyConfiguration{}
+	err := managedfields.ExtractInto(stormImage, internal.Parser().Type("com.github.stormcell.stormcell.api.v1alpha1.StormImage"), fieldManager, b, subresource)
+	if err != nil {
+		return nil, err
+	}
+	b.WithName(stormImage.Name)
+
+	b.WithKind("StormImage")
+	b.WithAPIVersion("stormcell.dev/v1alpha1")
+	return b, nil
+}
+
+// ExtractStormImage extracts the applied configuration owned by fieldManager from
+// stormImage. If no managedFields are found in stormImage for fieldManager, a
+// StormImageApplyConfiguration is returned with only the Name, Namespace (if applicable),
+// APIVersion and Kind populated. It is possible that no managed fields were found for because other
+// field managers have taken ownership of all the fields previously owned by fieldManager, or because
+// the fieldManager never owned fields any fields.
+// stormImage must be a unmodified StormImage API object that was retrieved from the Kubernetes API.
+// ExtractStormImage provides a way to perform a extract/modify-in-place/apply workflow.
+// Note that an extracted apply configuration will contain fewer fields than what the fieldManager previously
+// applied if another fieldManager has updated or force applied any of the previously applied fields.
+func ExtractStormImage(stormImage *apiv1alpha1.StormImage, fieldManager string) (*StormImageApplyConfiguration, error) {
+	return ExtractStormImageFrom(stormImage, fieldManager, "")
+}
+
+// ExtractStormImageStatus extracts the applied configuration owned by fieldManager from
+// stormImage for the status subresource.
+func ExtractStormImageStatus(stormImage *apiv1alpha1.StormImage, fieldManager string) (*StormImageApplyConfiguration, error) {
+	return ExtractStormImageFrom(stormImage, fieldManager, "status")
 }
 
 func (b StormImageApplyConfiguration) IsApplyConfiguration() {}

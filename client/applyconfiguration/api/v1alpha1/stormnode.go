@@ -3,8 +3,11 @@
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/stormcell/stormcell/api/v1alpha1"
+	internal "github.com/stormcell/stormcell/client/applyconfiguration/internal"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	types "k8s.io/apimachinery/pkg/types"
+	managedfields "k8s.io/apimachinery/pkg/util/managedfields"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -32,6 +35,46 @@ func StormNode(name string) *StormNodeApplyConfiguration {
 	b.WithKind("StormNode")
 	b.WithAPIVersion("stormcell.dev/v1alpha1")
 	return b
+}
+
+// ExtractStormNodeFrom extracts the applied configuration owned by fieldManager from
+// stormNode for the specified subresource. Pass an empty string for subresource to extract
+// the main resource. Common subresources include "status", "scale", etc.
+// stormNode must be a unmodified StormNode API object that was retrieved from the Kubernetes API.
+// ExtractStormNodeFrom provides a way to perform a extract/modify-in-place/apply workflow.
+// Note that an extracted apply configuration will contain fewer fields than what the fieldManager previously
+// applied if another fieldManager has updated or force applied any of the previously applied fields.
+func ExtractStormNodeFrom(stormNode *apiv1alpha1.StormNode, fieldManager string, subresource string) (*StormNodeApplyConfiguration, error) {
+	b := &StormNodeApplyConfiguration{}
+	err := managedfields.ExtractInto(stormNode, internal.Parser().Type("com.github.stormcell.stormcell.api.v1alpha1.StormNode"), fieldManager, b, subresource)
+	if err != nil {
+		return nil, err
+	}
+	b.WithName(stormNode.Name)
+
+	b.WithKind("StormNode")
+	b.WithAPIVersion("stormcell.dev/v1alpha1")
+	return b, nil
+}
+
+// ExtractStormNode extracts the applied configuration owned by fieldManager from
+// stormNode. If no managedFields are found in stormNode for fieldManager, a
+// StormNodeApplyConfiguration is returned with only the Name, Namespace (if applicable),
+// APIVersion and Kind populated. It is possible that no managed fields were found for because other
+// field managers have taken ownership of all the fields previously owned by fieldManager, or because
+// the fieldManager never owned fields any fields.
+// stormNode must be a unmodified StormNode API object that was retrieved from the Kubernetes API.
+// ExtractStormNode provides a way to perform a extract/modify-in-place/apply workflow.
+// Note that an extracted apply configuration will contain fewer fields than what the fieldManager previously
+// applied if another fieldManager has updated or force applied any of the previously applied fields.
+func ExtractStormNode(stormNode *apiv1alpha1.StormNode, fieldManager string) (*StormNodeApplyConfiguration, error) {
+	return ExtractStormNodeFrom(stormNode, fieldManager, "")
+}
+
+// ExtractStormNodeStatus extracts the applied configuration owned by fieldManager from
+// stormNode for the status subresource.
+func ExtractStormNodeStatus(stormNode *apiv1alpha1.StormNode, fieldManager string) (*StormNodeApplyConfiguration, error) {
+	return ExtractStormNodeFrom(stormNode, fieldManager, "status")
 }
 
 func (b StormNodeApplyConfiguration) IsApplyConfiguration() {}

@@ -3,8 +3,11 @@
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/stormcell/stormcell/api/v1alpha1"
+	internal "github.com/stormcell/stormcell/client/applyconfiguration/internal"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	types "k8s.io/apimachinery/pkg/types"
+	managedfields "k8s.io/apimachinery/pkg/util/managedfields"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -30,6 +33,47 @@ func StormWorker(name, namespace string) *StormWorkerApplyConfiguration {
 	b.WithKind("StormWorker")
 	b.WithAPIVersion("stormcell.dev/v1alpha1")
 	return b
+}
+
+// ExtractStormWorkerFrom extracts the applied configuration owned by fieldManager from
+// stormWorker for the specified subresource. Pass an empty string for subresource to extract
+// the main resource. Common subresources include "status", "scale", etc.
+// stormWorker must be a unmodified StormWorker API object that was retrieved from the Kubernetes API.
+// ExtractStormWorkerFrom provides a way to perform a extract/modify-in-place/apply workflow.
+// Note that an extracted apply configuration will contain fewer fields than what the fieldManager previously
+// applied if another fieldManager has updated or force applied any of the previously applied fields.
+func ExtractStormWorkerFrom(stormWorker *apiv1alpha1.StormWorker, fieldManager string, subresource string) (*StormWorkerApplyConfiguration, error) {
+	b := &StormWorkerApplyConfiguration{}
+	err := managedfields.ExtractInto(stormWorker, internal.Parser().Type("com.github.stormcell.stormcell.api.v1alpha1.StormWorker"), fieldManager, b, subresource)
+	if err != nil {
+		return nil, err
+	}
+	b.WithName(stormWorker.Name)
+	b.WithNamespace(stormWorker.Namespace)
+
+	b.WithKind("StormWorker")
+	b.WithAPIVersion("stormcell.dev/v1alpha1")
+	return b, nil
+}
+
+// ExtractStormWorker extracts the applied configuration owned by fieldManager from
+// stormWorker. If no managedFields are found in stormWorker for fieldManager, a
+// StormWorkerApplyConfiguration is returned with only the Name, Namespace (if applicable),
+// APIVersion and Kind populated. It is possible that no managed fields were found for because other
+// field managers have taken ownership of all the fields previously owned by fieldManager, or because
+// the fieldManager never owned fields any fields.
+// stormWorker must be a unmodified StormWorker API object that was retrieved from the Kubernetes API.
+// ExtractStormWorker provides a way to perform a extract/modify-in-place/apply workflow.
+// Note that an extracted apply configuration will contain fewer fields than what the fieldManager previously
+// applied if another fieldManager has updated or force applied any of the previously applied fields.
+func ExtractStormWorker(stormWorker *apiv1alpha1.StormWorker, fieldManager string) (*StormWorkerApplyConfiguration, error) {
+	return ExtractStormWorkerFrom(stormWorker, fieldManager, "")
+}
+
+// ExtractStormWorkerStatus extracts the applied configuration owned by fieldManager from
+// stormWorker for the status subresource.
+func ExtractStormWorkerStatus(stormWorker *apiv1alpha1.StormWorker, fieldManager string) (*StormWorkerApplyConfiguration, error) {
+	return ExtractStormWorkerFrom(stormWorker, fieldManager, "status")
 }
 
 func (b StormWorkerApplyConfiguration) IsApplyConfiguration() {}
