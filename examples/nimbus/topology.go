@@ -92,7 +92,9 @@ func (t *topology) remove(ctx context.Context, w *watcher, patience time.Duratio
 		return fmt.Errorf("list the workers of %s: %w", t.id, err)
 	}
 	for _, worker := range left.Items {
-		w.workers[worker.Name] = &worker
+		if w.workers[worker.Name] == nil {
+			w.workers[worker.Name] = &worker
+		}
 	}
 	if err := w.until(ctx, func() bool { return len(w.workers) == 0 }); err != nil {
 		names := slices.Sorted(maps.Keys(w.workers))
