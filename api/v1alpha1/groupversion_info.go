@@ -1,9 +1,3 @@
-// Package v1alpha1 holds the objects of the API group stormcell.dev: StormImage,
-// an image tag that workers may use; StormWorker, one Storm worker process in
-// one container; and StormNode, what a node shall have ahead of time.
-//
-// +kubebuilder:object:generate=true
-// +groupName=stormcell.dev
 package v1alpha1
 
 import (
@@ -14,6 +8,14 @@ import (
 
 // GroupVersion is the group and version of the objects in this package.
 var GroupVersion = schema.GroupVersion{Group: "stormcell.dev", Version: "v1alpha1"}
+
+// SchemeGroupVersion is GroupVersion, by the name that generated clients use.
+var SchemeGroupVersion = GroupVersion
+
+// Resource is a resource of the group, such as "stormworkers", for errors.
+func Resource(name string) schema.GroupResource {
+	return GroupVersion.WithResource(name).GroupResource()
+}
 
 // AddToScheme adds the objects of this package to a scheme.
 func AddToScheme(s *runtime.Scheme) error {

@@ -101,6 +101,8 @@ type StormImagePrefetchStatus struct {
 // StormImage is an image tag that workers may use. The manager makes one for
 // every allowed tag that a worker names; admins may make them ahead.
 //
+// +genclient
+// +genclient:nonNamespaced
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=stormimg

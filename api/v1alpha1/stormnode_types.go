@@ -106,6 +106,8 @@ type StormNodeStatus struct {
 // StormImage's spec.prefetch chooses, and deletes it when none does any more;
 // people need not touch it.
 //
+// +genclient
+// +genclient:nonNamespaced
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=sn

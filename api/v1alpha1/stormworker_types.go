@@ -283,6 +283,7 @@ type StormWorkerStatus struct {
 
 // StormWorker is one Storm worker process in one container on one node.
 //
+// +genclient
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Namespaced,shortName=sw
