@@ -83,6 +83,12 @@ e2e: packages k8s images ## Run the suite on a real kubelet: a cluster that is s
 	@hack/packages.sh cluster
 	@CLUSTER=$(CLUSTER) hack/e2e.sh run
 
+.PHONY: e2e-kind
+e2e-kind: ## Run the suite on a kind cluster of three nodes; needs Docker and kind's node image.
+	@hack/kind.sh check
+	@$(MAKE) --no-print-directory packages k8s images
+	@hack/e2e.sh run kind
+
 .PHONY: test-vm
 test-vm: ## Run the node's tests in a VM with cgroup v2 and an older kernel.
 	@hack/packages.sh vm

@@ -23,6 +23,7 @@ usage: hack/cluster.sh up DIR [node]                  start; DIR/admin.kubeconfi
        hack/cluster.sh kubeconfig DIR ACCOUNT [NODE]  write DIR/ACCOUNT.kubeconfig for a service
                                                       account of stormcell-system, on NODE
        hack/cluster.sh load DIR FILE...               give the node images, from archives
+       hack/cluster.sh tag DIR NAME NEW               give an image of the node a second name
        hack/cluster.sh image FILE NAME PROGRAM        write an archive: an image of one program
 Alone, "up" starts etcd and kube-apiserver on loopback: there are no nodes but those that are
 created by hand. With "node" it starts controller-manager, scheduler, containerd and kubelet, too,
@@ -192,7 +193,7 @@ main() {
     shift 2
     umask 077
     case $verb in
-    up | down | status | kubeconfig | load) "$verb" "$@" ;;
+    up | down | status | kubeconfig | load | tag) "$verb" "$@" ;;
     image) program_image "$dir" "$@" ;;
     *)
         usage >&2

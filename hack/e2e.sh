@@ -7,7 +7,6 @@ repo=$(cd "$here/.." && pwd)
 PATH=$PATH:/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 # What Helm notes of its own.
 export HELM_CACHE_HOME=$repo/.cache/helm HELM_CONFIG_HOME=$repo/.cache/helm HELM_DATA_HOME=$repo/.cache/helm
-cluster=${CLUSTER:-/var/lib/stormcell-cluster}
 # What the suite's stormcell keeps on a node: test/e2e/testdata/config.yaml names it.
 data=/var/lib/stormcell-e2e
 cgroup=/stormcell-e2e
@@ -16,22 +15,26 @@ probe=ghcr.io/stormcell/e2e-probe:v0.1.0
 
 usage() {
     cat <<'TEXT'
-usage: hack/e2e.sh run     start a cluster with this machine as its node; install stormcell by its
-                           chart, run the suite, uninstall; install it by its manifests, run a
-                           worker, uninstall; take all down
+usage: hack/e2e.sh run [kind]
+                           start a cluster with this machine as its node, or a kind cluster; install
+                           stormcell by its chart, run the suite, uninstall; install it by its
+                           manifests, run a worker, uninstall; take all down
        hack/e2e.sh probe   write bin/images/e2e-probe.tar, the image that the suite looks at nodes by
        hack/e2e.sh suite [GO TEST OPTIONS]...
                            run the suite on the cluster of KUBECONFIG, in which stormcell is
                            installed with test/e2e/testdata/values.yaml, and whose nodes have
                            the probe
 environment:
-       CLUSTER=DIR         where the cluster lives (/var/lib/stormcell-cluster)
+       CLUSTER=DIR         where the cluster lives (/var/lib/stormcell-cluster; of kind only the
+                           kubeconfig: /var/lib/stormcell-kind)
        KEEP=1              leave the cluster up, with stormcell in it
        ARTIFACTS=DIR       where logs, events and objects are kept when a test fails
                            (.cache/e2e-artifacts)
 TEXT
 }
 
+# cluster VERB [ARGUMENTS]... makes and changes the cluster of "run".
+cluster() { "$here/$maker.sh" "$1" "$dir" "${@:2}"; }
 kubectl() { "$repo/bin/k8s/kubectl" --kubeconfig "$KUBECONFIG" "$@"; }
 version() { awk '$1 == "appVersion:" { gsub(/"/, "", $2); print $2 }' "$repo/charts/stormcell/Chart.yaml"; }
 
@@ -43,11 +46,10 @@ probe() {
     rm -rf "$work"
 }
 
-# load gives the node all images; the agent's twice, for the upgrade.
+# load gives the nodes all images; the agent's twice, for the upgrade.
 load() {
-    "$here/cluster.sh" load "$cluster" "$repo"/bin/images/{manager,node-agent,e2e-probe}.tar
-    ctr --address "$cluster/containerd.sock" --namespace k8s.io images tag --force \
-        "ghcr.io/stormcell/node-agent:$(version)" ghcr.io/stormcell/node-agent:next
+    cluster load "$repo"/bin/images/{manager,node-agent,e2e-probe}.tar
+    cluster tag "ghcr.io/stormcell/node-agent:$(version)" ghcr.io/stormcell/node-agent:next
 }
 
 await_daemons() {
@@ -111,7 +113,9 @@ none_left() {
 remove_data() {
     none_left || return 1
     find /sys/fs/cgroup -depth -type d -path "*$cgroup" -exec rmdir {} +
-    rm -rf --one-file-system "$data" /run/stormcell /opt/stormcell
+    rm -rf --one-file-system "$data"
+    # Nodes of kind had their own, and they are gone.
+    [[ $maker == kind ]] || rm -rf --one-file-system /run/stormcell /opt/stormcell
 }
 
 finish() {
@@ -120,23 +124,26 @@ finish() {
     if [[ -n ${KEEP:-} ]]; then
         echo "the cluster is left up: export KUBECONFIG=$KUBECONFIG"
     else
-        "$here/cluster.sh" down "$cluster" || status=1
+        cluster down || status=1
         remove_data || status=1
     fi
     exit "$status"
 }
 
+# run SCRIPT [UP OPTIONS]... has its cluster from cluster.sh or kind.sh.
 run() {
     local begun=$SECONDS
+    maker=$1
+    dir=${CLUSTER:-/var/lib/stormcell-$maker}
     if ((EUID != 0)); then
-        echo "run it as root: this machine becomes a node" >&2
+        echo "run it as root: this machine becomes a node, or keeps the image store of those of kind" >&2
         return 1
     fi
     probe
-    export KUBECONFIG=$cluster/admin.kubeconfig
+    export KUBECONFIG=$dir/admin.kubeconfig
     trap finish EXIT
-    "$here/cluster.sh" up "$cluster" node
     mkdir -p "$data/store"
+    cluster up "${@:2}"
     load
     with_chart
     with_manifests
@@ -144,8 +151,10 @@ run() {
 }
 
 main() {
-    case ${1:-} in
-    run | probe | suite) "$@" ;;
+    case $* in
+    run) run cluster node ;;
+    'run kind') run kind ;;
+    probe | suite | 'suite '*) "$@" ;;
     *)
         usage >&2
         return 2

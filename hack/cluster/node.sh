@@ -143,6 +143,9 @@ load() {
     done
 }
 
+# tag NAME NEW gives an image a second name.
+tag() { ctr --address "$(containerd_socket)" --namespace k8s.io images tag --force "$1" "$2"; }
+
 # ---- the end, whatever of it there is
 
 # clear_node removes what the node's daemons, which have ended, leave.

@@ -91,6 +91,8 @@ func TestDrainedNode(t *testing.T) {
 	node := anyNode(t)
 	runs, late := aWorker("runs", onNode(node)), aWorker("late", func(spec *api.StormWorkerSpec) {
 		spec.NodeSelector = map[string]string{corev1.LabelHostname: hostname(t, node)}
+		// The node may be of a control plane, as a kind cluster's first one is.
+		spec.Tolerations = []api.Toleration{{Key: "node-role.kubernetes.io/control-plane", Operator: api.TolerationExists}}
 	})
 	testenv.Test(t, features.New("kubectl drain").
 		Assess("a worker runs on the node", step(func(t *testing.T) { waitFor(t, apply(t, runs), api.ReasonRunning) })).
