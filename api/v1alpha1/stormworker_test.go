@@ -87,6 +87,9 @@ func TestStormWorkerRefused(t *testing.T) {
 		{"memory too small", "resources", limit("memory", "4095Ki"), "must be at least 4Mi"},
 		{"memory in thousandths", "resources", limit("memory", "100m"), "must be at least 4Mi"},
 		{"zone negative", "numaZone", int64(-1), "greater than or equal to 0"},
+		{"label too long", "nodeSelector", map[string]any{"disk": strings.Repeat("x", 64)}, "must be labels"},
+		{"toleration of no key", "tolerations", []any{map[string]any{"operator": "Equal", "value": "x"}}, "must have operator Exists"},
+		{"toleration of an unknown effect", "tolerations", []any{map[string]any{"key": "a", "effect": "Never"}}, "supported values"},
 		{"restart policy unknown", "restartPolicy", "Sometimes", "supported values"},
 		{"grace period negative", "terminationGracePeriodSeconds", int64(-1), "greater than or equal to 0"},
 		{"grace period too long", "terminationGracePeriodSeconds", int64(3601), "less than or equal to 3600"},
@@ -121,6 +124,8 @@ func fullWorker(name string) *unstructured.Unstructured {
 	spec["env"] = env("A=1")
 	spec["resources"] = limit("cpu", "1")
 	spec["numaZone"] = int64(0)
+	spec["nodeSelector"] = map[string]any{"disk": "ssd"}
+	spec["tolerations"] = []any{map[string]any{"key": "dedicated", "operator": "Exists"}}
 	return w
 }
 
@@ -141,6 +146,9 @@ func TestStormWorkerImmutable(t *testing.T) {
 		"env":        env("A=2"),
 		"resources":  limit("cpu", "2"),
 		"numaZone":   int64(1),
+
+		"nodeSelector": map[string]any{"disk": "hdd"},
+		"tolerations":  []any{map[string]any{"operator": "Exists"}},
 	}
 	for field, value := range changed {
 		t.Run("change "+field, func(t *testing.T) {
@@ -149,14 +157,14 @@ func TestStormWorkerImmutable(t *testing.T) {
 			wantRefused(t, c.Update(context.Background(), w), "spec."+field, "cannot be changed")
 		})
 	}
-	for _, field := range []string{"workerID", "nodeName", "image", "env", "resources", "numaZone"} {
+	for _, field := range []string{"workerID", "nodeName", "image", "env", "resources", "numaZone", "nodeSelector", "tolerations"} {
 		t.Run("remove "+field, func(t *testing.T) {
 			w := full.DeepCopy()
 			setField(t, w, nil, field)
 			wantRefused(t, c.Update(context.Background(), w), "spec."+field, "cannot be changed")
 		})
 	}
-	for _, field := range []string{"workerID", "nodeName", "env", "resources", "numaZone"} {
+	for _, field := range []string{"workerID", "nodeName", "env", "resources", "numaZone", "nodeSelector", "tolerations"} {
 		t.Run("add "+field, func(t *testing.T) {
 			w := bare.DeepCopy()
 			setField(t, w, changed[field], field)
