@@ -115,7 +115,6 @@ func TestBoardRoom(t *testing.T) {
 	if node, _ := b.place(withUID(newWorker("small", "", 6703))); node != "n1" {
 		t.Error("one without limits asks for nothing")
 	}
-	third.Name = "third"
 	if roused := b.removeWorker(first.UID); len(roused) != 1 || roused[0].Name != "third" {
 		t.Errorf("roused %v", roused)
 	}

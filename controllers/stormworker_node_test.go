@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -49,6 +51,39 @@ func TestWorkerDeletion(t *testing.T) {
 		w.must(w.c.Delete(w.ctx, obj))
 		w.gone(obj)
 	})
+}
+
+// TestWorkerWaitsForRoom: what pods take counts, and a worker hears when one ends.
+func TestWorkerWaitsForRoom(t *testing.T) {
+	w := newWorld(t, "storm/a:1")
+	w.store.add("storm/a:1", "x")
+	w.addNode("n1")
+	n := newNode("n1")
+	w.must(w.c.Get(w.ctx, client.ObjectKeyFromObject(n), n))
+	n.Status.Allocatable = resources("2", "4Gi")
+	w.must(w.c.Status().Update(w.ctx, n))
+	w.run(minute)
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "takes-room"},
+		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{
+			Name: "c", Image: "i", Resources: corev1.ResourceRequirements{Requests: resources("100m", "3Gi")},
+		}}},
+	}
+	w.create(pod)
+	obj := limited(newWorker("waits", "", 6700), "1", "2Gi")
+	w.create(obj)
+	c := w.hasCondition(obj, api.WorkerReady, metav1.ConditionFalse, api.ReasonNoNodeFits)
+	if !strings.Contains(c.Message, "less memory to spare than 2Gi") {
+		t.Errorf("message %q", c.Message)
+	}
+	pod.Status.Phase = corev1.PodSucceeded
+	w.must(w.c.Status().Update(w.ctx, pod))
+	w.bound(obj)
+	w.must(w.c.Delete(w.ctx, pod, client.GracePeriodSeconds(0)))
+}
+
+func resources(cpu, memory string) corev1.ResourceList {
+	return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory)}
 }
 
 func TestWorkerKeepsFinalizersOfOthers(t *testing.T) {

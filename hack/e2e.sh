@@ -36,7 +36,6 @@ TEXT
 # cluster VERB [ARGUMENTS]... makes and changes the cluster of "run".
 cluster() { "$here/$maker.sh" "$1" "$dir" "${@:2}"; }
 kubectl() { "$repo/bin/k8s/kubectl" --kubeconfig "$KUBECONFIG" "$@"; }
-version() { awk '$1 == "appVersion:" { gsub(/"/, "", $2); print $2 }' "$repo/charts/stormcell/Chart.yaml"; }
 
 probe() {
     local work
@@ -49,7 +48,7 @@ probe() {
 # load gives the nodes all images; the agent's twice, for the upgrade.
 load() {
     cluster load "$repo"/bin/images/{manager,node-agent,e2e-probe}.tar
-    cluster tag "ghcr.io/stormcell/node-agent:$(version)" ghcr.io/stormcell/node-agent:next
+    cluster tag "ghcr.io/stormcell/node-agent:$("$here/version.sh")" ghcr.io/stormcell/node-agent:next
 }
 
 await_daemons() {

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 kubectl=$1
 mkdir -p dist charts/stormcell/files
-version=$(awk '$1 == "appVersion:" { print $2 }' charts/stormcell/Chart.yaml)
+version=$(hack/version.sh)
 
 if (($(grep -c ":$version\$" config/manager/manager.yaml) + $(grep -c ":$version\$" config/node-agent/node_agent.yaml) != 2)); then
     echo "config/manager and config/node-agent must have images of $version, as charts/stormcell/Chart.yaml says" >&2

@@ -20,7 +20,7 @@ build_daemon() {
 
 main() {
     local version arch name
-    version=$(awk '$1 == "appVersion:" { gsub(/"/, "", $2); print $2 }' "$root/charts/stormcell/Chart.yaml")
+    version=$("$root/hack/version.sh")
     "$root/hack/host-programs/build.sh"
     mkdir -p "$out"
     exec 8<"$out"

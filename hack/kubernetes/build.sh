@@ -5,10 +5,11 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-bin=$(cd "$here/../.." && pwd)/bin
-out=$bin/k8s
+out=$(cd "$here/../.." && pwd)/bin/k8s
 # shellcheck source=../progress.sh
 source "$here/../progress.sh"
+# shellcheck source=../once.sh
+source "$here/../once.sh"
 
 # Without CGO, so that the programs run on any Linux.
 export CGO_ENABLED=0
@@ -32,8 +33,9 @@ stamp() {
 }
 
 build() {
-    local version=$1 parts=$2 packages
-    # What is not in Go's build cache yet; the three programs are never in it.
+    local parts=$1 version packages
+    version=$(go list -C "$here" -m -f '{{.Version}}' k8s.io/kubernetes)
+    # What is not in Go's build cache yet; the programs themselves are never in it.
     packages=$(go list -C "$here" -deps -trimpath -f '{{if .Stale}}{{.ImportPath}}{{end}}' "${programs[@]}" | wc -l)
     if ((packages > 100)); then
         echo "Kubernetes $version is built from source, once: $packages packages, about 6 minutes on 2 cores." >&2
@@ -45,26 +47,4 @@ build() {
     rm "$parts/log"
 }
 
-main() {
-    local version want parts program
-    want=$(stamp)
-    mkdir -p "$out"
-    # A second build waits for the first, and then has nothing to do.
-    exec 8<"$bin"
-    flock 8
-    [[ ! -f $out/.built || $(<"$out/.built") != "$want" ]] || return 0
-    rm -rf "$bin"/.k8s.*
-    version=$(go list -C "$here" -m -f '{{.Version}}' k8s.io/kubernetes)
-    parts=$(mktemp -d "$bin/.k8s.XXXXXX")
-    # shellcheck disable=SC2064 # expanded now, because parts is local
-    trap "rm -rf '$parts'" EXIT
-    build "$version" "$parts"
-    rm -f "$out/.built"
-    for program in "$parts"/*; do
-        mv "$program" "$out/"
-    done
-    printf '%s\n' "$want" >"$parts/.built"
-    mv "$parts/.built" "$out/.built"
-}
-
-main "$@"
+once "$out" "$(stamp)" build

@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -69,24 +69,22 @@ func Leave() (*Pod, error) {
 
 // takeOver is what is left to do in the program that was started anew.
 func takeOver(fds string) (*Pod, error) {
-	root, mounts, _ := strings.Cut(fds, ",")
 	p := new(Pod)
-	for text, fd := range map[string]*int{root: &p.root, mounts: new(int)} {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s=%q is this program's own: do not set it", handover, fds)
+	var mounts int
+	if _, err := fmt.Sscanf(fds, "%d,%d", &p.root, &mounts); err != nil {
+		return nil, fmt.Errorf("%s=%q is this program's own: do not set it", handover, fds)
+	}
+	// What the program starts gets neither; it would hold the pod's mounts.
+	for _, fd := range []int{p.root, mounts} {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+			return nil, fmt.Errorf("descriptor %d of %s: %w", fd, handover, err)
 		}
-		// What the program starts gets neither; it would hold the pod's mounts.
-		if _, err := unix.FcntlInt(uintptr(n), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
-			return nil, fmt.Errorf("descriptor %d of %s: %w", n, handover, err)
-		}
-		*fd = n
 	}
 	if err := os.Unsetenv(handover); err != nil {
 		return nil, err
 	}
 	// It was started by a descriptor's number, which says little in ps.
-	_ = os.WriteFile("/proc/self/comm", []byte("node-agent"), 0)
+	_ = os.WriteFile("/proc/self/comm", []byte(filepath.Base(os.Args[0])), 0)
 	return p, nil
 }
 

@@ -182,7 +182,7 @@ func TestLeave(t *testing.T) {
 		{"the pod's configuration", r.Config, "first"},
 		{"the pod's configuration, changed", r.Flipped, "second"},
 		{"name spaces", r.Namespaces, namespaces("self")},
-		{"command", r.Command, "node-agent\n"},
+		{"command", r.Command, "exe\n"},
 		{"capabilities", r.Capabilities, fmt.Sprintf("CapInh:\t%016x\nCapEff:\t%016[2]x\nCapBnd:\t%016[2]x\n", 0, needed&bounding(t))},
 	} {
 		if check.got != check.want {

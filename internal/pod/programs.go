@@ -30,7 +30,7 @@ func (p *Pod) Install(dir string) error {
 		return fmt.Errorf("install %s: %w", dir, err)
 	}
 	defer root.Close()
-	if err := rootsOwn(root, "."); err != nil {
+	if err := rootsAlone(dir); err != nil {
 		return fmt.Errorf("install %s: others than root can change it: %w", dir, err)
 	}
 	for _, e := range entries {
@@ -61,29 +61,35 @@ func readProgram(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// rootsOwn checks that a file or directory is root's and that nobody else may
-// write to it.
-func rootsOwn(root *os.Root, name string) error {
-	info, err := root.Lstat(name)
-	if err != nil {
-		return err
+// rootsAlone checks that only root can change what is at dir: it and all above
+// it are root's, and nobody else may write there, unless, as in /tmp, only what
+// is his own.
+func rootsAlone(dir string) error {
+	for p := dir; ; p = filepath.Dir(p) {
+		info, err := os.Stat(p)
+		if err != nil {
+			return err
+		}
+		shared := p != dir && info.Mode()&fs.ModeSticky != 0
+		if !shared && !rootsOwn(info) {
+			return fmt.Errorf("%s has mode %s, or is not root's", p, info.Mode())
+		}
+		if p == "/" {
+			return nil
+		}
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 {
-		return fmt.Errorf("it belongs to uid %d", st.Uid)
-	}
-	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("its mode is %04o", info.Mode().Perm())
-	}
-	return nil
+}
+
+// rootsOwn tells whether a file is root's and nobody else may write to it.
+func rootsOwn(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Uid == 0 && info.Mode().Perm()&0o022 == 0
 }
 
 // installed tells whether a program is there with that content, and root's own.
 func installed(root *os.Root, name string, want []byte) bool {
-	if err := rootsOwn(root, name); err != nil {
-		return false
-	}
 	info, err := root.Lstat(name)
-	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm() != 0o755 {
+	if err != nil || !info.Mode().IsRegular() || !rootsOwn(info) || info.Mode().Perm() != 0o755 {
 		return false
 	}
 	content, err := root.ReadFile(name)

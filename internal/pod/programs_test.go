@@ -101,7 +101,11 @@ func TestInstallRefuses(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, file, "", 0o644)
-	for dir, want := range map[string]string{open: "others than root can change", file: "not a directory"} {
+	below := filepath.Join(open, "below")
+	if err := os.Mkdir(below, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{open: "others than root can change", below: "others than root can change", file: "not a directory"} {
 		if err := aPod(t, dir, "x").Install(dir); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", dir, err, want)
 		}

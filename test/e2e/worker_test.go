@@ -62,7 +62,7 @@ func remove(t *testing.T, w *api.StormWorker) {
 	}).Should(BeTrue(), "the worker %s goes", w.Name)
 }
 
-// emptyNamespace deletes every worker and image of the suite and waits until they are gone.
+// emptyNamespace deletes every worker of the suite and waits until they are gone.
 func emptyNamespace(ctx context.Context, _ *envconf.Config, t *testing.T) (context.Context, error) {
 	t.Helper()
 	if err := cluster.DeleteAllOf(ctx, &api.StormWorker{}, client.InNamespace(namespace)); err != nil {

@@ -185,6 +185,8 @@ func TestBadValues(t *testing.T) {
 		"half of Kerberos":               {[]string{"--set", "store.kerberos.principal=p"}, []string{"keytabSecret", "both or neither"}},
 		"a directory that nobody mounts": {[]string{"--set", "store.url=file:///x"}, []string{"store.persistentVolumeClaim"}},
 		"a claim that nobody needs":      {[]string{"--set", "store.persistentVolumeClaim=c"}, []string{"store.persistentVolumeClaim", "leave it out"}},
+		"a store of two names":           {[]string{"--set", `storm.storm\.oci\.image\.hdfs\.toplevel\.dir=hdfs://a/b`}, []string{"store.url"}},
+		"a directory of a host":          {[]string{"--set", "store.url=file://host/x"}, []string{"url", "pattern"}},
 		"another kind of store":          {[]string{"--set", "store.url=s3://x"}, []string{"url", "pattern"}},
 		"no manager":                     {[]string{"--set", "manager.replicas=0"}, []string{"replicas", "minimum"}},
 		"no duration":                    {[]string{"--set", "manager.nodeLeaseDuration=soon"}, []string{"nodeLeaseDuration"}},

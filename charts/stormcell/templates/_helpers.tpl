@@ -65,6 +65,9 @@ app.kubernetes.io/component: {{ . }}
 {{- if ne .Release.Namespace "stormcell-system" }}
 {{- fail "stormcell belongs into the namespace stormcell-system, which its roles, policies and Leases name: helm install stormcell ... --namespace stormcell-system --create-namespace" }}
 {{- end }}
+{{- if hasKey .Values.storm "storm.oci.image.hdfs.toplevel.dir" }}
+{{- fail "storm names the store: do it by store.url, by which it is mounted, too" }}
+{{- end }}
 {{- if ne (empty .Values.store.kerberos.principal) (empty .Values.store.kerberos.keytabSecret) }}
 {{- fail "store.kerberos.principal and store.kerberos.keytabSecret: set both or neither" }}
 {{- end }}
