@@ -18,7 +18,7 @@ usage() {
 usage: hack/e2e.sh run [kind]
                            start a cluster with this machine as its node, or a kind cluster; install
                            stormcell by its chart, run the suite, uninstall; install it by its
-                           manifests, run a worker, uninstall; take all down
+                           manifests, run some of it, uninstall; take all down
        hack/e2e.sh probe   write bin/images/e2e-probe.tar, the image that the suite looks at nodes by
        hack/e2e.sh suite [GO TEST OPTIONS]...
                            run the suite on the cluster of KUBECONFIG, in which stormcell is
@@ -76,7 +76,7 @@ with_chart() {
 
 # with_manifests installs stormcell as an admin does who has kubectl: first as it
 # is, when its daemons must be well though there is no such store, and then as
-# the suite needs it.
+# the suite needs it, with the runc and conmon of the agent's image.
 with_manifests() {
     kubectl apply --server-side --filename "$repo/dist/install.yaml"
     await_daemons
@@ -84,7 +84,7 @@ with_manifests() {
     kubectl apply --server-side --kustomize "$repo/test/e2e/testdata"
     kubectl --namespace stormcell-system rollout restart daemonset/stormcell-node-agent
     await_daemons
-    suite -v -run 'TestWorkerRuns|TestDeleteLeavesNothing'
+    suite -v -run 'TestWorkerRuns|TestAgentPodDeleted|TestUpgrade|TestDeleteLeavesNothing'
     kubectl delete --filename "$repo/dist/install.yaml" --timeout 2m
     none_left
 }
