@@ -5,6 +5,8 @@ package container
 import (
 	"errors"
 	"time"
+
+	"github.com/stormcell/stormcell/internal/process"
 )
 
 // ErrNotFound is a container that the runtime does not know (any more).
@@ -27,6 +29,15 @@ type State struct {
 	// PID is the container's first process in the host's namespace; 0 when
 	// it is stopped.
 	PID int
+}
+
+// Info is where a container's processes are found.
+type Info struct {
+	// Process is its first process.
+	Process process.Process
+	// Cgroup is its cgroup's name below the parent of all workers' cgroups, in
+	// every hierarchy.
+	Cgroup string
 }
 
 // Exit tells how a container ended.

@@ -182,6 +182,18 @@ func (e *Engine) State(uid string) (State, bool) {
 	return a.snapshot(), true
 }
 
+// Inspect tells where the processes of a worker are. container.ErrNotFound if
+// it does not run.
+func (e *Engine) Inspect(ctx context.Context, uid string) (container.Info, error) {
+	e.mu.Lock()
+	a, ok := e.actors[uid]
+	e.mu.Unlock()
+	if !ok {
+		return container.Info{}, container.ErrNotFound
+	}
+	return e.Runtime.Inspect(ctx, a.id())
+}
+
 // States returns what is so of every worker known here, by UID. What is swept
 // away is none.
 func (e *Engine) States() []State {
