@@ -25,10 +25,9 @@ import (
 
 // Options are the parts of an Engine.
 type Options struct {
-	Images  Images
-	Rootfs  Rootfs
-	Bundles Bundles
-	Runtime Runtime
+	// Runtimes has the parts of every runtime that a worker may name.
+	Runtimes map[worker.Runtime]Parts
+	Bundles  Bundles
 	// RunRoot is root's own directory on a tmpfs, such as /run/stormcell.
 	RunRoot string
 	// Changed is told of every worker whose State has changed. It must not block
@@ -108,6 +107,11 @@ func (e *Engine) Purge(w worker.Spec, past Past) {
 	e.mu.Unlock()
 	e.Remove(w.UID)
 }
+
+// partsOf are the parts that a worker is made with.
+func (e *Engine) partsOf(w worker.Spec) Parts { return e.Runtimes[runtimeOf(w)] }
+
+func runtimeOf(w worker.Spec) worker.Runtime { return cmp.Or(w.Runtime, worker.Runc) }
 
 // begin adds an actor and lets it run, unless another worker is in its way:
 // then it runs when that one is gone. The lock is held.
@@ -191,7 +195,7 @@ func (e *Engine) Inspect(ctx context.Context, uid string) (container.Info, error
 	if !ok {
 		return container.Info{}, container.ErrNotFound
 	}
-	return e.Runtime.Inspect(ctx, a.id())
+	return a.parts.Runtime.Inspect(ctx, a.id())
 }
 
 // States returns what is so of every worker known here, by UID. What is swept
@@ -224,7 +228,7 @@ func (e *Engine) finished(done *actor) {
 	}
 	done.publish(func(s *State) {
 		*s = State{
-			Namespace: s.Namespace, Name: s.Name, UID: s.UID, ContainerID: s.ContainerID,
+			Namespace: s.Namespace, Name: s.Name, UID: s.UID, ContainerID: s.ContainerID, Runtime: s.Runtime,
 			Phase: Removed, Restarts: s.Restarts, LastExit: s.LastExit,
 		}
 	})

@@ -288,7 +288,8 @@ func (n *node) begin() *agent {
 func (n *node) recover() (*agent, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := New(Options{
-		Images: n, Rootfs: n, Bundles: bundles{n}, Runtime: n, RunRoot: n.runRoot,
+		Runtimes: map[worker.Runtime]Parts{worker.Runc: {Images: n, Rootfs: n, Runtime: n}},
+		Bundles:  bundles{n}, RunRoot: n.runRoot,
 		Changed: func(s State) {
 			if n.changed != nil {
 				n.changed(s)

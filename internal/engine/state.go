@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/worker"
 )
 
 // Phase is where a worker is on its way on this node.
@@ -30,6 +31,7 @@ const (
 type State struct {
 	Namespace, Name, UID string
 	ContainerID          string
+	Runtime              worker.Runtime
 	Phase                Phase
 	// Since is when the launch under way, or the last one, began.
 	Since time.Time
