@@ -325,7 +325,6 @@ var schemaYAML = typed.YAMLObject(`types:
           - name: runtime
             type:
               scalar: string
-            default: Runc
           - name: terminationGracePeriodSeconds
             type:
               scalar: numeric
@@ -438,6 +437,9 @@ var schemaYAML = typed.YAMLObject(`types:
           - name: restartCount
             type:
               scalar: numeric
+          - name: runtime
+            type:
+              scalar: string
           - name: startedAt
             type:
               scalar: untyped
