@@ -12,6 +12,7 @@ import (
 
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/internal/bundle"
+	"github.com/stormcell/stormcell/internal/docker"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/hostuser"
 	"github.com/stormcell/stormcell/internal/imagestore/opener"
@@ -22,6 +23,7 @@ import (
 	"github.com/stormcell/stormcell/internal/rootfs"
 	"github.com/stormcell/stormcell/internal/runc"
 	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/worker"
 )
 
 // getent asks the host's own name service; it is part of every libc.
@@ -81,26 +83,53 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
 	ahead = prefetch.New(images, changes.prefetch.Add)
+	dockers, err := dockerParts(o, conf, w)
+	if err != nil {
+		return nil, err
+	}
 	e := engine.New(withFaults(engine.Options{
-		Images: images,
-		Rootfs: r,
+		Runtimes: map[worker.Runtime]engine.Parts{
+			worker.Docker: dockers,
+			worker.Runc: {Images: images, Rootfs: r, Runtime: runc.New(runc.Options{
+				RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
+				CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
+				LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes, Log: log,
+			})},
+		},
 		Bundles: &bundles{current: w.Current, builder: bundle.New(bundle.Options{
 			Group: launcher.Group, RunRoot: conf.Node.RunRoot, Policy: policy(conf),
+			Forms: map[worker.Runtime]bundle.Form{worker.Docker: docker.Form},
 			Users: hostuser.New(hostuser.Options{
 				Getent: getent, TTL: userTTL,
 				Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
 			}),
 		})},
-		Runtime: runc.New(runc.Options{
-			RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
-			CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
-			LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes, Log: log,
-		}),
 		RunRoot: conf.Node.RunRoot,
 		Changed: changes.workers.Add,
 		Log:     log,
 	}))
 	return &parts{engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot}, nil
+}
+
+// dockerParts are those of workers in Docker's containers. Whether there is a
+// Docker, the first such worker shows.
+func dockerParts(o *options, conf *stormconf.Config, w *watcher) (engine.Parts, error) {
+	daemon, err := docker.New(conf.Docker.Socket)
+	if err != nil {
+		return engine.Parts{}, err
+	}
+	settings := func() stormconf.Docker {
+		s := w.Current().Docker
+		s.ConfigFile = o.pod.Path(s.ConfigFile)
+		return s
+	}
+	return engine.Parts{
+		Images: &docker.Images{Daemon: daemon, Settings: settings},
+		Rootfs: docker.Rootfs{},
+		Runtime: docker.NewRuntime(daemon, docker.Options{
+			RunRoot: conf.Node.RunRoot, CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
+		}),
+	}, nil
 }
 
 // recover takes over what an earlier agent left, before anything else happens.
