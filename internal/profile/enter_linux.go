@@ -108,7 +108,11 @@ const gate = `read -r _ && exec "$@" </dev/null`
 // found however the agent ends. It gains no rights by the programs that it
 // runs: those of the image may be set-uid.
 func (p *Profiler) start(ctx context.Context, t Target, s *spaces, args []string, out io.Writer) (*exec.Cmd, error) {
-	script, err := sealed(p.options.Script)
+	text, err := p.options.Script()
+	if err != nil {
+		return nil, err
+	}
+	script, err := sealed(text)
 	if err != nil {
 		return nil, err
 	}

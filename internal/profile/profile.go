@@ -53,10 +53,10 @@ const killLimit = 10 * time.Second
 type Options struct {
 	// Nsenter is the path of the program, of util-linux.
 	Nsenter string
-	// Script is what runs in the containers, such as Script.
-	Script []byte
-	// Timeout is how long a script may run.
-	Timeout time.Duration
+	// Script returns what runs in the containers, such as Script.
+	Script func() ([]byte, error)
+	// Timeout returns how long a script may run.
+	Timeout func() time.Duration
 	Cgroups *cgroup.Tree
 }
 
@@ -114,6 +114,9 @@ func (p *Profiler) Run(ctx context.Context, t Target, verb Verb) (Result, error)
 	return result, err
 }
 
+// notFound is the exit code of a shell, and of nsenter, that finds no program.
+const notFound = 127
+
 // groupPrefix begins the names of the cgroups of scripts.
 const groupPrefix = "profile-"
 
@@ -121,7 +124,8 @@ func group(id string) string { return groupPrefix + id }
 
 // run runs the script and returns what it printed last.
 func (p *Profiler) run(ctx context.Context, t Target, args []string) (output string, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, p.options.Timeout, fmt.Errorf("%w (after %s)", ErrTimeout, p.options.Timeout))
+	limit := p.options.Timeout()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w (after %s, see stormcell.profiler.timeout.secs)", ErrTimeout, limit))
 	defer cancel()
 	spaces, err := openSpaces(t.Container, p.options.Cgroups)
 	if err != nil {
@@ -141,6 +145,8 @@ func (p *Profiler) run(ctx context.Context, t Target, args []string) (output str
 		err = context.Cause(ctx)
 	case !spaces.init.Live():
 		err = fmt.Errorf("%w while it was profiled", ErrGone)
+	case c.ProcessState.ExitCode() == notFound:
+		err = fmt.Errorf("%w: %w; the image may lack the program that its first line names, or this node %s", ErrScript, err, p.options.Nsenter)
 	default:
 		err = fmt.Errorf("%w: %w", ErrScript, err)
 	}

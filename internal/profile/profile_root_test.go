@@ -135,11 +135,15 @@ func (r *rig) must(err error) {
 
 // profiler has a script of the test's, or the built-in one for "".
 func (r *rig) profiler(script string, timeout time.Duration) *Profiler {
-	o := Options{Nsenter: "/usr/bin/nsenter", Script: Script, Timeout: timeout, Cgroups: r.tree}
+	text := Script
 	if script != "" {
-		o.Script = []byte("#!/bin/bash\n" + script)
+		text = []byte("#!/bin/bash\n" + script)
 	}
-	return New(o)
+	return New(Options{
+		Nsenter: "/usr/bin/nsenter", Cgroups: r.tree,
+		Script:  func() ([]byte, error) { return text, nil },
+		Timeout: func() time.Duration { return timeout },
+	})
 }
 
 // says waits until the worker has written text to its log.
