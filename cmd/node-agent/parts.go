@@ -21,7 +21,6 @@ import (
 	"github.com/stormcell/stormcell/internal/prefetch"
 	"github.com/stormcell/stormcell/internal/preflight"
 	"github.com/stormcell/stormcell/internal/rootfs"
-	"github.com/stormcell/stormcell/internal/runc"
 	"github.com/stormcell/stormcell/internal/stormconf"
 	"github.com/stormcell/stormcell/internal/worker"
 )
@@ -37,6 +36,7 @@ type parts struct {
 	engine    *engine.Engine
 	localizer *localizer.Localizer
 	prefetch  *prefetch.Queue
+	profiles  *profiles
 	watcher   *watcher
 	runRoot   string
 }
@@ -44,6 +44,7 @@ type parts struct {
 // changes are where the parts tell of changes.
 type changes struct {
 	workers  nodeagent.Changes
+	profiles nodeagent.ProfileChanges
 	prefetch nodeagent.PrefetchChanges
 }
 
@@ -83,52 +84,27 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
 	ahead = prefetch.New(images, changes.prefetch.Add)
-	dockers, err := dockerParts(o, conf, w)
+	runtimes, err := o.runtimes(conf, launcher, images, r, w, log)
 	if err != nil {
 		return nil, err
 	}
+	users := hostuser.New(hostuser.Options{
+		Getent: getent, TTL: userTTL,
+		Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
+	})
 	e := engine.New(withFaults(engine.Options{
-		Runtimes: map[worker.Runtime]engine.Parts{
-			worker.Docker: dockers,
-			worker.Runc: {Images: images, Rootfs: r, Runtime: runc.New(runc.Options{
-				RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
-				CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
-				LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes, Log: log,
-			})},
-		},
+		Runtimes: runtimes,
 		Bundles: &bundles{current: w.Current, builder: bundle.New(bundle.Options{
-			Group: launcher.Group, RunRoot: conf.Node.RunRoot, Policy: policy(conf),
+			Group: launcher.Group, RunRoot: conf.Node.RunRoot, Policy: policy(conf), Users: users,
 			Forms: map[worker.Runtime]bundle.Form{worker.Docker: docker.Form},
-			Users: hostuser.New(hostuser.Options{
-				Getent: getent, TTL: userTTL,
-				Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
-			}),
 		})},
 		RunRoot: conf.Node.RunRoot,
 		Changed: changes.workers.Add,
 		Log:     log,
 	}))
-	return &parts{engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot}, nil
-}
-
-// dockerParts are those of workers in Docker's containers. Whether there is a
-// Docker, the first such worker shows.
-func dockerParts(o *options, conf *stormconf.Config, w *watcher) (engine.Parts, error) {
-	daemon, err := docker.New(conf.Docker.Socket)
-	if err != nil {
-		return engine.Parts{}, err
-	}
-	settings := func() stormconf.Docker {
-		s := w.Current().Docker
-		s.ConfigFile = o.pod.Path(s.ConfigFile)
-		return s
-	}
-	return engine.Parts{
-		Images: &docker.Images{Daemon: daemon, Settings: settings},
-		Rootfs: docker.Rootfs{},
-		Runtime: docker.NewRuntime(daemon, docker.Options{
-			RunRoot: conf.Node.RunRoot, CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
-		}),
+	return &parts{
+		engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot,
+		profiles: newProfiles(e, users, launcher, w.Current),
 	}, nil
 }
 
@@ -136,6 +112,9 @@ func dockerParts(o *options, conf *stormconf.Config, w *watcher) (engine.Parts, 
 func (p *parts) recover(ctx context.Context) error {
 	if err := p.localizer.Recover(ctx); err != nil {
 		return fmt.Errorf("layer cache: %w", err)
+	}
+	if err := p.profiles.scripts.Recover(ctx); err != nil {
+		return err
 	}
 	return p.engine.Recover(ctx)
 }

@@ -37,12 +37,11 @@ type State struct {
 	PID int
 }
 
-// Info is where a container's processes are found.
+// Info tells where a container that runs is found from outside.
 type Info struct {
-	// Process is its first process.
-	Process process.Process
-	// Cgroup is its cgroup's name below the parent of all workers' cgroups, in
-	// every hierarchy.
+	// Init is the container's first process.
+	Init process.Process
+	// Cgroup is the container's cgroup below the parent of all.
 	Cgroup string
 }
 
