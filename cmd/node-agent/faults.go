@@ -166,10 +166,6 @@ func (r *faultyRuntime) OldLogs(then time.Time) ([]string, error) {
 	return call(r.faults, "Runtime.OldLogs", func() ([]string, error) { return r.Runtime.OldLogs(then) })
 }
 
-func (r *faultyRuntime) Inspect(ctx context.Context, id string) (container.Info, error) {
-	return call(r.faults, "Runtime.Inspect", func() (container.Info, error) { return r.Runtime.Inspect(ctx, id) })
-}
-
 func (r *faultyRuntime) List(ctx context.Context) ([]container.State, error) {
 	return call(r.faults, "Runtime.List", func() ([]container.State, error) { return r.Runtime.List(ctx) })
 }

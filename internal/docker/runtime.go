@@ -189,7 +189,7 @@ func (r *Runtime) Inspect(ctx context.Context, id string) (container.Info, error
 	if !members[p.PID] {
 		return container.Info{}, ended
 	}
-	return container.Info{Process: p, Cgroup: c.ID}, nil
+	return container.Info{Init: p, Cgroup: c.ID}, nil
 }
 
 // listLimit is how long dockerd may take to answer an agent that begins.

@@ -187,18 +187,6 @@ func (e *Engine) State(uid string) (State, bool) {
 	return a.snapshot(), true
 }
 
-// Inspect tells where the processes of a worker are. container.ErrNotFound if
-// it does not run.
-func (e *Engine) Inspect(ctx context.Context, uid string) (container.Info, error) {
-	e.mu.Lock()
-	a, ok := e.actors[uid]
-	e.mu.Unlock()
-	if !ok {
-		return container.Info{}, container.ErrNotFound
-	}
-	return a.parts.Runtime.Inspect(ctx, a.id())
-}
-
 // States returns what is so of every worker known here, by UID. What is swept
 // away is none.
 func (e *Engine) States() []State {
@@ -228,7 +216,7 @@ func (e *Engine) Inspect(ctx context.Context, uid string) (worker.Spec, containe
 	if !ok || a.snapshot().Phase != Running {
 		return worker.Spec{}, container.Info{}, container.ErrNotFound
 	}
-	info, err := e.Runtime.Inspect(ctx, a.id())
+	info, err := a.parts.Runtime.Inspect(ctx, a.id())
 	return a.desired(), info, err
 }
 

@@ -259,16 +259,6 @@ func (n *node) OldLogs(then time.Time) (ids []string, err error) {
 	return ids, nil
 }
 
-func (n *node) Inspect(_ context.Context, id string) (container.Info, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	c, ok := n.containers[id]
-	if !ok || c.state.PID == 0 {
-		return container.Info{}, container.ErrNotFound
-	}
-	return container.Info{Process: process.Process{PID: c.state.PID}, Cgroup: id}, nil
-}
-
 func (n *node) List(context.Context) ([]container.State, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -771,22 +761,6 @@ const strayID = "6703-5c23ca4b-6062-4d08-8ac3-b09e7d35e7cb"
 
 func (n *node) addStray() {
 	n.containers[strayID] = &fakeContainer{state: container.State{ID: strayID, Status: container.Running}, ended: make(chan struct{})}
-}
-
-func TestInspect(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNode(t)
-		a := n.begin()
-		defer a.end()
-		a.Ensure(aWorker("a"), Past{})
-		pid := a.phase(t, "a", Running).PID
-		if info, err := a.Inspect(t.Context(), "a"); err != nil || info.Process.PID != pid {
-			t.Errorf("%+v, %v, want pid %d", info, err, pid)
-		}
-		if _, err := a.Inspect(t.Context(), "b"); !errors.Is(err, container.ErrNotFound) {
-			t.Errorf("of a worker that is not known: %v", err)
-		}
-	})
 }
 
 func TestRecoverDeletesStrangers(t *testing.T) {

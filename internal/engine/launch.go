@@ -160,7 +160,7 @@ func (a *actor) start(ctx context.Context, bundle string, lap func(Step)) error 
 func (a *actor) learnPID(ctx context.Context) {
 	info, err := a.parts.Runtime.Inspect(ctx, a.id())
 	if err == nil {
-		a.rec.PID = info.Process.PID
+		a.rec.PID = info.Init.PID
 		err = a.save()
 	}
 	if err != nil {

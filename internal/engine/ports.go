@@ -92,9 +92,6 @@ type Runtime interface {
 	RemoveLogs(id string) error
 	// OldLogs returns the containers whose logs were last written before then.
 	OldLogs(then time.Time) (ids []string, err error)
-	// Inspect tells where the processes of a container are that was created and
-	// has not ended; ErrNotFound for any other.
-	Inspect(ctx context.Context, id string) (container.Info, error)
 	// List returns every container of this runtime.
 	List(ctx context.Context) ([]container.State, error)
 }

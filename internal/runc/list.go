@@ -59,27 +59,6 @@ func (r *Runtime) List(ctx context.Context) ([]container.State, error) {
 	return states, nil
 }
 
-// Inspect tells where the processes of a container are that has not ended;
-// container.ErrNotFound for any other.
-func (r *Runtime) Inspect(ctx context.Context, id string) (container.Info, error) {
-	if err := validate(id); err != nil {
-		return container.Info{}, err
-	}
-	rec, err := r.find(ctx, id)
-	if err != nil {
-		return container.Info{}, err
-	}
-	init, err := rec.Init.Open()
-	if err != nil {
-		return container.Info{}, err
-	}
-	if init == nil {
-		return container.Info{}, fmt.Errorf("%w: %s has ended", container.ErrNotFound, id)
-	}
-	init.Close()
-	return container.Info{Process: rec.Init, Cgroup: containerGroup(id)}, nil
-}
-
 // listLeftovers enters every container that has a directory of runc's, of
 // conmon's, an exit file or a monitor's cgroup: that outlives whatever is
 // deleted from the run root. A container's cgroup alone may be another

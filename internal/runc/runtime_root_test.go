@@ -132,26 +132,6 @@ func TestCreateFailures(t *testing.T) {
 	}
 }
 
-func TestInspect(t *testing.T) {
-	b := newBox(t)
-	if _, err := b.Inspect(t.Context(), testID); !errors.Is(err, container.ErrNotFound) {
-		t.Errorf("before it was created: %v", err)
-	}
-	s := b.run("sleep")
-	info, err := b.Inspect(t.Context(), testID)
-	b.must(err)
-	members, err := b.cgroups.Members(info.Cgroup)
-	b.must(err)
-	if info.Process.PID != s.PID || !members[s.PID] {
-		t.Errorf("%+v with %v, want pid %d", info, members, s.PID)
-	}
-	b.must(b.Signal(t.Context(), testID, syscall.SIGKILL, false))
-	b.wait()
-	if _, err := b.Inspect(t.Context(), testID); !errors.Is(err, container.ErrNotFound) {
-		t.Errorf("after its end: %v", err)
-	}
-}
-
 func TestCreateDoesNotReplace(t *testing.T) {
 	b := newBox(t)
 	s := b.run("sleep")
