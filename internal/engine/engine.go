@@ -227,7 +227,7 @@ func (e *Engine) Kill(ctx context.Context, uid string) error {
 	if err != nil {
 		return err
 	}
-	return e.Runtime.Signal(ctx, w.ContainerID(), syscall.SIGKILL, true)
+	return e.partsOf(w).Runtime.Signal(ctx, w.ContainerID(), syscall.SIGKILL, true)
 }
 
 // finished notes that an actor's worker is gone, and lets those begin that
