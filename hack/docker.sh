@@ -50,6 +50,8 @@ TEXT
 # start_dockerd starts dockerd, which starts a containerd of its own. It leaves
 # the machine's network alone.
 start_dockerd() {
+    # One that was killed leaves it, and dockerd takes a zombie for itself.
+    rm -f "$dir/docker.pid"
     [[ -e $dir/daemon.json ]] || echo '{}' >"$dir/daemon.json"
     daemon_start "$dir" dockerd dockerd --host "unix://$dir/docker.sock" --group root --config-file "$dir/daemon.json" \
         --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" \

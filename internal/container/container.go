@@ -15,7 +15,7 @@ var (
 	ErrNotFound = errors.New("no such container")
 	// ErrUnavailable is a runtime that cannot be asked now: its daemon is away.
 	// What it runs may run on.
-	ErrUnavailable = errors.New("the runtime does not answer")
+	ErrUnavailable = errors.New("runtime unavailable")
 )
 
 // Status is where a container is in its life.
