@@ -50,13 +50,21 @@ TEXT
 # start_dockerd starts dockerd, which starts a containerd of its own. It leaves
 # the machine's network alone.
 start_dockerd() {
-    # One that was killed leaves it, and dockerd takes a zombie for itself.
-    rm -f "$dir/docker.pid"
+    # One that was killed leaves them, as does its containerd, and dockerd takes
+    # zombies for processes that run.
+    forget_gone "$dir"/{docker.pid,exec/containerd/containerd.pid}
     [[ -e $dir/daemon.json ]] || echo '{}' >"$dir/daemon.json"
     daemon_start "$dir" dockerd dockerd --host "unix://$dir/docker.sock" --group root --config-file "$dir/daemon.json" \
         --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" \
         --storage-driver overlay2 --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "$cgroup" \
         --bridge none --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false --log-level warn
+}
+
+forget_gone() {
+    local file
+    for file; do
+        [[ ! -e $file ]] || ! wait_for 15 process_gone "$(<"$file")" || rm "$file"
+    done
 }
 
 start() {

@@ -46,7 +46,7 @@ func build(in ocispec.Input) (Configuration, error) {
 	}
 	w, paths := in.Worker, ocispec.PathsOf(in.Policy.Node, in.Worker)
 	var groups []string
-	for _, g := range in.User.Groups {
+	for _, g := range append([]int{in.User.GID}, in.User.Groups...) { // all that "id --groups" prints
 		groups = append(groups, strconv.Itoa(g))
 	}
 	return Configuration{

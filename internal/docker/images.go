@@ -108,22 +108,26 @@ func (i *Images) refusal(ctx context.Context, tag string, err error) error {
 	if away := i.explain(err); errors.Is(away, container.ErrUnavailable) {
 		return away
 	}
-	text, cure := err.Error(), ""
-	for words, then := range map[string]string{
-		"unauthorized":           "give credentials in stormcell.docker.config",
-		"no basic auth":          "give credentials in stormcell.docker.config",
-		"access denied":          "see whether the name is right, or give credentials in stormcell.docker.config",
-		"manifest unknown":       "push it, or name another",
-		"not found":              "push it, or name another",
-		"connection refused":     "see whether the registry runs and this node reaches it",
-		"no such host":           "see whether the registry's name is right",
-		"HTTP response to HTTPS": "the registry speaks no TLS: put it into Docker's insecure-registries, if that is meant",
-	} {
-		if strings.Contains(text, words) {
-			cure = "; " + then
+	text, cure := strings.TrimPrefix(err.Error(), "Error response from daemon: "), ""
+	for _, c := range cures {
+		if strings.Contains(text, c.words) {
+			cure = "; " + c.cure
+			break
 		}
 	}
-	return fmt.Errorf("%w %s: %s%s", ErrPull, tag, strings.TrimPrefix(text, "Error response from daemon: "), cure)
+	return fmt.Errorf("%w %s: %s%s", ErrPull, tag, text, cure)
+}
+
+// cures are for what registries most often say, the first that fits.
+var cures = []struct{ words, cure string }{
+	{"unauthorized", "give credentials for it in stormcell.docker.config"},
+	{"no basic auth", "give credentials for it in stormcell.docker.config"},
+	{"access denied", "see whether the name is right, or give credentials in stormcell.docker.config"},
+	{"HTTP response to HTTPS", "it speaks no TLS: put it into Docker's insecure-registries, if that is meant"},
+	{"connection refused", "see whether the registry runs and this node reaches it"},
+	{"no such host", "see whether the registry's name is right"},
+	{"not found", "push it, or name another"},
+	{"manifest unknown", "push it, or name another"},
 }
 
 // transfer is how far the layers of a pull are, by the ids that Docker gives them.

@@ -70,13 +70,9 @@ func NewRuntime(d *Daemon, o Options) *Runtime {
 // id of it where people look for it. Errors wrap ErrCreate if the image or the
 // bundle is at fault, and ErrExists if the worker's id is another container's name.
 func (r *Runtime) Create(ctx context.Context, id, dir string, _ int) (container.State, error) {
-	content, err := os.ReadFile(filepath.Join(dir, fileName))
+	c, err := readConfiguration(id, dir)
 	if err != nil {
-		return container.State{}, fmt.Errorf("container's configuration: %w", err)
-	}
-	var c Configuration
-	if err := json.Unmarshal(content, &c); err != nil {
-		return container.State{}, fmt.Errorf("container's configuration %s: %w", dir, err)
+		return container.State{}, err
 	}
 	created, err := call(ctx, r.Daemon, callLimit, func(ctx context.Context) (client.ContainerCreateResult, error) {
 		return r.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: c.Name, Config: &c.Config, HostConfig: &c.Host})
@@ -91,6 +87,32 @@ func (r *Runtime) Create(ctx context.Context, id, dir string, _ int) (container.
 		return container.State{}, errors.Join(err, r.Delete(context.WithoutCancel(ctx), id))
 	}
 	return container.State{ID: id, Status: container.Created}, nil
+}
+
+// readConfiguration reads what Form has made for container id.
+func readConfiguration(id, dir string) (Configuration, error) {
+	var c Configuration
+	content, err := os.ReadFile(filepath.Join(dir, fileName))
+	if err == nil {
+		err = json.Unmarshal(content, &c)
+	}
+	if err == nil {
+		err = validate(id)
+	}
+	if err == nil && c.Config.Labels[labelID] != id {
+		err = fmt.Errorf("it is that of %q", c.Config.Labels[labelID])
+	}
+	if err != nil {
+		return c, fmt.Errorf("configuration of container %s: %w", id, err)
+	}
+	return c, nil
+}
+
+func validate(id string) error {
+	if !worker.ValidContainerID(id) {
+		return fmt.Errorf("%w: container id %q", worker.ErrInvalid, id)
+	}
+	return nil
 }
 
 // Start lets the container's process run.
@@ -129,6 +151,9 @@ func (r *Runtime) labels(id string) client.Filters {
 
 // find returns a worker's container, or container.ErrNotFound.
 func (r *Runtime) find(ctx context.Context, id string) (api.InspectResponse, error) {
+	if err := validate(id); err != nil {
+		return api.InspectResponse{}, err
+	}
 	found, err := call(ctx, r.Daemon, callLimit, func(ctx context.Context) (client.ContainerListResult, error) {
 		return r.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: r.labels(id)})
 	})
@@ -224,7 +249,7 @@ func statusOf(s api.ContainerState) container.Status {
 }
 
 // RemoveLogs has nothing to do: Docker's logs go with their container.
-func (r *Runtime) RemoveLogs(string) error { return nil }
+func (r *Runtime) RemoveLogs(id string) error { return validate(id) }
 
 // OldLogs knows none.
 func (r *Runtime) OldLogs(time.Time) ([]string, error) { return nil, nil }

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"context"
 	"syscall"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 // resume starts dockerd again.
 func resume(t *testing.T, config string) {
 	t.Helper()
-	if err := d.Resume(t.Context(), config); err != nil {
+	if err := d.Resume(context.Background(), config); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -23,7 +24,12 @@ func end(t *testing.T, sig syscall.Signal) {
 	if err := d.End(t.Context(), sig); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { resume(t, "{}") })
+	t.Cleanup(func() { // whatever became of it
+		if err := d.End(context.Background(), syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		resume(t, "{}")
+	})
 }
 
 // TestLiveRestore: containers run on without dockerd, and nobody takes its
@@ -84,7 +90,7 @@ func TestDockerdAway(t *testing.T) {
 	waitFor(t, squashed, api.ReasonRunning)
 	fresh := apply(t, aWorker("fresh"))
 	c := waitFor(t, fresh, api.ReasonDockerUnavailable)
-	g.Expect(c.Message).To(And(ContainSubstring(d.Socket()), ContainSubstring("start dockerd on this node")))
+	g.Expect(c.Message).To(And(ContainSubstring(d.Socket()), ContainSubstring("install Docker on this node and start it")))
 	deleted := apply(t, aWorker("deleted"))
 	waitFor(t, deleted, api.ReasonDockerUnavailable)
 	g.Expect(s.Client.Delete(t.Context(), deleted)).To(Succeed())
