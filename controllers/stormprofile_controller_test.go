@@ -86,10 +86,12 @@ func TestProfileEnd(t *testing.T) {
 		change func(*api.StormProfile)
 		want   time.Time
 	}{
-		"never finished":       {func(*api.StormProfile) {}, created.Add(24 * time.Hour)},
-		"a recording":          {func(p *api.StormProfile) { p.Spec.Duration = &metav1.Duration{Duration: time.Hour} }, created.Add(25 * time.Hour)},
-		"finished":             {func(p *api.StormProfile) { p.Status.FinishedAt = &finished }, created.Add(25 * time.Hour)},
-		"a finished recording": {func(p *api.StormProfile) { p.Spec.Duration, p.Status.FinishedAt = &metav1.Duration{Duration: 9 * time.Hour}, &finished }, created.Add(25 * time.Hour)},
+		"never finished": {func(*api.StormProfile) {}, created.Add(24 * time.Hour)},
+		"a recording":    {func(p *api.StormProfile) { p.Spec.Duration = &metav1.Duration{Duration: time.Hour} }, created.Add(25 * time.Hour)},
+		"finished":       {func(p *api.StormProfile) { p.Status.FinishedAt = &finished }, created.Add(25 * time.Hour)},
+		"a finished recording": {func(p *api.StormProfile) {
+			p.Spec.Duration, p.Status.FinishedAt = &metav1.Duration{Duration: 9 * time.Hour}, &finished
+		}, created.Add(25 * time.Hour)},
 	} {
 		p := newProfile("p", "w")
 		p.CreationTimestamp = metav1.NewTime(created)

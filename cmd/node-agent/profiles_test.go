@@ -27,11 +27,8 @@ func TestProfilerScript(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: makes files that are root's")
 	}
-	dir, err := os.MkdirTemp("/var/lib", "stormcell-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Setenv("TMPDIR", "/var/lib") // others may write to /tmp
+	dir := t.TempDir()
 	file := filepath.Join(dir, "profiler.sh")
 	write := func(mode fs.FileMode, size int) {
 		t.Helper()

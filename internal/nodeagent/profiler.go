@@ -68,8 +68,9 @@ func (p *Profiler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result
 	if client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("get StormProfile %s: %w", req, err)
 	}
-	if p.cancelOthers(req.NamespacedName, o.UID); err != nil {
-		return ctrl.Result{}, nil // it is gone
+	gone := err != nil
+	if p.cancelOthers(req.NamespacedName, o.UID); gone {
+		return ctrl.Result{}, nil
 	}
 	now := time.Now()
 	next := nextOfProfile(o, p.endOf(o.UID), now)
