@@ -7,13 +7,8 @@ import (
 	"time"
 )
 
-// Errors of a runtime that its callers tell apart.
-var (
-	// ErrNotFound is a container that the runtime does not know (any more).
-	ErrNotFound = errors.New("no such container")
-	// ErrStuck is a process that does not end after SIGKILL.
-	ErrStuck = errors.New("process does not end after SIGKILL, it is stuck in the kernel")
-)
+// ErrNotFound is a container that the runtime does not know (any more).
+var ErrNotFound = errors.New("no such container")
 
 // Status is where a container is in its life.
 type Status string

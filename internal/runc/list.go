@@ -87,7 +87,7 @@ func (r *Runtime) listLeftovers(found map[string]container.State) error {
 
 // listMonitors enters every container that has a monitor's cgroup.
 func (r *Runtime) listMonitors(found map[string]container.State) error {
-	parents, err := r.groupDirs("")
+	parents, err := r.cgroups.Dirs("")
 	if err != nil {
 		return err
 	}
