@@ -38,7 +38,7 @@ type State struct {
 	TopologyID  string
 	Port        int
 	ContainerID string
-	Phase                Phase
+	Phase       Phase
 	// Since is when the launch under way, or the last one, began.
 	Since time.Time
 	// Localized and Mounted tell whether the image is here and stacked.
