@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -68,6 +69,8 @@ type Options struct {
 	LeaseDuration time.Duration
 	// Clock is the clock of conditions and leases.
 	Clock clock.PassiveClock
+	// Metrics is where the controllers' metrics are registered.
+	Metrics prometheus.Registerer
 }
 
 // Scheme returns a scheme with every kind that the controllers use.
@@ -127,13 +130,17 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	}
 	recorder := mgr.GetEventRecorder(api.ManagerFieldOwner)
 	nodes := newBoard(opts.LeaseDuration, opts.Clock)
+	told := newClusterMetrics(mgr.GetCache(), nodes, mgr.Elected())
+	if err := opts.Metrics.Register(told); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	images := &imageReconciler{
 		client: mgr.GetClient(), events: recorder, clock: opts.Clock,
 		settings: opts.Settings, resolver: opts.Resolver, wake: new(wakeups),
 	}
 	workers := &workerReconciler{
 		client: mgr.GetClient(), events: recorder, clock: opts.Clock,
-		settings: opts.Settings, board: nodes, wake: new(wakeups),
+		settings: opts.Settings, board: nodes, wake: new(wakeups), metrics: told,
 	}
 	leases := &leaseReconciler{client: mgr.GetClient(), board: nodes, workers: workers.wake}
 	prefetches := &prefetchReconciler{client: mgr.GetClient(), events: recorder, clock: opts.Clock}

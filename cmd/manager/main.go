@@ -75,13 +75,17 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	registry, err := daemon.Metrics("manager", version)
+	if err != nil {
+		return err
+	}
 	settings := func() controllers.Settings {
 		c := watcher.Current()
 		return controllers.Settings{Images: c.Images, RefreshInterval: memory(c.Store.RefreshInterval)}
 	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
 		Settings: settings, Changes: watcher.Changes(), Resolver: resolver,
-		LeaseDuration: o.leaseDuration, Clock: clock.RealClock{},
+		LeaseDuration: o.leaseDuration, Clock: clock.RealClock{}, Metrics: registry,
 	})
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -88,7 +89,7 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	if err := parts.recover(ctx); err != nil {
 		return fmt.Errorf("take over what is on this node: %w", err)
 	}
-	if err := register(mgr, o, parts, changes); err != nil {
+	if err := errors.Join(register(mgr, o, parts, changes), parts.tell()); err != nil {
 		return err
 	}
 	log.Info("node-agent is ready", "node", o.nodeName, "version", version, "workers", len(parts.engine.States()))

@@ -12,10 +12,12 @@ import (
 
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/internal/bundle"
+	"github.com/stormcell/stormcell/internal/cgroup"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/hostuser"
 	"github.com/stormcell/stormcell/internal/imagestore/opener"
 	"github.com/stormcell/stormcell/internal/localizer"
+	"github.com/stormcell/stormcell/internal/metrics"
 	"github.com/stormcell/stormcell/internal/nodeagent"
 	"github.com/stormcell/stormcell/internal/prefetch"
 	"github.com/stormcell/stormcell/internal/preflight"
@@ -36,6 +38,8 @@ type parts struct {
 	localizer *localizer.Localizer
 	prefetch  *prefetch.Queue
 	watcher   *watcher
+	events    *metrics.Events
+	state     *metrics.Node
 	runRoot   string
 }
 
@@ -73,11 +77,13 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	r := rootfs.New(rootfs.Options{
 		RunRoot: conf.Node.RunRoot, LayersDir: filepath.Join(conf.Node.ResourcesDir, "layers"), KeepMounts: conf.Node.LayerMountsToKeep,
 	})
+	events := metrics.NewEvents()
 	var ahead *prefetch.Queue
 	l := localizer.New(localizer.Options{
 		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes,
 		DiskHighPercent: conf.Node.DiskHighPercent, DiskLowPercent: conf.Node.DiskLowPercent,
 		Evicted: r.Reap, EvictedAhead: func(owner string) { ahead.Evicted(owner) },
+		Observer: events,
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
 	ahead = prefetch.New(images, changes.prefetch.Add)
@@ -97,10 +103,27 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 			LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes, Log: log,
 		}),
 		RunRoot: conf.Node.RunRoot,
-		Changed: changes.workers.Add,
-		Log:     log,
+		Changed: changes.workers.Add, Observer: events,
+		Log: log,
 	}))
-	return &parts{engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot}, nil
+	cgroups := cgroup.New(conf.Cgroup.Root, conf.Cgroup.Parent)
+	state := metrics.NewNode(metrics.Sources{
+		Workers: e.States, Usage: func(s engine.State) (cgroup.Usage, error) { return cgroups.Usage(s.ContainerID) },
+		CacheBytes: l.Size, CacheLimit: conf.Node.CacheBytes, MountedLayers: r.Mounted, Prefetch: ahead.States,
+	})
+	return &parts{engine: e, localizer: l, prefetch: ahead, watcher: w, events: events, state: state, runRoot: conf.Node.RunRoot}, nil
+}
+
+// tell has the node's metrics served.
+func (p *parts) tell() error {
+	registry, err := daemon.Metrics("node-agent", version)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(registry.Register(p.events), registry.Register(p.state)); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	return nil
 }
 
 // recover takes over what an earlier agent left, before anything else happens.
