@@ -20,7 +20,7 @@ import (
 // It prints what it reads, or why it reads nothing, waits, and ends.
 const stormsMetrics = `
 	printf -v ballast '%*s' 33554432 ''
-	for ((i = 0; i < 200000; i++)); do :; done
+	for ((i = 0; i < 50000; i++)); do :; done
 	IFS=: read -r _ _ path < /proc/self/cgroup
 	directory() {
 		local mounted= name at type options

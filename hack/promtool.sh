@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Runs promtool, Prometheus' own checker of metrics and rules, with the arguments
+# given. It is this machine's, or of Debian's package, unpacked into bin/prometheus
+# and not installed: that would start a Prometheus. (Built from source, it brings
+# the clients of every cloud along, and takes minutes for these seconds.)
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+parts=$(cd "$here/.." && pwd)/bin/prometheus
+packages() { echo prometheus; }
+# shellcheck source=debs.sh
+source "$here/debs.sh"
+
+if ! command -v promtool >/dev/null; then
+    unpack_debs "$parts" packages
+    PATH=$parts/usr/bin:$PATH
+fi
+exec promtool "$@"
