@@ -29,7 +29,8 @@ import (
 
 // The rights that the manager needs. It patches stormworkers for the finalizer;
 // StormNodes are its own, all but their status;
-// the core events and the last two rights are the leader election's.
+// reviews tell who may read metrics; the core events and the last two rights are
+// the leader election's.
 //
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormimages,verbs=get;list;watch;create
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormimages/status;stormworkers/status,verbs=patch
@@ -38,6 +39,8 @@ import (
 // +kubebuilder:rbac:groups="",resources=nodes;pods,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups="",namespace=stormcell-system,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,verbs=get;list;watch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,resourceNames=stormcell-manager,verbs=update

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
@@ -128,7 +127,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(conf, ctrl.Options{
 		Scheme: scheme, Cache: controllers.CacheOptions(),
 		HealthProbeBindAddress: o.HealthAddress,
-		Metrics:                server.Options{BindAddress: o.MetricsAddress},
+		Metrics:                o.MetricsServer(),
 		LeaderElection:         o.leaderElect, LeaderElectionID: api.ManagerFieldOwner,
 		LeaderElectionNamespace: api.SystemNamespace, LeaderElectionReleaseOnCancel: true,
 	})

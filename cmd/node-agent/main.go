@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
@@ -103,7 +102,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	}
 	options := nodeagent.ManagerOptions(o.nodeName)
 	options.HealthProbeBindAddress = o.HealthAddress
-	options.Metrics = server.Options{BindAddress: o.MetricsAddress}
+	options.Metrics = o.MetricsServer()
 	mgr, err := ctrl.NewManager(conf, options)
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)

@@ -154,44 +154,105 @@ func TestPromtoolAcceptsTheRules(t *testing.T) {
 	promtool(t, "", "test", "rules", observability+"rules_test.yaml")
 }
 
-var (
-	metricName = regexp.MustCompile(`\b(?:stormcell|controller_runtime|workqueue|rest_client|go|process|leader_election)_[a-z0-9_]+\b`)
-	// suffixes are of the series of a histogram.
-	suffixes = regexp.MustCompile(`_(?:bucket|sum|count)$`)
-)
+// TestPromtoolAcceptsTheDocs checks the configuration that the docs give.
+func TestPromtoolAcceptsTheDocs(t *testing.T) {
+	_, rest, _ := strings.Cut(repositoryFile(t, docsFile), "```yaml\n")
+	config, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("there is none")
+	}
+	file := filepath.Join(t.TempDir(), "prometheus.yml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, "", "check", "config", "--syntax-only", file)
+}
+
+// TestDashboardIsGrafanas checks the dashboard by Grafana's own schema, and its
+// queries by promtool, as rules.
+func TestDashboardIsGrafanas(t *testing.T) {
+	file := filepath.Join(cluster.Root(), observability+"dashboard.json")
+	c := exec.CommandContext(t.Context(), "go", "-C", filepath.Join(cluster.Root(), "hack/tools"), "tool", "dashboard", file)
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	type rule struct {
+		Record string `json:"record"`
+		Expr   string `json:"expr"`
+	}
+	var rules []rule
+	for i, query := range queries(t) {
+		rules = append(rules, rule{"panel:" + strconv.Itoa(i), strings.ReplaceAll(query, "$__rate_interval", "5m")})
+	}
+	groups, err := json.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": rules}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(t.TempDir(), "rules.json") // which is YAML, too
+	if err := os.WriteFile(file, groups, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, "", "check", "rules", file)
+}
+
+// queries are those of the dashboard's panels.
+func queries(t *testing.T) (all []string) {
+	t.Helper()
+	var dashboard struct {
+		Panels []struct {
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal([]byte(repositoryFile(t, observability+"dashboard.json")), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range dashboard.Panels {
+		for _, target := range p.Targets {
+			all = append(all, target.Expr)
+		}
+	}
+	if len(all) < 20 {
+		t.Fatalf("only %d queries", len(all))
+	}
+	return all
+}
 
 // TestDashboardAndRulesNameWhatThereIs: every metric that they use is told by
-// one of the daemons, and each alert has its paragraph in the docs.
+// one of the daemons, and each alert has its line in the docs.
 func TestDashboardAndRulesNameWhatThereIs(t *testing.T) {
 	measured(t)
 	_, told := endpoints(t)
-	known := func(name string) bool {
-		for _, f := range told {
-			if f[name] != nil || f[suffixes.ReplaceAllString(name, "")] != nil {
-				return true
+	known := map[string]bool{}
+	for _, f := range told {
+		for name, family := range f {
+			known[name] = true
+			if family.GetType() == dto.MetricType_HISTOGRAM {
+				known[name+"_bucket"], known[name+"_sum"], known[name+"_count"] = true, true, true
 			}
 		}
-		return false
 	}
-	for _, file := range []string{"rules.yaml", "dashboard.json"} {
-		content := repositoryFile(t, observability+file)
-		names := metricName.FindAllString(content, -1)
-		if len(names) < 5 {
-			t.Errorf("%s uses only %v", file, names)
+	rules := repositoryFile(t, observability+"rules.yaml")
+	metric := regexp.MustCompile(`\b(?:stormcell|controller_runtime|workqueue|rest_client)_[a-z0-9_]+\b`)
+	for _, text := range append(queries(t), rules) {
+		names := metric.FindAllString(text, -1)
+		if len(names) == 0 {
+			t.Errorf("no metric in %s", text)
 		}
 		for _, name := range names {
-			if !known(name) {
-				t.Errorf("%s uses %s, which no daemon tells", file, name)
+			if !known[name] {
+				t.Errorf("no daemon tells %s, of %s", name, text)
 			}
 		}
 	}
-	if !json.Valid([]byte(repositoryFile(t, observability+"dashboard.json"))) {
-		t.Error("the dashboard is no JSON")
-	}
-	for _, m := range regexp.MustCompile(`(?m)alert: (\w+)$`).FindAllStringSubmatch(repositoryFile(t, observability+"rules.yaml"), -1) {
-		if !strings.Contains(repositoryFile(t, docsFile), "| `"+m[1]+"` |") {
+	docs := repositoryFile(t, docsFile)
+	alerts := regexp.MustCompile(`(?m)alert: (\w+)$`).FindAllStringSubmatch(rules, -1)
+	for _, m := range alerts {
+		if !strings.Contains(docs, "| `"+m[1]+"` |") {
 			t.Errorf("%s does not say what to do about %s", docsFile, m[1])
 		}
+	}
+	if len(alerts) < 10 {
+		t.Errorf("only %d alerts", len(alerts))
 	}
 }
 
