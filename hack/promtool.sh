@@ -13,6 +13,7 @@ source "$here/debs.sh"
 
 if ! command -v promtool >/dev/null; then
     unpack_debs "$parts" packages
+    rm -rf "${parts:?}/usr/share" # "go list ./..." would find the examples there
     PATH=$parts/usr/bin:$PATH
 fi
 exec promtool "$@"

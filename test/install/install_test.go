@@ -224,7 +224,7 @@ func container(t *testing.T, daemon *unstructured.Unstructured) map[string]any {
 	if err != nil || len(containers) != 1 {
 		t.Fatalf("%d containers, %v", len(containers), err)
 	}
-	return containers[0].(map[string]any) //nolint:errcheck,forcetypeassert // of a manifest
+	return containers[0].(map[string]any)
 }
 
 // sorted prints the elements of a list.

@@ -161,6 +161,8 @@ func TestPromtoolAcceptsTheDocs(t *testing.T) {
 	if !found {
 		t.Fatal("there is none")
 	}
+	// Debian's promtool knows of no cloud, and of no Kubernetes.
+	config = regexp.MustCompile(`kubernetes_sd_configs: .*`).ReplaceAllString(config, "static_configs: [{targets: [localhost]}]")
 	file := filepath.Join(t.TempDir(), "prometheus.yml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
