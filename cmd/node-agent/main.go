@@ -59,7 +59,7 @@ workers run on; when it starts, it takes over those that run.`,
 		},
 	}
 	o.register(c.Flags())
-	c.AddCommand(profileCommand())
+	c.AddCommand(profileCommand(), profilerCommand())
 	return c
 }
 
@@ -88,7 +88,7 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	if err := parts.recover(ctx); err != nil {
 		return fmt.Errorf("take over what is on this node: %w", err)
 	}
-	if err := errors.Join(register(mgr, o, parts, changes), parts.tell()); err != nil {
+	if err := errors.Join(register(mgr, o, parts, changes), parts.metrics.register()); err != nil {
 		return err
 	}
 	log.Info("node-agent is ready", "node", o.nodeName, "version", version, "workers", len(parts.engine.States()))
@@ -125,6 +125,12 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes) error {
 	}
 	if err := prefetcher.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the reconciler of prefetch: %w", err)
+	}
+	profiler := &nodeagent.Profiler{
+		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Profiles: p.profiles, Changes: &changes.profiles,
+	}
+	if err := profiler.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up the reconciler of profiles: %w", err)
 	}
 	if err := mgr.Add(heartbeat); err != nil {
 		return fmt.Errorf("set up the heartbeat: %w", err)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/internal/bundle"
-	"github.com/stormcell/stormcell/internal/cgroup"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/hostuser"
 	"github.com/stormcell/stormcell/internal/imagestore/opener"
@@ -37,15 +36,16 @@ type parts struct {
 	engine    *engine.Engine
 	localizer *localizer.Localizer
 	prefetch  *prefetch.Queue
+	profiles  *profiles
 	watcher   *watcher
-	events    *metrics.Events
-	state     *metrics.Node
+	metrics   *nodeMetrics
 	runRoot   string
 }
 
 // changes are where the parts tell of changes.
 type changes struct {
 	workers  nodeagent.Changes
+	profiles nodeagent.ProfileChanges
 	prefetch nodeagent.PrefetchChanges
 }
 
@@ -87,15 +87,15 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
 	ahead = prefetch.New(images, changes.prefetch.Add)
+	users := hostuser.New(hostuser.Options{
+		Getent: getent, TTL: userTTL,
+		Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
+	})
 	e := engine.New(withFaults(engine.Options{
 		Images: images,
 		Rootfs: r,
 		Bundles: &bundles{current: w.Current, builder: bundle.New(bundle.Options{
-			Group: launcher.Group, RunRoot: conf.Node.RunRoot, Policy: policy(conf),
-			Users: hostuser.New(hostuser.Options{
-				Getent: getent, TTL: userTTL,
-				Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
-			}),
+			Group: launcher.Group, RunRoot: conf.Node.RunRoot, Policy: policy(conf), Users: users,
 		})},
 		Runtime: runc.New(runc.Options{
 			RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
@@ -106,30 +106,20 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		Changed: changes.workers.Add, Observer: events,
 		Log: log,
 	}))
-	cgroups := cgroup.New(conf.Cgroup.Root, conf.Cgroup.Parent)
-	state := metrics.NewNode(metrics.Sources{
-		Workers: e.States, Usage: func(s engine.State) (cgroup.Usage, error) { return cgroups.Usage(s.ContainerID) },
-		CacheBytes: l.Size, CacheLimit: conf.Node.CacheBytes, MountedLayers: r.Mounted, Prefetch: ahead.States,
-	})
-	return &parts{engine: e, localizer: l, prefetch: ahead, watcher: w, events: events, state: state, runRoot: conf.Node.RunRoot}, nil
-}
-
-// tell has the node's metrics served.
-func (p *parts) tell() error {
-	registry, err := daemon.Metrics("node-agent", version)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(registry.Register(p.events), registry.Register(p.state)); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
-	}
-	return nil
+	return &parts{
+		engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot,
+		profiles: newProfiles(e, users, launcher, w.Current),
+		metrics:  &nodeMetrics{events, newState(conf, e, l, r, ahead)},
+	}, nil
 }
 
 // recover takes over what an earlier agent left, before anything else happens.
 func (p *parts) recover(ctx context.Context) error {
 	if err := p.localizer.Recover(ctx); err != nil {
 		return fmt.Errorf("layer cache: %w", err)
+	}
+	if err := p.profiles.scripts.Recover(ctx); err != nil {
+		return err
 	}
 	return p.engine.Recover(ctx)
 }

@@ -35,14 +35,14 @@ func treeOf(h ...hierarchy) *Tree {
 func TestUsage(t *testing.T) {
 	want := map[string]Usage{
 		"worker": {
-			Memory: &Memory{Usage: 70 << 20, Limit: 256 << 20, OOMKills: 2},
-			CPU: &CPU{
+			Memory: &MemoryUsage{Usage: 70 << 20, Limit: 256 << 20, OOMKills: 2},
+			CPU: &CPUUsage{
 				User: 12340 * time.Millisecond, System: 560 * time.Millisecond, Cores: 1.4,
 				Periods: 600, ThrottledPeriods: 30, Throttled: 1500 * time.Millisecond,
 			},
 			Pids: new(uint64(42)),
 		},
-		"free": {Memory: &Memory{Usage: 4096}, CPU: &CPU{System: 10 * time.Millisecond}, Pids: new(uint64(1))},
+		"free": {Memory: &MemoryUsage{Usage: 4096}, CPU: &CPUUsage{System: 10 * time.Millisecond}, Pids: new(uint64(1))},
 	}
 	for version, tree := range trees() {
 		for name, want := range want {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,12 +32,15 @@ func state(name string, port int, phase engine.Phase) engine.State {
 func node(workers []engine.State, usage map[string]cgroup.Usage) *Node {
 	return NewNode(Sources{
 		Workers: func() []engine.State { return workers },
-		Usage: func(s engine.State) (cgroup.Usage, error) {
+		Usage: func(_ context.Context, s engine.State) (cgroup.Usage, error) {
 			if u, ok := usage[s.ContainerID]; ok {
 				return u, nil
 			}
 			if s.ContainerID == "broken" {
 				return cgroup.Usage{}, fs.ErrPermission
+			}
+			if s.ContainerID == "starts" {
+				return cgroup.Usage{}, container.ErrNotFound
 			}
 			return cgroup.Usage{}, fs.ErrNotExist
 		},
@@ -49,8 +53,8 @@ func node(workers []engine.State, usage map[string]cgroup.Usage) *Node {
 }
 
 var full = cgroup.Usage{
-	Memory: &cgroup.Memory{Usage: 100, Limit: 200, OOMKills: 1},
-	CPU: &cgroup.CPU{
+	Memory: &cgroup.MemoryUsage{Usage: 100, Limit: 200, OOMKills: 1},
+	CPU: &cgroup.CPUUsage{
 		User: 1500 * time.Millisecond, System: 250 * time.Millisecond, Cores: 1.4,
 		Periods: 10, ThrottledPeriods: 4, Throttled: 50 * time.Millisecond,
 	},
@@ -61,10 +65,10 @@ func TestNode(t *testing.T) {
 	n := node([]engine.State{
 		state("runs", 6700, engine.Running), state("unlimited", 6701, engine.Running),
 		state("starts", 6702, engine.Localizing), state("broken", 6703, engine.Running),
-		state("waits", 6700, engine.Waiting), state("gone", 6700, engine.Removed),
+		state("dies", 6704, engine.Running), state("waits", 6700, engine.Waiting), state("gone", 6700, engine.Removed),
 	}, map[string]cgroup.Usage{
 		"runs":      full,
-		"unlimited": {Memory: &cgroup.Memory{Usage: 1}, CPU: &cgroup.CPU{}},
+		"unlimited": {Memory: &cgroup.MemoryUsage{Usage: 1}, CPU: &cgroup.CPUUsage{}},
 		"waits":     full, // of the one that it waits for, if the id is the same
 	})
 	const runs, unlimited = `namespace="tenant",port="6700",topology="wc-1",worker="runs"`, `namespace="tenant",port="6701",topology="wc-1",worker="unlimited"`
@@ -126,6 +130,7 @@ stormcell_worker_pids{RUNS} 7
 # TYPE stormcell_worker_restarts_total counter
 stormcell_worker_restarts_total{namespace="tenant",port="6702",topology="wc-1",worker="starts"} 3
 stormcell_worker_restarts_total{namespace="tenant",port="6703",topology="wc-1",worker="broken"} 3
+stormcell_worker_restarts_total{namespace="tenant",port="6704",topology="wc-1",worker="dies"} 3
 stormcell_worker_restarts_total{RUNS} 3
 stormcell_worker_restarts_total{UNLIMITED} 3
 # HELP stormcell_workers Workers of this node by phase.
@@ -135,7 +140,7 @@ stormcell_workers{phase="Ended"} 0
 stormcell_workers{phase="Localizing"} 1
 stormcell_workers{phase="Mounting"} 0
 stormcell_workers{phase="Removed"} 1
-stormcell_workers{phase="Running"} 3
+stormcell_workers{phase="Running"} 4
 stormcell_workers{phase="Starting"} 0
 stormcell_workers{phase="Stopping"} 0
 stormcell_workers{phase="Waiting"} 1
@@ -265,4 +270,23 @@ func TestLint(t *testing.T) {
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
+}
+
+// A runtime that does not answer holds up a scrape for a while, whatever the
+// number of its workers.
+func TestScrapeOfARuntimeThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := node([]engine.State{state("one", 6700, engine.Running), state("two", 6701, engine.Running)}, nil)
+		n.sources.Usage = func(ctx context.Context, _ engine.State) (cgroup.Usage, error) {
+			<-ctx.Done()
+			return cgroup.Usage{}, ctx.Err()
+		}
+		begun := time.Now()
+		if count := testutil.CollectAndCount(n, "stormcell_worker_restarts_total"); count != 2 {
+			t.Errorf("%d workers are told of", count)
+		}
+		if took := time.Since(begun); took != scrapeLimit {
+			t.Errorf("it took %v", took)
+		}
+	})
 }

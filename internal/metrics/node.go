@@ -1,6 +1,9 @@
 package metrics
 
 import (
+	"context"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stormcell/stormcell/internal/cgroup"
@@ -8,11 +11,16 @@ import (
 	"github.com/stormcell/stormcell/internal/prefetch"
 )
 
+// scrapeLimit is how long the workers of a node may hold up a scrape, all
+// together: less than the 10 s that Prometheus waits by default.
+const scrapeLimit = 5 * time.Second
+
 // Sources are where a Node reads what is so.
 type Sources struct {
 	Workers func() []engine.State
-	// Usage reads the cgroup of a worker's container. fs.ErrNotExist if it has none.
-	Usage func(engine.State) (cgroup.Usage, error)
+	// Usage reads the cgroup of a worker's container. container.ErrNotFound or
+	// fs.ErrNotExist if it has none.
+	Usage func(context.Context, engine.State) (cgroup.Usage, error)
 	// CacheBytes and CacheLimit are of the layer cache; no limit is 0.
 	CacheBytes    func() int64
 	CacheLimit    int64

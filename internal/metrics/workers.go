@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stormcell/stormcell/internal/cgroup"
+	"github.com/stormcell/stormcell/internal/container"
 	"github.com/stormcell/stormcell/internal/engine"
 )
 
@@ -41,6 +43,8 @@ func describeWorkers(ch chan<- *prometheus.Desc) {
 // worker's at a time, but states are not all of one moment: two of one port
 // would be two samples of one name, and fail the scrape.
 func (n *Node) collectWorkers(out samples, workers []engine.State) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeLimit)
+	defer cancel()
 	told := map[int]bool{}
 	for _, w := range workers {
 		if w.Phase == engine.Waiting || w.Phase == engine.Removed || told[w.Port] {
@@ -49,10 +53,11 @@ func (n *Node) collectWorkers(out samples, workers []engine.State) {
 		told[w.Port] = true
 		labels := []string{w.Namespace, w.Name, w.TopologyID, strconv.Itoa(w.Port)}
 		out.counter(restartsDesc, float64(w.Restarts), labels...)
-		switch usage, err := n.sources.Usage(w); {
+		switch usage, err := n.sources.Usage(ctx, w); {
 		case err == nil:
 			out.usage(usage, labels)
-		case !errors.Is(err, fs.ErrNotExist): // no container yet, or no more
+		case errors.Is(err, container.ErrNotFound), errors.Is(err, fs.ErrNotExist): // not yet, or no more
+		default:
 			n.unreadable.Inc()
 		}
 	}
