@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -12,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
@@ -88,7 +88,7 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	if err := parts.recover(ctx); err != nil {
 		return fmt.Errorf("take over what is on this node: %w", err)
 	}
-	if err := register(mgr, o, parts, changes); err != nil {
+	if err := errors.Join(register(mgr, o, parts, changes), parts.metrics.register()); err != nil {
 		return err
 	}
 	log.Info("node-agent is ready", "node", o.nodeName, "version", version, "workers", len(parts.engine.States()))
@@ -102,7 +102,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	}
 	options := nodeagent.ManagerOptions(o.nodeName)
 	options.HealthProbeBindAddress = o.HealthAddress
-	options.Metrics = server.Options{BindAddress: o.MetricsAddress}
+	options.Metrics = o.MetricsServer()
 	mgr, err := ctrl.NewManager(conf, options)
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)

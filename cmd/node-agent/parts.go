@@ -16,6 +16,7 @@ import (
 	"github.com/stormcell/stormcell/internal/hostuser"
 	"github.com/stormcell/stormcell/internal/imagestore/opener"
 	"github.com/stormcell/stormcell/internal/localizer"
+	"github.com/stormcell/stormcell/internal/metrics"
 	"github.com/stormcell/stormcell/internal/nodeagent"
 	"github.com/stormcell/stormcell/internal/prefetch"
 	"github.com/stormcell/stormcell/internal/preflight"
@@ -37,6 +38,7 @@ type parts struct {
 	prefetch  *prefetch.Queue
 	profiles  *profiles
 	watcher   *watcher
+	metrics   *nodeMetrics
 	runRoot   string
 }
 
@@ -75,11 +77,13 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	r := rootfs.New(rootfs.Options{
 		RunRoot: conf.Node.RunRoot, LayersDir: filepath.Join(conf.Node.ResourcesDir, "layers"), KeepMounts: conf.Node.LayerMountsToKeep,
 	})
+	events := metrics.NewEvents()
 	var ahead *prefetch.Queue
 	l := localizer.New(localizer.Options{
 		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes,
 		DiskHighPercent: conf.Node.DiskHighPercent, DiskLowPercent: conf.Node.DiskLowPercent,
 		Evicted: r.Reap, EvictedAhead: func(owner string) { ahead.Evicted(owner) },
+		Observer: events,
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
 	ahead = prefetch.New(images, changes.prefetch.Add)
@@ -99,12 +103,13 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 			LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes, Log: log,
 		}),
 		RunRoot: conf.Node.RunRoot,
-		Changed: changes.workers.Add,
-		Log:     log,
+		Changed: changes.workers.Add, Observer: events,
+		Log: log,
 	}))
 	return &parts{
 		engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot,
 		profiles: newProfiles(e, users, launcher, w.Current),
+		metrics:  &nodeMetrics{events, newState(conf, e, l, r, ahead)},
 	}, nil
 }
 

@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -183,6 +184,9 @@ func TestPolicyOfAgentsIsWhole(t *testing.T) {
 		}
 		for _, group := range rule.APIGroups {
 			for _, resource := range rule.Resources {
+				if strings.HasSuffix(resource, "reviews") {
+					continue // a question, of which nothing is stored
+				}
 				seen++
 				if !looksAt(group, resource) {
 					t.Errorf("agents may write %s of %q, and their policy does not look at it", resource, group)
