@@ -59,7 +59,7 @@ workers run on; when it starts, it takes over those that run.`,
 		},
 	}
 	o.register(c.Flags())
-	c.AddCommand(profileCommand(), profilerCommand())
+	c.AddCommand(printCommands()...)
 	return c
 }
 
