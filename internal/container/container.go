@@ -5,6 +5,8 @@ package container
 import (
 	"errors"
 	"time"
+
+	"github.com/stormcell/stormcell/internal/process"
 )
 
 // ErrNotFound is a container that the runtime does not know (any more).
@@ -27,6 +29,14 @@ type State struct {
 	// PID is the container's first process in the host's namespace; 0 when
 	// it is stopped.
 	PID int
+}
+
+// Info tells where a container that runs is found from outside.
+type Info struct {
+	// Init is the container's first process.
+	Init process.Process
+	// Cgroup is the container's cgroup below the parent of all.
+	Cgroup string
 }
 
 // Exit tells how a container ended.

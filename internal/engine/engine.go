@@ -201,6 +201,20 @@ func (e *Engine) States() []State {
 	return states
 }
 
+// Inspect returns a worker's spec, and where its container is found from
+// outside. container.ErrNotFound if it does not run here; its process may end
+// at any time.
+func (e *Engine) Inspect(ctx context.Context, uid string) (worker.Spec, container.Info, error) {
+	e.mu.Lock()
+	a, ok := e.actors[uid]
+	e.mu.Unlock()
+	if !ok || a.snapshot().Phase != Running {
+		return worker.Spec{}, container.Info{}, container.ErrNotFound
+	}
+	info, err := e.Runtime.Inspect(ctx, a.id())
+	return a.desired(), info, err
+}
+
 // finished notes that an actor's worker is gone, and lets those begin that
 // waited for it.
 func (e *Engine) finished(done *actor) {

@@ -27,8 +27,8 @@ import (
 // What an agent may do. Status and events are all that it writes, besides its
 // own Lease.
 //
-// +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers;stormimages;stormnodes,verbs=get;list;watch
-// +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers/status;stormnodes/status,verbs=patch
+// +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers;stormimages;stormnodes;stormprofiles,verbs=get;list;watch
+// +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers/status;stormnodes/status;stormprofiles/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,verbs=create;patch
 

@@ -128,6 +128,16 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
+// Inspect tells where a container is found from outside. Its first process may
+// have ended, or not be known: then its pid is 0.
+func (r *Runtime) Inspect(ctx context.Context, id string) (container.Info, error) {
+	if err := validate(id); err != nil {
+		return container.Info{}, err
+	}
+	rec, err := r.find(ctx, id)
+	return container.Info{Init: rec.Init, Cgroup: containerGroup(id)}, err
+}
+
 // find returns the processes of a container, or container.ErrNotFound. Ended
 // ones may be in it. Without a record that it can read, as after the agent was
 // killed before it wrote one, runc and the cgroups tell.
