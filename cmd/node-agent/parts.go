@@ -12,6 +12,8 @@ import (
 
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/internal/bundle"
+	"github.com/stormcell/stormcell/internal/cgroup"
+	"github.com/stormcell/stormcell/internal/connect/node"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/hostuser"
 	"github.com/stormcell/stormcell/internal/imagestore/opener"
@@ -36,7 +38,9 @@ type parts struct {
 	localizer *localizer.Localizer
 	prefetch  *prefetch.Queue
 	watcher   *watcher
-	runRoot   string
+	// connect answers for the workers' logs and use.
+	connect *node.Backend
+	runRoot string
 }
 
 // changes are where the parts tell of changes.
@@ -81,6 +85,11 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
 	ahead = prefetch.New(images, changes.prefetch.Add)
+	runtime := runc.New(runc.Options{
+		RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
+		CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
+		LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes, Log: log,
+	})
 	e := engine.New(withFaults(engine.Options{
 		Images: images,
 		Rootfs: r,
@@ -91,16 +100,15 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 				Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
 			}),
 		})},
-		Runtime: runc.New(runc.Options{
-			RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
-			CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
-			LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes, Log: log,
-		}),
+		Runtime: runtime,
 		RunRoot: conf.Node.RunRoot,
 		Changed: changes.workers.Add,
 		Log:     log,
 	}))
-	return &parts{engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot}, nil
+	return &parts{
+		engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot,
+		connect: &node.Backend{Node: o.nodeName, Engine: e, Logs: runtime, Usage: cgroup.New(conf.Cgroup.Root, conf.Cgroup.Parent).Usage},
+	}, nil
 }
 
 // recover takes over what an earlier agent left, before anything else happens.

@@ -1,89 +1,54 @@
 package connect
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
-	"k8s.io/apiserver/pkg/authentication/authenticatorfactory"
+	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
+	"k8s.io/apiserver/pkg/authentication/token/cache"
 	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/apiserver/pkg/authorization/authorizer"
-	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
-	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
-	authorizationv1 "k8s.io/client-go/kubernetes/typed/authorization/v1"
+	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"k8s.io/client-go/rest"
 
 	connectv1 "github.com/stormcell/stormcell/api/connect/v1alpha1"
 )
 
-// For how long an answer of the API server is good, and how long it may take.
-const (
-	allowTTL    = 30 * time.Second
-	denyTTL     = 5 * time.Second
-	tokenTTL    = 30 * time.Second
-	reviewLimit = 10 * time.Second
-)
+// tokenTTL is for how long the API server's answer on a token is good.
+const tokenTTL = 30 * time.Second
 
-// reviewBackoff tries a review again that the API server could not answer.
-var reviewBackoff = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 3}
-
-// Guard tells who asks, and whether they may. It asks the API server for both.
+// Guard tells who asks, and whether they may, which it asks the API server.
 type Guard struct {
 	authenticator authenticator.Request
-	authorizer    authorizer.Authorizer
-	audiences     authenticator.Audiences
+	access        *accessReviews
 }
 
-// NewTokenGuard lets those in who have a token for an audience, and the right.
-func NewTokenGuard(config *rest.Config, audience string) (*Guard, error) {
-	reviews, err := authenticationv1.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("set up token reviews: %w", err)
-	}
-	g, err := newGuard(config, authenticatorfactory.DelegatingAuthenticatorConfig{
-		TokenAccessReviewClient: reviews, TokenAccessReviewTimeout: reviewLimit,
-		WebhookRetryBackoff: &reviewBackoff, CacheTTL: tokenTTL,
-	})
-	if err != nil {
-		return nil, err
-	}
-	// Without an audience in the request, a token for the API server would do.
-	g.audiences = authenticator.Audiences{audience}
-	return g, nil
-}
-
-// NewProxyGuard lets those in whom the API server forwards, and who have the right.
-func NewProxyGuard(config *rest.Config, proxy *authenticatorfactory.RequestHeaderConfig) (*Guard, error) {
-	return newGuard(config, authenticatorfactory.DelegatingAuthenticatorConfig{RequestHeaderConfig: proxy})
-}
-
-func newGuard(config *rest.Config, authentication authenticatorfactory.DelegatingAuthenticatorConfig) (*Guard, error) {
-	reviews, err := authorizationv1.NewForConfig(config)
+// NewGuard lets those in whom an authenticator knows, and who have the right.
+func NewGuard(config *rest.Config, by authenticator.Request) (*Guard, error) {
+	reviews, err := authorizationclient.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("set up access reviews: %w", err)
 	}
-	g := new(Guard)
-	if g.authenticator, _, err = authentication.New(); err != nil {
-		return nil, fmt.Errorf("set up authentication: %w", err)
-	}
-	g.authorizer, err = authorizerfactory.DelegatingAuthorizerConfig{
-		SubjectAccessReviewClient: reviews, AllowCacheTTL: allowTTL, DenyCacheTTL: denyTTL, WebhookRetryBackoff: &reviewBackoff,
-	}.New()
+	return &Guard{authenticator: by, access: &accessReviews{client: reviews.SubjectAccessReviews()}}, nil
+}
+
+// Tokens knows those who have a token that was made for an audience.
+func Tokens(config *rest.Config, audience string) (authenticator.Request, error) {
+	reviews, err := authenticationclient.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("set up authorization: %w", err)
+		return nil, fmt.Errorf("set up token reviews: %w", err)
 	}
-	return g, nil
+	tokens := &tokenReviews{client: reviews.TokenReviews(), audience: audience}
+	return bearertoken.New(cache.New(tokens, false, tokenTTL, tokenTTL)), nil
 }
 
 // identify tells who asks.
 func (g *Guard) identify(req *http.Request) (user.Info, error) {
-	if len(g.audiences) > 0 {
-		req = req.WithContext(authenticator.WithAudiences(req.Context(), g.audiences))
-	}
 	response, ok, err := g.authenticator.AuthenticateRequest(req)
 	if err != nil || !ok {
 		return nil, apierrors.NewUnauthorized("Unauthorized") //nolint:nilerr // why, is nobody's business
@@ -96,22 +61,18 @@ type right struct{ verb, resource, subresource string }
 
 // allow tells whether a user has a right.
 func (g *Guard) allow(req *http.Request, by user.Info, r right) error {
-	namespace, name := req.PathValue("namespace"), req.PathValue("name")
-	decision, _, err := g.authorizer.Authorize(req.Context(), authorizer.AttributesRecord{
-		User: by, Verb: r.verb, ResourceRequest: true, Path: req.URL.Path,
-		APIGroup: connectv1.GroupVersion.Group, APIVersion: connectv1.GroupVersion.Version,
-		Resource: r.resource, Subresource: r.subresource, Namespace: namespace, Name: name,
-	})
+	what := authorizationv1.ResourceAttributes{
+		Group: connectv1.GroupVersion.Group, Version: connectv1.GroupVersion.Version,
+		Verb: r.verb, Resource: r.resource, Subresource: r.subresource,
+		Namespace: req.PathValue("namespace"), Name: req.PathValue("name"),
+	}
+	allowed, err := g.access.allows(req.Context(), by, what)
 	if err != nil {
 		return apierrors.NewServiceUnavailable("the API server does not tell whether you may: " + err.Error())
 	}
-	if decision == authorizer.DecisionAllow {
+	if allowed {
 		return nil
 	}
-	resource := connectv1.GroupVersion.WithResource(r.resource).GroupResource()
-	if r.subresource != "" {
-		resource.Resource += "/" + r.subresource
-	}
-	return apierrors.NewForbidden(resource, name, errors.New(
-		fmt.Sprintf("user %q may not %s it in namespace %q", by.GetName(), r.verb, namespace)))
+	resource := connectv1.GroupVersion.WithResource(strings.TrimSuffix(r.resource+"/"+r.subresource, "/")).GroupResource()
+	return apierrors.NewForbidden(resource, what.Name, fmt.Errorf("user %q may not %s it in namespace %q", by.GetName(), r.verb, what.Namespace))
 }

@@ -32,7 +32,11 @@ type Server struct {
 // Listen opens an address for a backend, with a certificate that nobody has
 // seen before. config reaches the API server, which tells who may ask.
 func Listen(ctx context.Context, address string, backend *Backend, config *rest.Config, log *slog.Logger) (*Server, error) {
-	guard, err := connect.NewTokenGuard(config, connect.Audience(backend.Node))
+	tokens, err := connect.Tokens(config, connect.Audience(backend.Node))
+	if err != nil {
+		return nil, err
+	}
+	guard, err := connect.NewGuard(config, tokens)
 	if err != nil {
 		return nil, err
 	}
