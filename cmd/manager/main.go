@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
@@ -76,13 +75,17 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	registry, err := daemon.Metrics("manager", version)
+	if err != nil {
+		return err
+	}
 	settings := func() controllers.Settings {
 		c := watcher.Current()
 		return controllers.Settings{Images: c.Images, RefreshInterval: memory(c.Store.RefreshInterval)}
 	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
 		Settings: settings, Changes: watcher.Changes(), Resolver: resolver,
-		LeaseDuration: o.leaseDuration, Clock: clock.RealClock{},
+		LeaseDuration: o.leaseDuration, Clock: clock.RealClock{}, Metrics: registry,
 	})
 	if err != nil {
 		return err
@@ -132,7 +135,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(conf, ctrl.Options{
 		Scheme: scheme, Cache: objects,
 		HealthProbeBindAddress: o.HealthAddress,
-		Metrics:                server.Options{BindAddress: o.MetricsAddress},
+		Metrics:                o.MetricsServer(),
 		LeaderElection:         o.leaderElect, LeaderElectionID: api.ManagerFieldOwner,
 		LeaderElectionNamespace: api.SystemNamespace, LeaderElectionReleaseOnCancel: true,
 	})

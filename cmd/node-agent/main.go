@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -12,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
@@ -60,7 +60,7 @@ workers run on; when it starts, it takes over those that run.`,
 		},
 	}
 	o.register(c.Flags())
-	c.AddCommand(profileCommand())
+	c.AddCommand(printCommands()...)
 	return c
 }
 
@@ -93,7 +93,7 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if err := register(mgr, o, parts, changes, agent); err != nil {
+	if err := errors.Join(register(mgr, o, parts, changes, agent), parts.metrics.register()); err != nil {
 		return err
 	}
 	log.Info("node-agent is ready", "node", o.nodeName, "version", version, "workers", len(parts.engine.States()))
@@ -107,7 +107,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	}
 	options := nodeagent.ManagerOptions(o.nodeName)
 	options.HealthProbeBindAddress = o.HealthAddress
-	options.Metrics = server.Options{BindAddress: o.MetricsAddress}
+	options.Metrics = o.MetricsServer()
 	mgr, err := ctrl.NewManager(conf, options)
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)
@@ -147,6 +147,12 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, agent *a
 	}
 	if err := prefetcher.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the reconciler of prefetch: %w", err)
+	}
+	profiler := &nodeagent.Profiler{
+		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Profiles: p.profiles, Changes: &changes.profiles,
+	}
+	if err := profiler.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up the reconciler of profiles: %w", err)
 	}
 	if err := mgr.Add(heartbeat); err != nil {
 		return fmt.Errorf("set up the heartbeat: %w", err)

@@ -18,6 +18,7 @@ import (
 	"github.com/stormcell/stormcell/internal/hostuser"
 	"github.com/stormcell/stormcell/internal/imagestore/opener"
 	"github.com/stormcell/stormcell/internal/localizer"
+	"github.com/stormcell/stormcell/internal/metrics"
 	"github.com/stormcell/stormcell/internal/nodeagent"
 	"github.com/stormcell/stormcell/internal/prefetch"
 	"github.com/stormcell/stormcell/internal/preflight"
@@ -37,7 +38,9 @@ type parts struct {
 	engine    *engine.Engine
 	localizer *localizer.Localizer
 	prefetch  *prefetch.Queue
+	profiles  *profiles
 	watcher   *watcher
+	metrics   *nodeMetrics
 	// connect answers for the workers' logs and use.
 	connect *node.Backend
 	runRoot string
@@ -46,6 +49,7 @@ type parts struct {
 // changes are where the parts tell of changes.
 type changes struct {
 	workers  nodeagent.Changes
+	profiles nodeagent.ProfileChanges
 	prefetch nodeagent.PrefetchChanges
 }
 
@@ -77,11 +81,13 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	r := rootfs.New(rootfs.Options{
 		RunRoot: conf.Node.RunRoot, LayersDir: filepath.Join(conf.Node.ResourcesDir, "layers"), KeepMounts: conf.Node.LayerMountsToKeep,
 	})
+	events := metrics.NewEvents()
 	var ahead *prefetch.Queue
 	l := localizer.New(localizer.Options{
 		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes,
 		DiskHighPercent: conf.Node.DiskHighPercent, DiskLowPercent: conf.Node.DiskLowPercent,
 		Evicted: r.Reap, EvictedAhead: func(owner string) { ahead.Evicted(owner) },
+		Observer: events,
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
 	ahead = prefetch.New(images, changes.prefetch.Add)
@@ -90,24 +96,26 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
 		LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes, Log: log,
 	})
+	users := hostuser.New(hostuser.Options{
+		Getent: getent, TTL: userTTL,
+		Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
+	})
 	e := engine.New(withFaults(engine.Options{
 		Images: images,
 		Rootfs: r,
 		Bundles: &bundles{current: w.Current, builder: bundle.New(bundle.Options{
-			Group: launcher.Group, RunRoot: conf.Node.RunRoot, Policy: policy(conf),
-			Users: hostuser.New(hostuser.Options{
-				Getent: getent, TTL: userTTL,
-				Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
-			}),
+			Group: launcher.Group, RunRoot: conf.Node.RunRoot, Policy: policy(conf), Users: users,
 		})},
 		Runtime: runtime,
 		RunRoot: conf.Node.RunRoot,
-		Changed: changes.workers.Add,
-		Log:     log,
+		Changed: changes.workers.Add, Observer: events,
+		Log: log,
 	}))
 	return &parts{
 		engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot,
-		connect: &node.Backend{Node: o.nodeName, Engine: e, Logs: runtime, Usage: cgroup.New(conf.Cgroup.Root, conf.Cgroup.Parent).Usage},
+		connect:  &node.Backend{Node: o.nodeName, Engine: e, Logs: runtime, Usage: cgroup.New(conf.Cgroup.Root, conf.Cgroup.Parent).Usage},
+		profiles: newProfiles(e, users, launcher, w.Current),
+		metrics:  &nodeMetrics{events, newState(conf, e, l, r, ahead)},
 	}, nil
 }
 
@@ -115,6 +123,9 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 func (p *parts) recover(ctx context.Context) error {
 	if err := p.localizer.Recover(ctx); err != nil {
 		return fmt.Errorf("layer cache: %w", err)
+	}
+	if err := p.profiles.scripts.Recover(ctx); err != nil {
+		return err
 	}
 	return p.engine.Recover(ctx)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,6 +98,28 @@ func (t *Tree) Dirs(name string) ([]string, error) {
 		dirs = append(dirs, filepath.Join(h.mount, t.parent, name))
 	}
 	return dirs, nil
+}
+
+// Groups lists the cgroups right below the parent whose names begin with prefix,
+// in no order, each once.
+func (t *Tree) Groups(prefix string) ([]string, error) {
+	parents, err := t.Dirs("")
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for _, parent := range parents {
+		entries, err := os.ReadDir(parent)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("list cgroups: %w", err)
+		}
+		for _, e := range entries {
+			if e.IsDir() && strings.HasPrefix(e.Name(), prefix) {
+				names[e.Name()] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(names)), nil
 }
 
 // Join moves process pid into the cgroup name in every hierarchy: whoever
@@ -326,6 +349,39 @@ func removeEmpty(ctx context.Context, dir string) error {
 			return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
 		}
 	}
+}
+
+// Resource is what a cgroup can be held to: a file of a controller, whose name
+// depends on the version of cgroups.
+type Resource struct{ controller, file, unifiedFile string }
+
+var (
+	// Pids are processes and threads, together.
+	Pids = Resource{"pids", "pids.max", "pids.max"}
+	// Memory is memory in bytes.
+	Memory = Resource{"memory", "memory.limit_in_bytes", "memory.max"}
+)
+
+// Limit holds a cgroup that is there to at most limit of a resource.
+func (t *Tree) Limit(group string, r Resource, limit int64) error {
+	hierarchies, err := t.hierarchies()
+	if err != nil {
+		return err
+	}
+	file := r.file
+	at := slices.IndexFunc(hierarchies, func(h hierarchy) bool { return h.has(r.controller) })
+	if at < 0 {
+		file = r.unifiedFile
+		at = slices.IndexFunc(hierarchies, func(h hierarchy) bool { return len(h.controllers) == 0 })
+	}
+	if at < 0 {
+		return fmt.Errorf("limit cgroup %s: this machine has no controller %s", group, r.controller)
+	}
+	path := filepath.Join(hierarchies[at].mount, t.parent, group, file)
+	if err := os.WriteFile(path, []byte(strconv.FormatInt(limit, 10)), 0); err != nil {
+		return fmt.Errorf("limit cgroup: %w", err)
+	}
+	return nil
 }
 
 // Counter is where the kernel counts what it has done to a cgroup: a line that

@@ -24,14 +24,14 @@ const userHZ = 100
 // Usage is what the kernel counts of a cgroup, and its limits. What belongs to a
 // controller that the machine or the cgroup has not is nil.
 type Usage struct {
-	Memory *Memory
-	CPU    *CPU
+	Memory *MemoryUsage
+	CPU    *CPUUsage
 	// Pids is the number of processes and threads.
 	Pids *uint64
 }
 
-// Memory is a cgroup's memory, in bytes.
-type Memory struct {
+// MemoryUsage is a cgroup's memory, in bytes.
+type MemoryUsage struct {
 	Usage uint64
 	// Limit is 0 for none.
 	Limit uint64
@@ -39,8 +39,8 @@ type Memory struct {
 	OOMKills uint64
 }
 
-// CPU is a cgroup's CPU time, all since the cgroup was made.
-type CPU struct {
+// CPUUsage is a cgroup's CPU time, all since the cgroup was made.
+type CPUUsage struct {
 	User, System time.Duration
 	// Cores is the limit: quota by period. It is 0 for none.
 	Cores float64
@@ -76,7 +76,7 @@ func (t *Tree) Usage(name string) (Usage, error) {
 // readVersion1 reads what the controllers of one hierarchy of version 1 count.
 func (f *files) readVersion1(h hierarchy, u *Usage) {
 	if h.has("memory") {
-		u.Memory = &Memory{
+		u.Memory = &MemoryUsage{
 			Usage: f.number("memory.usage_in_bytes"), Limit: f.limit("memory.limit_in_bytes"),
 			OOMKills: f.table("memory.oom_control")["oom_kill"],
 		}
@@ -99,12 +99,12 @@ func (f *files) readVersion1(h hierarchy, u *Usage) {
 func (f *files) readUnified(u *Usage) {
 	controllers := strings.Fields(string(f.read("cgroup.controllers")))
 	if slices.Contains(controllers, "memory") {
-		u.Memory = &Memory{Usage: f.number("memory.current"), Limit: f.limit("memory.max"), OOMKills: f.table("memory.events")["oom_kill"]}
+		u.Memory = &MemoryUsage{Usage: f.number("memory.current"), Limit: f.limit("memory.max"), OOMKills: f.table("memory.events")["oom_kill"]}
 	}
 	if slices.Contains(controllers, "cpu") {
 		stat := f.table("cpu.stat")
 		quota, period, _ := bytes.Cut(f.read("cpu.max"), []byte(" "))
-		u.CPU = &CPU{
+		u.CPU = &CPUUsage{
 			User: duration(stat["user_usec"], time.Microsecond), System: duration(stat["system_usec"], time.Microsecond),
 			Cores:   cores(f.parse("cpu.max", quota, parseLimit), f.parse("cpu.max", period, parseNumber)),
 			Periods: stat["nr_periods"], ThrottledPeriods: stat["nr_throttled"], Throttled: duration(stat["throttled_usec"], time.Microsecond),
@@ -116,9 +116,9 @@ func (f *files) readUnified(u *Usage) {
 }
 
 // cpu is for version 1, where two hierarchies know of it.
-func (u *Usage) cpu() *CPU {
+func (u *Usage) cpu() *CPUUsage {
 	if u.CPU == nil {
-		u.CPU = &CPU{}
+		u.CPU = &CPUUsage{}
 	}
 	return u.CPU
 }

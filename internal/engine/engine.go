@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/stormcell/stormcell/internal/container"
@@ -218,6 +219,16 @@ func (e *Engine) Inspect(ctx context.Context, uid string) (worker.Spec, containe
 	}
 	info, err := e.Runtime.Inspect(ctx, a.id())
 	return a.desired(), info, err
+}
+
+// Kill ends the processes of a worker that runs; its restart policy says what
+// follows. container.ErrNotFound if it does not run here.
+func (e *Engine) Kill(ctx context.Context, uid string) error {
+	w, _, err := e.Inspect(ctx, uid)
+	if err != nil {
+		return err
+	}
+	return e.Runtime.Signal(ctx, w.ContainerID(), syscall.SIGKILL, true)
 }
 
 // finished notes that an actor's worker is gone, and lets those begin that

@@ -27,10 +27,12 @@ import (
 // What an agent may do. Status and events are all that it writes, besides its
 // own Lease.
 //
-// +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers;stormimages;stormnodes;stormprofiles,verbs=get;list;watch
-// +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers/status;stormnodes/status;stormprofiles/status,verbs=patch
+// +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers;stormimages;stormnodes,verbs=get;list;watch
+// +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers/status;stormnodes/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,verbs=create;patch
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 
 // passingDelay is how long a launch must last for its phases to be reported: a
 // warm start goes through them in less, and asks the API server for none.

@@ -136,14 +136,11 @@ func (h *Handle) Wait(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("wait for process %d: %w", h.pid, err)
 	}
+	var ended bool
 	var pollErr error
 	err = conn.Read(func(fd uintptr) bool {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // descriptors are 32 bits
-		var n int
-		for n, pollErr = unix.Poll(fds, 0); errors.Is(pollErr, unix.EINTR); {
-			n, pollErr = unix.Poll(fds, 0)
-		}
-		return n > 0 || pollErr != nil
+		ended, pollErr = poll(fd)
+		return ended || pollErr != nil
 	})
 	if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		return ctx.Err()
@@ -152,6 +149,28 @@ func (h *Handle) Wait(ctx context.Context) error {
 		return fmt.Errorf("wait for process %d: %w", h.pid, err)
 	}
 	return nil
+}
+
+// poll tells whether the process of a pidfd has ended.
+func poll(fd uintptr) (ended bool, err error) {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // descriptors are 32 bits
+	n, err := unix.Poll(fds, 0)
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.Poll(fds, 0)
+	}
+	return n > 0, err
+}
+
+// Live tells whether the process has not ended yet. While it lives, its pid is
+// no other's.
+func (h *Handle) Live() bool {
+	var ended bool
+	var pollErr error
+	conn, err := h.file.SyscallConn()
+	if err == nil {
+		err = conn.Control(func(fd uintptr) { ended, pollErr = poll(fd) })
+	}
+	return err == nil && pollErr == nil && !ended
 }
 
 // Signal sends sig. A process that has ended is no error.

@@ -46,6 +46,8 @@ type Stack struct {
 	store  string   // its URL
 	env    []string // of the programs, beside this process's
 	faults bool     // the parts can be made to fail
+	// loopback is an address of this machine that no other stack uses.
+	loopback string
 
 	connectPort    int // where the manager answers the API server
 	cluster        *cluster.Cluster
@@ -70,7 +72,7 @@ func Start(ctx context.Context, options ...Option) (s *Stack, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the stack's directory: %w", err)
 	}
-	s = &Stack{Dir: dir, bin: filepath.Join(dir, "bin"), store: "file://" + filepath.Join(dir, "store")}
+	s = &Stack{Dir: dir, bin: filepath.Join(dir, "bin"), store: "file://" + filepath.Join(dir, "store"), loopback: someLoopback()}
 	for _, option := range options {
 		option(s)
 	}
@@ -126,6 +128,7 @@ storm.oci.image: "%[2]s"
 storm.oci.image.hdfs.toplevel.dir: "%[4]s"
 storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.cache.refresh.interval.secs: 1
 storm.oci.resources.local.dir: %[1]s/cache
+stormcell.cache.max.bytes: 1099511627776
 storm.oci.layer.mounts.to.keep: 0
 storm.oci.cgroup.parent: %[3]s
 storm.cgroup.memory.enforcement.enable: true
@@ -248,7 +251,8 @@ func (s *Stack) identify(ctx context.Context, name, account, node string) error 
 func (s *Stack) startManager(context.Context) error {
 	var err error
 	s.manager, err = s.daemon("manager", nil, "--leader-elect=false", "--config", s.Path("storm.yaml"),
-		"--metrics-bind-address", "0", "--health-probe-bind-address", "0", "--connect-bind-address", fmt.Sprintf("127.0.0.1:%d", s.connectPort))
+		"--metrics-bind-address", s.managerMetrics(), "--health-probe-bind-address", "0",
+		"--connect-bind-address", fmt.Sprintf("127.0.0.1:%d", s.connectPort))
 	return err
 }
 
@@ -262,7 +266,8 @@ func (s *Stack) startAgent(by ...string) error {
 	}
 	args := []string{
 		"--node-name", NodeName, "--config", s.Path("storm.yaml"), "--launcher-config", s.Path("worker-launcher.cfg"),
-		"--health-probe-bind-address", "0", "--connect-bind-address", "127.0.0.1:0", "--log-level", "debug",
+		"--metrics-bind-address", s.agentMetrics(), "--health-probe-bind-address", "0",
+		"--connect-bind-address", "127.0.0.1:0", "--log-level", "debug",
 	}
 	if s.faults {
 		args = append(args, "--conmon", s.program("conmon"))
