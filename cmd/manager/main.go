@@ -16,6 +16,7 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/controllers"
+	"github.com/stormcell/stormcell/internal/connect/gateway"
 	"github.com/stormcell/stormcell/internal/stormconf"
 )
 
@@ -89,6 +90,11 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if o.connect != "0" {
+		if err := gateway.Setup(ctx, mgr, o.connect, log); err != nil {
+			return err
+		}
+	}
 	if err := mgr.Add(everywhere(watcher.Run)); err != nil {
 		return fmt.Errorf("set up the configuration's watcher: %w", err)
 	}
@@ -124,8 +130,10 @@ func newManager(o *options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	objects := controllers.CacheOptions()
+	gateway.CacheObjects(objects.ByObject)
 	mgr, err := ctrl.NewManager(conf, ctrl.Options{
-		Scheme: scheme, Cache: controllers.CacheOptions(),
+		Scheme: scheme, Cache: objects,
 		HealthProbeBindAddress: o.HealthAddress,
 		Metrics:                o.MetricsServer(),
 		LeaderElection:         o.leaderElect, LeaderElectionID: api.ManagerFieldOwner,
