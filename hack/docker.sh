@@ -136,7 +136,7 @@ down() {
     for path in /sys/fs/cgroup/*"$cgroup" "/sys/fs/cgroup$cgroup"; do
         [[ ! -d $path ]] || rmdir "$path"
     done
-    rm -rf --one-file-system "$dir"/{data,exec,registry,registry.yml,registry.address,docker.sock,docker.pid,daemon.json,htpasswd,dockerd.log,docker-registry.log}
+    rm -rf --one-file-system "$dir"/{data,exec,registry,registry.yml,registry.address,docker.sock,docker.pid,daemon.json,dockerd.log,docker-registry.log}
 }
 
 status() {

@@ -12,11 +12,14 @@ import (
 
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/internal/bundle"
+	"github.com/stormcell/stormcell/internal/cgroup"
+	"github.com/stormcell/stormcell/internal/connect/node"
 	"github.com/stormcell/stormcell/internal/docker"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/hostuser"
 	"github.com/stormcell/stormcell/internal/imagestore/opener"
 	"github.com/stormcell/stormcell/internal/localizer"
+	"github.com/stormcell/stormcell/internal/metrics"
 	"github.com/stormcell/stormcell/internal/nodeagent"
 	"github.com/stormcell/stormcell/internal/prefetch"
 	"github.com/stormcell/stormcell/internal/preflight"
@@ -38,7 +41,10 @@ type parts struct {
 	prefetch  *prefetch.Queue
 	profiles  *profiles
 	watcher   *watcher
-	runRoot   string
+	metrics   *nodeMetrics
+	// connect answers for the workers' logs and use.
+	connect *node.Backend
+	runRoot string
 }
 
 // changes are where the parts tell of changes.
@@ -76,11 +82,13 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	r := rootfs.New(rootfs.Options{
 		RunRoot: conf.Node.RunRoot, LayersDir: filepath.Join(conf.Node.ResourcesDir, "layers"), KeepMounts: conf.Node.LayerMountsToKeep,
 	})
+	events := metrics.NewEvents()
 	var ahead *prefetch.Queue
 	l := localizer.New(localizer.Options{
 		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes,
 		DiskHighPercent: conf.Node.DiskHighPercent, DiskLowPercent: conf.Node.DiskLowPercent,
 		Evicted: r.Reap, EvictedAhead: func(owner string) { ahead.Evicted(owner) },
+		Observer: events,
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
 	ahead = prefetch.New(images, changes.prefetch.Add)
@@ -99,12 +107,14 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 			Forms: map[worker.Runtime]bundle.Form{worker.Docker: docker.Form},
 		})},
 		RunRoot: conf.Node.RunRoot,
-		Changed: changes.workers.Add,
-		Log:     log,
+		Changed: changes.workers.Add, Observer: events,
+		Log: log,
 	}))
 	return &parts{
 		engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot,
+		connect:  &node.Backend{Node: o.nodeName, Engine: e, Usage: cgroup.New(conf.Cgroup.Root, conf.Cgroup.Parent).Usage},
 		profiles: newProfiles(e, users, launcher, w.Current),
+		metrics:  &nodeMetrics{events, newState(conf, e, l, r, ahead)},
 	}, nil
 }
 

@@ -247,9 +247,3 @@ func statusOf(s api.ContainerState) container.Status {
 		return container.Stopped
 	}
 }
-
-// RemoveLogs has nothing to do: Docker's logs go with their container.
-func (r *Runtime) RemoveLogs(id string) error { return validate(id) }
-
-// OldLogs knows none.
-func (r *Runtime) OldLogs(time.Time) ([]string, error) { return nil, nil }

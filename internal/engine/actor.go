@@ -44,8 +44,9 @@ func newActor(e *Engine, rec *record) *actor {
 		engine: e, parts: e.partsOf(w), rec: rec, spec: w, dirty: rec.dirty,
 		confirmed: make(chan struct{}), stopped: make(chan struct{}), woken: make(chan struct{}, 1),
 		state: State{
-			Namespace: w.Namespace, Name: w.Name, UID: w.UID, ContainerID: w.ContainerID(), Runtime: runtimeOf(w),
-			Phase: Localizing, Since: time.Now(), TotalBytes: w.Image.SquashfsBytes(),
+			Namespace: w.Namespace, Name: w.Name, UID: w.UID, TopologyID: w.TopologyID, Port: w.Port, ContainerID: w.ContainerID(),
+			Runtime: runtimeOf(w),
+			Phase:   Localizing, Since: time.Now(), TotalBytes: w.Image.SquashfsBytes(),
 			Restarts: rec.restarts(), LastExit: rec.LastExit,
 		},
 	}

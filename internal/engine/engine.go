@@ -13,6 +13,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -34,7 +35,9 @@ type Options struct {
 	// Changed is told of every worker whose State has changed. It must not block
 	// and, since locks are held, not call the engine.
 	Changed func(State)
-	Log     *slog.Logger
+	// Observer may be nil.
+	Observer Observer
+	Log      *slog.Logger
 }
 
 // Past is what the cluster remembers of a worker that this node may have no
@@ -71,6 +74,9 @@ type Engine struct {
 
 // New returns an engine that has not begun.
 func New(o Options) *Engine {
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
 	return &Engine{Options: o, records: records{dir: filepath.Join(o.RunRoot, "workers")}, actors: map[string]*actor{}}
 }
 
@@ -220,6 +226,17 @@ func (e *Engine) Inspect(ctx context.Context, uid string) (worker.Spec, containe
 	return a.desired(), info, err
 }
 
+// OpenLog opens the log of a worker, as its runtime does.
+func (e *Engine) OpenLog(ctx context.Context, uid string, o container.LogOptions) (io.ReadCloser, error) {
+	e.mu.Lock()
+	a, ok := e.actors[uid]
+	e.mu.Unlock()
+	if !ok {
+		return nil, container.ErrNoLog
+	}
+	return a.parts.Runtime.Log(ctx, a.id(), o)
+}
+
 // Kill ends the processes of a worker that runs; its restart policy says what
 // follows. container.ErrNotFound if it does not run here.
 func (e *Engine) Kill(ctx context.Context, uid string) error {
@@ -241,7 +258,7 @@ func (e *Engine) finished(done *actor) {
 	}
 	done.publish(func(s *State) {
 		*s = State{
-			Namespace: s.Namespace, Name: s.Name, UID: s.UID, ContainerID: s.ContainerID, Runtime: s.Runtime,
+			Namespace: s.Namespace, Name: s.Name, UID: s.UID, TopologyID: s.TopologyID, Port: s.Port, ContainerID: s.ContainerID, Runtime: s.Runtime,
 			Phase: Removed, Restarts: s.Restarts, LastExit: s.LastExit,
 		}
 	})

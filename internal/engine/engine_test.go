@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -48,6 +49,8 @@ type node struct {
 	fetch func(progress func(done, total int64))
 	// changed, if set, is told of changes of state.
 	changed func(State)
+	// observer may be nil.
+	observer Observer
 }
 
 type fakeContainer struct {
@@ -248,6 +251,11 @@ func (n *node) Delete(ctx context.Context, id string) error {
 	delete(n.exits, id)
 	return nil
 }
+
+func (n *node) Log(_ context.Context, id string, _ container.LogOptions) (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader("log of " + id)), nil
+}
+
 func (n *node) RemoveLogs(id string) error { delete(n.logs, id); return n.call("remove logs") }
 
 func (n *node) OldLogs(then time.Time) (ids []string, err error) {
@@ -295,7 +303,8 @@ func (n *node) recover() (*agent, error) {
 				n.changed(s)
 			}
 		},
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Observer: n.observer,
+		Log:      slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	return &agent{e, cancel}, e.Recover(ctx)
 }

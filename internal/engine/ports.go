@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"io"
 	"syscall"
 	"time"
 
@@ -11,6 +12,26 @@ import (
 	"github.com/stormcell/stormcell/internal/manifest"
 	"github.com/stormcell/stormcell/internal/worker"
 )
+
+// Observer is told what happens to workers, for those who count. It must not
+// block.
+type Observer interface {
+	// StepDone is told how long a step of a launch took that succeeded.
+	StepDone(step Step, took time.Duration)
+	// LaunchDone is told of the end of a launch: nil if the worker's process
+	// runs, else a *StepError. A launch that was given up, since the worker
+	// shall go, has none.
+	LaunchDone(err error)
+	// Ended is told how a worker's process ended by itself.
+	Ended(exit container.Exit)
+}
+
+// nobody is the Observer of an engine that has none.
+type nobody struct{}
+
+func (nobody) StepDone(Step, time.Duration) {}
+func (nobody) LaunchDone(error)             {}
+func (nobody) Ended(container.Exit)         {}
 
 // Parts are what workers of one runtime are made with.
 type Parts struct {
@@ -88,6 +109,9 @@ type Runtime interface {
 	// record of it but its logs. What is not there is no error; ErrStuck if a
 	// process does not end.
 	Delete(ctx context.Context, id string) error
+	// Log opens the container's log; container.ErrNoLog if there is none.
+	// Reads of one that is followed block until there is more, or ctx ends.
+	Log(ctx context.Context, id string, o container.LogOptions) (io.ReadCloser, error)
 	// RemoveLogs deletes the container's logs.
 	RemoveLogs(id string) error
 	// OldLogs returns the containers whose logs were last written before then.
