@@ -34,7 +34,7 @@ func NewGuard(config *rest.Config, by authenticator.Request) (*Guard, error) {
 func (g *Guard) identify(req *http.Request) (user.Info, error) {
 	response, ok, err := g.authenticator.AuthenticateRequest(req)
 	if err != nil || !ok {
-		return nil, apierrors.NewUnauthorized("Unauthorized") //nolint:nilerr // why, is nobody's business
+		return nil, apierrors.NewUnauthorized("Unauthorized") // why, is nobody's business
 	}
 	return response.User, nil
 }

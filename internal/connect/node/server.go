@@ -60,8 +60,10 @@ func Listen(ctx context.Context, address string, backend *Backend, config *rest.
 	}, nil
 }
 
-// Port is where the server listens, and Certificate is by what it is known, as PEM.
-func (s *Server) Port() int           { return s.listener.Addr().(*net.TCPAddr).Port } //nolint:errcheck // of a TCP listener
+// Port is where the server listens.
+func (s *Server) Port() int { return s.listener.Addr().(*net.TCPAddr).Port } //nolint:errcheck // of a TCP listener
+
+// Certificate is by what the server is known, as PEM.
 func (s *Server) Certificate() []byte { return s.pem }
 
 // Start implements manager.Runnable.
