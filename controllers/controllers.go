@@ -34,6 +34,8 @@ import (
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormimages/status;stormworkers/status,verbs=patch
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormnodes,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=stormcell.dev,resources=stormprofiles,verbs=get;list;watch;delete
+// +kubebuilder:rbac:groups=stormcell.dev,resources=stormprofiles/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=nodes;pods,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups="",namespace=stormcell-system,resources=events,verbs=create;patch
@@ -138,7 +140,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	leases := &leaseReconciler{client: mgr.GetClient(), board: nodes, workers: workers.wake}
 	prefetches := &prefetchReconciler{client: mgr.GetClient(), events: recorder, clock: opts.Clock}
 	stormNodes := &nodeReconciler{client: mgr.GetClient()}
-	for _, r := range []interface{ setup(ctrl.Manager) error }{images, workers, leases, prefetches, stormNodes} {
+	profiles := &profileReconciler{client: mgr.GetClient(), events: recorder, clock: opts.Clock}
+	for _, r := range []interface{ setup(ctrl.Manager) error }{images, workers, leases, prefetches, stormNodes, profiles} {
 		if err := r.setup(mgr); err != nil {
 			return fmt.Errorf("set up the controllers: %w", err)
 		}

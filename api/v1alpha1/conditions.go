@@ -96,3 +96,18 @@ const (
 	// manager then lets the object go.
 	ReasonRemoved = "Removed"
 )
+
+// ProfileComplete is the condition of a StormProfile: it has ended, well or not.
+const ProfileComplete = "Complete"
+
+// Reasons of a StormProfile's condition Complete, beside ReasonFailed: the profile has
+// ended with that or with ReasonSucceeded.
+const (
+	// ReasonPending: its node has not begun yet.
+	ReasonPending = "Pending"
+	// ReasonProfiling: the profiler script runs.
+	ReasonProfiling = "Profiling"
+	// ReasonRecording: a flight recording runs, and is stopped when its time is over.
+	ReasonRecording = "Recording"
+	ReasonSucceeded = "Succeeded"
+)

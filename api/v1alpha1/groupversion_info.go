@@ -19,7 +19,7 @@ func Resource(name string) schema.GroupResource {
 
 // AddToScheme adds the objects of this package to a scheme.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &StormImage{}, &StormImageList{}, &StormWorker{}, &StormWorkerList{}, &StormNode{}, &StormNodeList{})
+	s.AddKnownTypes(GroupVersion, &StormImage{}, &StormImageList{}, &StormWorker{}, &StormWorkerList{}, &StormNode{}, &StormNodeList{}, &StormProfile{}, &StormProfileList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }

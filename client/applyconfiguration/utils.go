@@ -42,6 +42,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.StormNodeSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StormNodeStatus"):
 		return &apiv1alpha1.StormNodeStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StormProfile"):
+		return &apiv1alpha1.StormProfileApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StormProfileSpec"):
+		return &apiv1alpha1.StormProfileSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StormProfileStatus"):
+		return &apiv1alpha1.StormProfileStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StormWorker"):
 		return &apiv1alpha1.StormWorkerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StormWorkerSpec"):

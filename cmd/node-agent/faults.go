@@ -142,6 +142,10 @@ func (r *faultyRuntime) Start(ctx context.Context, id string) error {
 	return act(r.faults, "Runtime.Start", func() error { return r.Runtime.Start(ctx, id) })
 }
 
+func (r *faultyRuntime) Inspect(ctx context.Context, id string) (container.Info, error) {
+	return call(r.faults, "Runtime.Inspect", func() (container.Info, error) { return r.Runtime.Inspect(ctx, id) })
+}
+
 func (r *faultyRuntime) Wait(ctx context.Context, id string) (container.Exit, error) {
 	return call(r.faults, "Runtime.Wait", func() (container.Exit, error) { return r.Runtime.Wait(ctx, id) })
 }

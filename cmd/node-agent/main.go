@@ -59,7 +59,7 @@ workers run on; when it starts, it takes over those that run.`,
 		},
 	}
 	o.register(c.Flags())
-	c.AddCommand(profileCommand())
+	c.AddCommand(profileCommand(), profilerCommand())
 	return c
 }
 
@@ -125,6 +125,12 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes) error {
 	}
 	if err := prefetcher.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the reconciler of prefetch: %w", err)
+	}
+	profiler := &nodeagent.Profiler{
+		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Profiles: p.profiles, Changes: &changes.profiles,
+	}
+	if err := profiler.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up the reconciler of profiles: %w", err)
 	}
 	if err := mgr.Add(heartbeat); err != nil {
 		return fmt.Errorf("set up the heartbeat: %w", err)

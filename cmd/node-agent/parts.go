@@ -35,6 +35,7 @@ type parts struct {
 	engine    *engine.Engine
 	localizer *localizer.Localizer
 	prefetch  *prefetch.Queue
+	profiles  *profiles
 	watcher   *watcher
 	runRoot   string
 }
@@ -42,6 +43,7 @@ type parts struct {
 // changes are where the parts tell of changes.
 type changes struct {
 	workers  nodeagent.Changes
+	profiles nodeagent.ProfileChanges
 	prefetch nodeagent.PrefetchChanges
 }
 
@@ -81,15 +83,15 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
 	ahead = prefetch.New(images, changes.prefetch.Add)
+	users := hostuser.New(hostuser.Options{
+		Getent: getent, TTL: userTTL,
+		Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
+	})
 	e := engine.New(withFaults(engine.Options{
 		Images: images,
 		Rootfs: r,
 		Bundles: &bundles{current: w.Current, builder: bundle.New(bundle.Options{
-			Group: launcher.Group, RunRoot: conf.Node.RunRoot, Policy: policy(conf),
-			Users: hostuser.New(hostuser.Options{
-				Getent: getent, TTL: userTTL,
-				Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
-			}),
+			Group: launcher.Group, RunRoot: conf.Node.RunRoot, Policy: policy(conf), Users: users,
 		})},
 		Runtime: runc.New(runc.Options{
 			RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
@@ -100,13 +102,19 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		Changed: changes.workers.Add,
 		Log:     log,
 	}))
-	return &parts{engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot}, nil
+	return &parts{
+		engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot,
+		profiles: newProfiles(e, users, launcher, w.Current),
+	}, nil
 }
 
 // recover takes over what an earlier agent left, before anything else happens.
 func (p *parts) recover(ctx context.Context) error {
 	if err := p.localizer.Recover(ctx); err != nil {
 		return fmt.Errorf("layer cache: %w", err)
+	}
+	if err := p.profiles.scripts.Recover(ctx); err != nil {
+		return err
 	}
 	return p.engine.Recover(ctx)
 }

@@ -5,15 +5,12 @@ package container
 import (
 	"errors"
 	"time"
+
+	"github.com/stormcell/stormcell/internal/process"
 )
 
-// Errors of a runtime that its callers tell apart.
-var (
-	// ErrNotFound is a container that the runtime does not know (any more).
-	ErrNotFound = errors.New("no such container")
-	// ErrStuck is a process that does not end after SIGKILL.
-	ErrStuck = errors.New("process does not end after SIGKILL, it is stuck in the kernel")
-)
+// ErrNotFound is a container that the runtime does not know (any more).
+var ErrNotFound = errors.New("no such container")
 
 // Status is where a container is in its life.
 type Status string
@@ -32,6 +29,14 @@ type State struct {
 	// PID is the container's first process in the host's namespace; 0 when
 	// it is stopped.
 	PID int
+}
+
+// Info tells where a container that runs is found from outside.
+type Info struct {
+	// Init is the container's first process.
+	Init process.Process
+	// Cgroup is the container's cgroup below the parent of all.
+	Cgroup string
 }
 
 // Exit tells how a container ended.

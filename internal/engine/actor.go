@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/process"
 	"github.com/stormcell/stormcell/internal/worker"
 )
 
@@ -92,7 +93,7 @@ func (a *actor) run(ctx context.Context) {
 func (a *actor) restAfter(ctx context.Context, err error, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	if errors.Is(err, container.ErrStuck) {
+	if errors.Is(err, process.ErrStuck) {
 		if _, err := a.engine.Runtime.Wait(ctx, a.id()); err == nil {
 			return
 		}

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/stormcell/stormcell/internal/container"
@@ -199,6 +200,30 @@ func (e *Engine) States() []State {
 	}
 	slices.SortFunc(states, func(a, b State) int { return cmp.Compare(a.UID, b.UID) })
 	return states
+}
+
+// Inspect returns a worker's spec, and where its container is found from
+// outside. container.ErrNotFound if it does not run here; its process may end
+// at any time.
+func (e *Engine) Inspect(ctx context.Context, uid string) (worker.Spec, container.Info, error) {
+	e.mu.Lock()
+	a, ok := e.actors[uid]
+	e.mu.Unlock()
+	if !ok || a.snapshot().Phase != Running {
+		return worker.Spec{}, container.Info{}, container.ErrNotFound
+	}
+	info, err := e.Runtime.Inspect(ctx, a.id())
+	return a.desired(), info, err
+}
+
+// Kill ends the processes of a worker that runs; its restart policy says what
+// follows. container.ErrNotFound if it does not run here.
+func (e *Engine) Kill(ctx context.Context, uid string) error {
+	w, _, err := e.Inspect(ctx, uid)
+	if err != nil {
+		return err
+	}
+	return e.Runtime.Signal(ctx, w.ContainerID(), syscall.SIGKILL, true)
 }
 
 // finished notes that an actor's worker is gone, and lets those begin that

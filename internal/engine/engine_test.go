@@ -17,6 +17,7 @@ import (
 
 	"github.com/stormcell/stormcell/internal/container"
 	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/process"
 	"github.com/stormcell/stormcell/internal/worker"
 )
 
@@ -189,6 +190,16 @@ func (n *node) Start(_ context.Context, id string) error {
 	return nil
 }
 
+func (n *node) Inspect(_ context.Context, id string) (container.Info, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c, ok := n.containers[id]
+	if !ok {
+		return container.Info{}, container.ErrNotFound
+	}
+	return container.Info{Init: process.Process{PID: c.state.PID}, Cgroup: id}, n.fail["inspect"]
+}
+
 func (n *node) Wait(ctx context.Context, id string) (container.Exit, error) {
 	n.mu.Lock()
 	c, exit, known := n.containers[id], n.exits[id], false
@@ -344,8 +355,14 @@ func TestLaunchAndRemove(t *testing.T) {
 			t.Errorf("state of a running worker: %+v", s)
 		}
 		wantCalls(t, n, launchCalls...)
+		if is, info, err := a.Inspect(t.Context(), "a"); err != nil || is.UID != "a" || info.Init.PID != 101 || info.Cgroup != w.ContainerID() {
+			t.Errorf("inspected: %+v, %+v, %v", is, info, err)
+		}
 		a.Remove("a")
 		s := a.phase(t, "a", Removed)
+		if _, _, err := a.Inspect(t.Context(), "a"); !errors.Is(err, container.ErrNotFound) {
+			t.Errorf("inspected when it is gone: %v", err)
+		}
 		wantCalls(t, n, append([]string{"terminated"}, removeCalls...)...)
 		if s.LastExit == nil || s.LastExit.Signal != int(syscall.SIGTERM) {
 			t.Errorf("last exit %+v, want by SIGTERM", s.LastExit)

@@ -64,6 +64,9 @@ type Runtime interface {
 	Create(ctx context.Context, id, bundle string, attempt int) (container.State, error)
 	// Start lets the container's process run.
 	Start(ctx context.Context, id string) error
+	// Inspect tells where a container that was started is found. Its process
+	// may have ended meanwhile. ErrNotFound if nothing is known of it.
+	Inspect(ctx context.Context, id string) (container.Info, error)
 	// Wait blocks until the container's first process has ended, and tells
 	// how. It also works for a container that an earlier process created and
 	// for one that has already ended. ErrNotFound if nothing is known of it.

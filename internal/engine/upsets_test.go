@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/process"
 	"github.com/stormcell/stormcell/internal/worker"
 )
 
@@ -277,7 +278,7 @@ func TestStuckRemovalGoesOnWithItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		n.ignoresTerm, n.ignoresKill = true, true
-		stuck := fmt.Errorf("%w: process 4711", container.ErrStuck)
+		stuck := fmt.Errorf("%w: process 4711", process.ErrStuck)
 		n.setFailure("delete", stuck)
 		a := n.begin()
 		defer a.end()
@@ -286,7 +287,7 @@ func TestStuckRemovalGoesOnWithItsEnd(t *testing.T) {
 		a.phase(t, "a", Running)
 		a.Remove("a")
 		time.Sleep(time.Hour) // the back-off is long by now
-		if s := a.phase(t, "a", Stopping); !errors.Is(s.Err, container.ErrStuck) {
+		if s := a.phase(t, "a", Stopping); !errors.Is(s.Err, process.ErrStuck) {
 			t.Errorf("error %v, want that it is stuck", s.Err)
 		}
 		n.setFailure("delete", nil)

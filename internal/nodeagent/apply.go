@@ -12,23 +12,33 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
 
-// apply writes the agent's whole part of w's status. The UID keeps it from
-// another worker of the same name. It takes Ready over from the manager.
-func (r *Reconciler) apply(ctx context.Context, w *api.StormWorker, status *api.StormWorkerStatus) error {
+// applyStatus writes the agent's whole part of an object's status, and returns
+// the version that it made. The UID keeps it from another object of the same
+// name. It takes fields over from the manager. An object that is gone is no error.
+func applyStatus(ctx context.Context, c client.Client, kind string, obj client.Object, status any) (version string, err error) {
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(status)
 	if err != nil {
-		return fmt.Errorf("status of StormWorker %s/%s: %w", w.Namespace, w.Name, err)
+		return "", fmt.Errorf("status of %s %s: %w", kind, client.ObjectKeyFromObject(obj), err)
 	}
 	u := &unstructured.Unstructured{Object: map[string]any{"status": fields}}
-	u.SetGroupVersionKind(api.GroupVersion.WithKind("StormWorker"))
-	u.SetNamespace(w.Namespace)
-	u.SetName(w.Name)
-	u.SetUID(w.UID)
-	err = r.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(api.AgentFieldOwner), client.ForceOwnership)
+	u.SetGroupVersionKind(api.GroupVersion.WithKind(kind))
+	u.SetNamespace(obj.GetNamespace())
+	u.SetName(obj.GetName())
+	u.SetUID(obj.GetUID())
+	err = c.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(api.AgentFieldOwner), client.ForceOwnership)
 	if err := client.IgnoreNotFound(err); err != nil {
-		return fmt.Errorf("apply status of StormWorker %s/%s: %w", w.Namespace, w.Name, err)
+		return "", fmt.Errorf("apply status of %s %s: %w", kind, client.ObjectKeyFromObject(obj), err)
 	}
-	r.written.Store(w.UID, u.GetResourceVersion())
+	return u.GetResourceVersion(), nil
+}
+
+// apply writes the status of a worker.
+func (r *Reconciler) apply(ctx context.Context, w *api.StormWorker, status *api.StormWorkerStatus) error {
+	version, err := applyStatus(ctx, r.Client, "StormWorker", w, status)
+	if err != nil {
+		return err
+	}
+	r.written.Store(w.UID, version)
 	return nil
 }
 

@@ -55,6 +55,12 @@ func (c *Changes) Add(s engine.State) {
 // String names the source in messages of the controller.
 func (c *Changes) String() string { return "changes of the engine" }
 
+// ProfileChanges is a source of looks at StormProfiles, fed by what has ended.
+type ProfileChanges struct{ requests }
+
+// String names the source in messages of the controller.
+func (c *ProfileChanges) String() string { return "ends of profiles" }
+
 // PrefetchChanges is a source of looks at this node's StormNode, fed by the
 // prefetch queue.
 type PrefetchChanges struct {

@@ -24,8 +24,9 @@ func ManagerOptions(node string) ctrl.Options {
 		Scheme: scheme(),
 		// Who wrote which field is of no use here, and larger than the rest.
 		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
-			&api.StormWorker{}: {Field: fields.OneTermEqualSelector("status.nodeName", node)},
-			&api.StormNode{}:   {Field: fields.OneTermEqualSelector("metadata.name", node)},
+			&api.StormWorker{}:  {Field: fields.OneTermEqualSelector("status.nodeName", node)},
+			&api.StormProfile{}: {Field: fields.OneTermEqualSelector("status.nodeName", node)},
+			&api.StormNode{}:    {Field: fields.OneTermEqualSelector("metadata.name", node)},
 		}},
 		Controller: config.Controller{CacheSyncTimeout: 365 * 24 * time.Hour},
 	}

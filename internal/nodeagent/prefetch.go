@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -113,10 +111,11 @@ func (p *Prefetcher) report(ctx context.Context, n *api.StormNode) (ctrl.Result,
 	if rest := pause - now.Sub(p.writtenAt); rest > 0 {
 		return ctrl.Result{RequeueAfter: rest}, nil
 	}
-	if err := p.apply(ctx, n, status); err != nil {
+	version, err := applyStatus(ctx, p.Client, "StormNode", n, &status)
+	if err != nil {
 		return ctrl.Result{}, err
 	}
-	p.writtenAt = now
+	p.writtenAt, p.version = now, version
 	p.tell(n, status)
 	return again, nil
 }
@@ -138,25 +137,6 @@ func nextLook(status api.StormNodeStatus, passing bool) time.Duration {
 		}
 	}
 	return 0
-}
-
-// apply writes the whole status. The UID keeps it from another object of the
-// same name.
-func (p *Prefetcher) apply(ctx context.Context, n *api.StormNode, status api.StormNodeStatus) error {
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&status)
-	if err != nil {
-		return fmt.Errorf("status of StormNode %s: %w", n.Name, err)
-	}
-	u := &unstructured.Unstructured{Object: map[string]any{"status": fields}}
-	u.SetGroupVersionKind(api.GroupVersion.WithKind("StormNode"))
-	u.SetName(n.Name)
-	u.SetUID(n.UID)
-	err = p.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(api.AgentFieldOwner), client.ForceOwnership)
-	if err := client.IgnoreNotFound(err); err != nil {
-		return fmt.Errorf("apply status of StormNode %s: %w", n.Name, err)
-	}
-	p.version = u.GetResourceVersion()
-	return nil
 }
 
 // tell emits an event for each image that has come to be ready or to fail.

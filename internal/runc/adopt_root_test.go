@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/process"
 )
 
 func TestConmonIsOutOfOurCgroup(t *testing.T) {
@@ -36,6 +37,21 @@ func TestConmonIsOutOfOurCgroup(t *testing.T) {
 		if target != "/dev/null" {
 			t.Errorf("conmon's fd %s is %s", fd, target)
 		}
+	}
+}
+
+func TestInspect(t *testing.T) {
+	b := newBox(t)
+	if _, err := b.Inspect(t.Context(), testID); !errors.Is(err, container.ErrNotFound) {
+		t.Errorf("before it is there: %v", err)
+	}
+	b.run("sleep")
+	info, err := b.Inspect(t.Context(), testID)
+	b.must(err)
+	members, err := b.cgroups.Members(info.Cgroup)
+	b.must(err)
+	if now, err := process.Identify(info.Init.PID); err != nil || now != info.Init || !members[now.PID] {
+		t.Errorf("%+v is %+v now (%v), and its cgroup has %v", info, now, err, members)
 	}
 }
 
@@ -150,7 +166,7 @@ func TestReleasedRecordsAreRead(t *testing.T) {
 	b.must(os.WriteFile(filepath.Join(b.persistDir(testID), recordFile), content, 0o600))
 	rec, err := b.find(t.Context(), testID)
 	b.must(err)
-	if want := (record{Init: process{PID: 4194301, Start: 7}, Conmon: process{PID: 4194302, Start: 6}}); rec != want {
+	if want := (record{Init: process.Process{PID: 4194301, Start: 7}, Conmon: process.Process{PID: 4194302, Start: 6}}); rec != want {
 		t.Errorf("read %+v, want %+v", rec, want)
 	}
 }
@@ -285,7 +301,7 @@ func TestKilledDuringCreate(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.must(ignoreExit(cmd.Wait()))
-		monitors, err := b.members(monitorGroup(testID))
+		monitors, err := b.cgroups.Members(monitorGroup(testID))
 		b.must(err)
 		record, err := b.find(t.Context(), testID)
 		t.Logf("killed after %d ms: monitors %v, found %+v, %v", 2*i, monitors, record, err)

@@ -118,7 +118,7 @@ func (b *box) checkNothingLeft() {
 			}
 		}
 	}
-	dirs, err := b.groupDirs("")
+	dirs, err := b.cgroups.Dirs("")
 	b.must(err)
 	for _, dir := range dirs {
 		// The parent itself stays, as runc leaves it; it must be empty.

@@ -101,7 +101,7 @@ func (r *Runtime) startConmon(ctx context.Context, id, bundle, log string, syncW
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start conmon: %w", err)
 	}
-	err = r.join(monitorGroup(id), cmd.Process.Pid)
+	err = r.cgroups.Join(monitorGroup(id), cmd.Process.Pid)
 	if err == nil {
 		_, err = startWrite.Write([]byte{0})
 	}

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
+	"github.com/stormcell/stormcell/internal/process"
 )
 
 // Delete removes the container: it kills what still runs of it and deletes
 // every record of it but its logs. What is not there is no error.
-// container.ErrStuck if a process does not end; then nothing of it is deleted.
+// process.ErrStuck if a process does not end; then nothing of it is deleted.
 func (r *Runtime) Delete(ctx context.Context, id string) error {
 	if err := validate(id); err != nil {
 		return err
@@ -26,7 +28,7 @@ func (r *Runtime) Delete(ctx context.Context, id string) error {
 		return fmt.Errorf("delete container %s: %w", id, err)
 	}
 	for _, group := range []string{containerGroup(id), monitorGroup(id)} {
-		if err := r.removeGroup(ctx, group); err != nil {
+		if err := r.cgroups.Remove(ctx, group); err != nil {
 			return fmt.Errorf("delete container %s: %w", id, err)
 		}
 	}
@@ -36,48 +38,48 @@ func (r *Runtime) Delete(ctx context.Context, id string) error {
 // killAll ends the container's processes and then conmon, which is given the
 // time to write down their output and end.
 func (r *Runtime) killAll(ctx context.Context, id string, rec record) error {
-	init, err := rec.Init.open()
+	init, err := rec.Init.Open()
 	if err != nil {
 		return err
 	}
 	if init != nil {
-		defer init.close()
+		defer init.Close()
 		// The first process of a pid namespace takes all others with it.
-		if err := init.kill(ctx, killLimit); err != nil {
+		if err := init.Kill(ctx, killLimit); err != nil {
 			return err
 		}
 	}
-	if err := r.killGroup(ctx, containerGroup(id)); err != nil {
+	if err := r.cgroups.Kill(ctx, containerGroup(id)); err != nil {
 		return err
 	}
-	conmon, err := rec.Conmon.open()
+	conmon, err := rec.Conmon.Open()
 	if err != nil {
 		return err
 	}
 	if conmon != nil {
-		defer conmon.close()
+		defer conmon.Close()
 		if err := endMonitor(ctx, rec, conmon); err != nil {
 			return err
 		}
 	}
-	if err := r.killGroup(ctx, monitorGroup(id)); err != nil {
+	if err := r.cgroups.Kill(ctx, monitorGroup(id)); err != nil {
 		return err
 	}
 	// Once more: a conmon that was still creating has made processes since.
-	return r.killGroup(ctx, containerGroup(id))
+	return r.cgroups.Kill(ctx, containerGroup(id))
 }
 
 // endMonitor lets conmon write down what it has of a container that has ended,
 // and kills it if it takes long or has no container.
-func endMonitor(ctx context.Context, rec record, conmon *handle) error {
+func endMonitor(ctx context.Context, rec record, conmon *process.Handle) error {
 	if rec.Init.PID != 0 {
 		drain, cancel := context.WithTimeout(ctx, drainLimit)
 		defer cancel()
-		if err := conmon.wait(drain); err == nil {
+		if err := conmon.Wait(drain); err == nil {
 			return nil
 		}
 	}
-	return conmon.kill(ctx, killLimit)
+	return conmon.Kill(ctx, killLimit)
 }
 
 // deleteState has runc delete what it knows. Nothing runs any more, so state

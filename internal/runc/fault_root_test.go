@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/process"
 )
 
 // What runs in the container must not escape Delete by leaving its session.
@@ -22,7 +23,7 @@ func TestDeleteKillsEverything(t *testing.T) {
 	b := newBox(t)
 	b.run("parent")
 	b.waitLog("ready", 1)
-	pids, err := b.members(containerGroup(testID))
+	pids, err := b.cgroups.Members(containerGroup(testID))
 	b.must(err)
 	if len(pids) != 2 {
 		t.Fatalf("processes %v, want two", pids)
@@ -76,7 +77,7 @@ func TestZombie(t *testing.T) {
 	}
 	b.must(b.Signal(t.Context(), testID, syscall.SIGTERM, true)) // it has ended: no error
 	b.must(b.Delete(t.Context(), testID))
-	for _, p := range []process{rec.Init, rec.Conmon} {
+	for _, p := range []process.Process{rec.Init, rec.Conmon} {
 		if runs(p.PID) {
 			t.Errorf("process %d is left", p.PID)
 		}
@@ -93,10 +94,10 @@ func TestReusedPIDIsNotOurs(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	now, err := identify(other.Process.Pid)
+	now, err := process.Identify(other.Process.Pid)
 	b.must(err)
 	b.must(os.MkdirAll(b.persistDir(testID), 0o700))
-	stale := process{PID: now.PID, Start: now.Start - 1}
+	stale := process.Process{PID: now.PID, Start: now.Start - 1}
 	content, err := json.Marshal(record{Init: stale, Conmon: stale})
 	b.must(err)
 	b.must(os.WriteFile(filepath.Join(b.persistDir(testID), recordFile), content, 0o600))

@@ -87,20 +87,11 @@ func (r *Runtime) listLeftovers(found map[string]container.State) error {
 
 // listMonitors enters every container that has a monitor's cgroup.
 func (r *Runtime) listMonitors(found map[string]container.State) error {
-	parents, err := r.groupDirs("")
-	if err != nil {
-		return err
-	}
-	for _, parent := range parents {
-		entries, err := os.ReadDir(parent)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("list containers: %w", err)
-		}
-		for _, e := range entries {
-			if id, ok := strings.CutPrefix(e.Name(), monitorGroup("")); ok && worker.ValidContainerID(id) {
-				found[id] = container.State{ID: id, Status: container.Stopped}
-			}
+	groups, err := r.cgroups.Groups(monitorGroup(""))
+	for _, g := range groups {
+		if id := strings.TrimPrefix(g, monitorGroup("")); worker.ValidContainerID(id) {
+			found[id] = container.State{ID: id, Status: container.Stopped}
 		}
 	}
-	return nil
+	return err
 }

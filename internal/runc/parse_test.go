@@ -2,7 +2,6 @@ package runc
 
 import (
 	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -56,29 +55,6 @@ func FuzzParseExit(f *testing.F) {
 	})
 }
 
-func TestParseStartTime(t *testing.T) {
-	after := strings.Repeat(" 1", 18)
-	tests := []struct {
-		name, stat string
-		want       uint64
-		fails      bool
-	}{
-		{"plain", "42 (java) S" + after + " 4711 9 9", 4711, false},
-		{"a name that looks like the rest", "42 (a) S 1 1 (b) c) R" + after + " 4711 9", 4711, false},
-		{"cut off", "42 (java) S" + after, 0, true},
-		{"no name", "42", 0, true},
-		{"negative", "42 (java) S" + after + " -5 1", 0, true},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := parseStartTime(tt.stat)
-			if (err != nil) != tt.fails || got != tt.want {
-				t.Errorf("got %d, %v", got, err)
-			}
-		})
-	}
-}
-
 func TestExplain(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{
@@ -103,28 +79,6 @@ func TestExplain(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if d := cmp.Diff(tt.want, explain(tt.text)); d != "" {
 				t.Error(d)
-			}
-		})
-	}
-}
-
-func TestUninterruptible(t *testing.T) {
-	for name, tt := range map[string]struct {
-		stat, wchan, want string
-	}{
-		"in the kernel":             {"47 (dd) D 1 47", "percpu_rwsem_wait", `pid 47 "dd" in percpu_rwsem_wait`},
-		"asleep":                    {"47 (dd) S 1 47", "pipe_read", ""},
-		"a name that looks like it": {"47 (a) D (b) S 1 47", "pipe_read", ""},
-		"a name with brackets":      {"47 (a) S (b) D 1 47", "io_schedule", `pid 47 "a) S (b" in io_schedule`},
-		"waits for the others":      {"47 (bash) D 1 47", "zap_pid_ns_processes", ""},
-		"ended meanwhile":           {"", "", ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			write(t, filepath.Join(dir, "stat"), tt.stat)
-			write(t, filepath.Join(dir, "wchan"), tt.wchan)
-			if got, ok := uninterruptible(dir); got != tt.want || ok != (tt.want != "") {
-				t.Errorf("got %q, %v, want %q", got, ok, tt.want)
 			}
 		})
 	}

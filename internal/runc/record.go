@@ -13,13 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/kernelfile"
+	"github.com/stormcell/stormcell/internal/process"
 )
 
 // record is what Create writes down of a container, so that a later agent
 // knows its processes from others that got their pids.
 type record struct {
-	Init   process `json:"init"`
-	Conmon process `json:"conmon"`
+	Init   process.Process `json:"init"`
+	Conmon process.Process `json:"conmon"`
 	// Waiting is the program of Init while it waits for Start: the runtime's own.
 	Waiting file `json:"waiting"`
 }
@@ -44,7 +46,7 @@ const recordFile = "record.json"
 // remember writes the record of a container whose first process is pid. That
 // waits for Start and has conmon as parent, so neither pid can be another's yet.
 func (r *Runtime) remember(id string, pid int) error {
-	init, err := identify(pid)
+	init, err := process.Identify(pid)
 	if err != nil {
 		return fmt.Errorf("container %s: %w", id, err)
 	}
@@ -74,7 +76,7 @@ func (r *Runtime) remember(id string, pid int) error {
 // recall reads what remember wrote. fs.ErrNotExist if there is no such record.
 func (r *Runtime) recall(id string) (record, error) {
 	var rec record
-	content, err := readSmall(filepath.Join(r.persistDir(id), recordFile))
+	content, err := kernelfile.Read(filepath.Join(r.persistDir(id), recordFile))
 	if err == nil {
 		err = json.Unmarshal(content, &rec)
 	}
@@ -102,28 +104,38 @@ func (r *Runtime) started(id string, pid int) bool {
 // monitor is the conmon of a container, or no process. It is the process in
 // the monitor's cgroup that was called with the container's id; runc, its
 // child, may be there too for a moment.
-func (r *Runtime) monitor(id string) (process, error) {
-	pids, err := r.members(monitorGroup(id))
+func (r *Runtime) monitor(id string) (process.Process, error) {
+	pids, err := r.cgroups.Members(monitorGroup(id))
 	if err != nil {
-		return process{}, err
+		return process.Process{}, err
 	}
 	for pid := range pids {
-		p, err := identify(pid)
+		p, err := process.Identify(pid)
 		if err != nil {
 			continue // it has ended meanwhile
 		}
-		args, err := readSmall(fmt.Sprintf("/proc/%d/cmdline", pid))
+		args, err := kernelfile.Read(fmt.Sprintf("/proc/%d/cmdline", pid))
 		if err == nil && strings.Contains(string(args), "\x00--cid\x00"+id+"\x00") {
 			return p, nil
 		}
 	}
-	return process{}, nil
+	return process.Process{}, nil
 }
 
 // exists tells whether there is something at path, or might be.
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// Inspect tells where a container is found from outside. Its first process may
+// have ended, or not be known: then its pid is 0.
+func (r *Runtime) Inspect(ctx context.Context, id string) (container.Info, error) {
+	if err := validate(id); err != nil {
+		return container.Info{}, err
+	}
+	rec, err := r.find(ctx, id)
+	return container.Info{Init: rec.Init, Cgroup: containerGroup(id)}, err
 }
 
 // find returns the processes of a container, or container.ErrNotFound. Ended
@@ -165,8 +177,8 @@ func (r *Runtime) find(ctx context.Context, id string) (record, error) {
 		return rec, fmt.Errorf("state of container %s: %w", id, err)
 	}
 	if state.PID > 0 { // runc has compared the start time with its own note
-		if rec.Init, err = identify(state.PID); err != nil {
-			rec.Init = process{}
+		if rec.Init, err = process.Identify(state.PID); err != nil {
+			rec.Init = process.Process{}
 		}
 	}
 	return rec, nil

@@ -14,14 +14,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
+	"github.com/stormcell/stormcell/internal/cgroup"
 	"github.com/stormcell/stormcell/internal/container"
 	"github.com/stormcell/stormcell/internal/worker"
 )
 
-// Errors of a Runtime, beside container.ErrNotFound and container.ErrStuck.
+// Errors of a Runtime, beside container.ErrNotFound and process.ErrStuck.
 var (
 	// ErrInvalidID is an id that is no container's, and so no name of a directory.
 	ErrInvalidID = errors.New("invalid container id")
@@ -69,9 +69,9 @@ type Options struct {
 // side, calls for one may not (but Wait and Signal). It holds no state but
 // what it watches.
 type Runtime struct {
-	options     Options
-	hierarchies func() ([]hierarchy, error)
-	rotations   *rotations
+	options   Options
+	cgroups   *cgroup.Tree
+	rotations *rotations
 }
 
 // New returns a runtime.
@@ -80,9 +80,9 @@ func New(o Options) *Runtime {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Runtime{
-		options:     o,
-		rotations:   newRotations(o.Log),
-		hierarchies: sync.OnceValues(func() ([]hierarchy, error) { return findHierarchies(o.CgroupRoot) }),
+		options:   o,
+		cgroups:   cgroup.New(o.CgroupRoot, o.CgroupParent),
+		rotations: newRotations(o.Log),
 	}
 }
 
@@ -160,3 +160,10 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 	}
 	return nil
 }
+
+// containerGroup is the cgroup of container id, which runc makes.
+func containerGroup(id string) string { return id }
+
+// monitorGroup is the cgroup of its conmon. It is no child of the container's:
+// what is sent to all processes there must not reach conmon.
+func monitorGroup(id string) string { return "conmon-" + id }

@@ -6,20 +6,20 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/process"
 )
 
 // maxNamed is how many stuck threads an error names.
 const maxNamed = 3
 
-// nameStuck adds to container.ErrStuck which threads of a container sleep in
+// nameStuck adds to process.ErrStuck which threads of a container sleep in
 // the kernel and cannot be woken, and in which function: that tells whether a
 // disk, a file system or an NFS server is to be looked after.
 func (r *Runtime) nameStuck(id string, err error) error {
-	if !errors.Is(err, container.ErrStuck) {
+	if !errors.Is(err, process.ErrStuck) {
 		return err
 	}
-	pids, listErr := r.members(containerGroup(id))
+	pids, listErr := r.cgroups.Members(containerGroup(id))
 	if listErr != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func (r *Runtime) nameStuck(id string, err error) error {
 	for pid := range pids {
 		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*", pid)) // the pattern is well-formed
 		for _, task := range tasks {
-			if text, ok := uninterruptible(task); ok && len(named) < maxNamed {
+			if text, ok := process.Uninterruptible(task); ok && len(named) < maxNamed {
 				named = append(named, text)
 			}
 		}
@@ -36,24 +36,4 @@ func (r *Runtime) nameStuck(id string, err error) error {
 		return err
 	}
 	return fmt.Errorf("%w (uninterruptible: %s)", err, strings.Join(named, "; "))
-}
-
-// uninterruptible describes the thread of a directory in /proc if it is in
-// state D. The end of a pid namespace's first process waits in that state for
-// the others, and is not what keeps it.
-func uninterruptible(task string) (text string, ok bool) {
-	stat, err := readSmall(filepath.Join(task, "stat"))
-	if err != nil {
-		return "", false
-	}
-	before, after, _ := cutLast(string(stat), ")")
-	pid, name, _ := strings.Cut(before, " (")
-	if !strings.HasPrefix(strings.TrimSpace(after), "D") {
-		return "", false
-	}
-	where, err := readSmall(filepath.Join(task, "wchan"))
-	if err != nil || string(where) == "zap_pid_ns_processes" {
-		return "", false
-	}
-	return fmt.Sprintf("pid %s %q in %s", pid, name, where), true
 }

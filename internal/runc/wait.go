@@ -12,7 +12,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stormcell/stormcell/internal/cgroup"
 	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/kernelfile"
+	"github.com/stormcell/stormcell/internal/process"
 )
 
 // Wait blocks until the container's first process has ended, and tells how.
@@ -30,7 +33,7 @@ func (r *Runtime) Wait(ctx context.Context, id string) (container.Exit, error) {
 	defer r.rotations.watch(r.logDir(id))()
 	// conmon writes the exit file as its last act, after the end of the
 	// container. So when both have ended, the file is there or never will be.
-	for _, p := range []process{rec.Init, rec.Conmon} {
+	for _, p := range []process.Process{rec.Init, rec.Conmon} {
 		if err := waitFor(ctx, p); err != nil {
 			return container.Exit{}, err
 		}
@@ -43,18 +46,18 @@ func (r *Runtime) Wait(ctx context.Context, id string) (container.Exit, error) {
 		return container.Exit{}, err
 	}
 	exit.OOMKilled = r.oomKilled(id)
-	denied, _ := r.count(containerGroup(id), deniedForks)
+	denied, _ := r.cgroups.Count(containerGroup(id), cgroup.DeniedForks)
 	exit.PidsLimited = denied > 0
 	return exit, nil
 }
 
-func waitFor(ctx context.Context, p process) error {
-	h, err := p.open()
+func waitFor(ctx context.Context, p process.Process) error {
+	h, err := p.Open()
 	if err != nil || h == nil {
 		return err
 	}
-	defer h.close()
-	return h.wait(ctx)
+	defer h.Close()
+	return h.Wait(ctx)
 }
 
 // exit reads conmon's exit file.
@@ -64,7 +67,7 @@ func (r *Runtime) exit(id string) (container.Exit, error) {
 	if err != nil {
 		return container.Exit{}, fmt.Errorf("exit file: %w", err)
 	}
-	content, err := readSmall(path)
+	content, err := kernelfile.Read(path)
 	if err != nil {
 		return container.Exit{}, fmt.Errorf("exit file: %w", err)
 	}
@@ -103,7 +106,7 @@ func parseExit(content string) (container.Exit, error) {
 // oomKilled asks the container's cgroup, which lives until Delete, whether the
 // kernel killed in it; conmon's note serves where the cgroup is gone.
 func (r *Runtime) oomKilled(id string) bool {
-	if kills, ok := r.count(containerGroup(id), oomKills); ok {
+	if kills, ok := r.cgroups.Count(containerGroup(id), cgroup.OOMKills); ok {
 		return kills > 0
 	}
 	_, err := os.Stat(filepath.Join(r.persistDir(id), "oom"))
@@ -121,18 +124,18 @@ func (r *Runtime) Signal(ctx context.Context, id string, sig syscall.Signal, all
 	if err != nil {
 		return err
 	}
-	h, err := rec.Init.open()
+	h, err := rec.Init.Open()
 	if err != nil {
 		return err
 	}
 	if h != nil {
-		defer h.close()
-		err = h.signal(sig)
+		defer h.Close()
+		err = h.Signal(sig)
 	}
 	if all {
 		// Beside the first process, which is reached even if its cgroup is not
 		// where this runtime looks for it; and which may not be known.
-		err = errors.Join(err, r.signalGroup(containerGroup(id), sig))
+		err = errors.Join(err, r.cgroups.Signal(containerGroup(id), sig))
 	}
 	return err
 }

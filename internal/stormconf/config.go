@@ -90,6 +90,8 @@ type Node struct {
 	LogDir string
 	// LogBytes is stormcell.log.max.bytes, of one run of a worker.
 	LogBytes int64
+	// ProfilerTimeout is stormcell.profiler.timeout.secs.
+	ProfilerTimeout time.Duration
 	// RunRoot is stormcell.run.root unless worker-launcher.cfg names one.
 	RunRoot string
 }

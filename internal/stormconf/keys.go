@@ -220,6 +220,11 @@ var keys = []key{
 		integer(1, func(d *draft) *int64 { return &d.Cgroup.PidsLimit }),
 	},
 	{
+		"stormcell.profiler.timeout.secs", "integer, seconds", "600", byAgent,
+		"How long a profiler script may run. Then it is killed, with all that it has started.",
+		seconds(func(d *draft) *time.Duration { return &d.Node.ProfilerTimeout }),
+	},
+	{
 		keyWorkerLogDir, "path", "`/var/log/stormcell`", byAgent,
 		"What workers write to standard output and error; see [Logs](#logs).",
 		absolute(func(d *draft) *string { return &d.Node.LogDir }),

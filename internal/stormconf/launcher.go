@@ -38,6 +38,12 @@ func InPod() LauncherOption {
 	}
 }
 
+// ReadTrusted reads a file of at most limit bytes that root obeys, by the rule
+// that LoadLauncher has for its own: else the error wraps ErrNotTrusted.
+func ReadTrusted(path string, limit int64) ([]byte, error) {
+	return readTrusted(path, limit, rootOnly)
+}
+
 type launcherLoader struct {
 	trust func(path string) error
 	// read reads the file, in another way than by readTrusted.
@@ -52,7 +58,7 @@ type launcherLoader struct {
 // result is all defaults. notes are as in Load.
 func LoadLauncher(path string, opts ...LauncherOption) (conf *Launcher, notes []string, err error) {
 	l := launcherLoader{trust: rootOnly}
-	l.read = l.readTrusted
+	l.read = func(path string) ([]byte, error) { return readTrusted(path, MaxLauncherSize, l.trust) }
 	for _, o := range opts {
 		o(&l)
 	}
@@ -67,7 +73,7 @@ func LoadLauncher(path string, opts ...LauncherOption) (conf *Launcher, notes []
 }
 
 // readTrusted reads a file that trust accepts, by its path without links.
-func (l *launcherLoader) readTrusted(path string) ([]byte, error) {
+func readTrusted(path string, limit int64, trust func(path string) error) ([]byte, error) {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, err
@@ -75,11 +81,11 @@ func (l *launcherLoader) readTrusted(path string) ([]byte, error) {
 	if target, err = filepath.Abs(target); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := l.trust(target); err != nil {
+	if err := trust(target); err != nil {
 		return nil, err
 	}
 	// Nobody but root can have put a link here since then.
-	return readFile(target, MaxLauncherSize, unix.O_NOFOLLOW)
+	return readFile(target, limit, unix.O_NOFOLLOW)
 }
 
 // newLauncher returns the defaults of the original.
@@ -166,7 +172,7 @@ var launcherKeys = []launcherKey{
 		launcherPath(func(l *Launcher) *string { return &l.RunRoot }),
 	},
 	{
-		"worker.profiler.script.path", "path", "none", "The profiler script, as it is called inside of the container. Not used yet.",
+		"worker.profiler.script.path", "path", "built in", "The profiler script, on the node: the file and all directories above it must be root's. The built-in one is what `node-agent profiler-script` prints; see [profiling](profiling.md).",
 		launcherPath(func(l *Launcher) *string { return &l.ProfilerScript }),
 	},
 	{
@@ -174,7 +180,7 @@ var launcherKeys = []launcherKey{
 		launcherPath(func(l *Launcher) *string { return &l.Docker }),
 	},
 	{
-		"nsenter.binary", "path", "`/usr/bin/nsenter`", "The nsenter program. Not used yet.",
+		"nsenter.binary", "path", "`/usr/bin/nsenter`", "The nsenter program, for profiling.",
 		launcherPath(func(l *Launcher) *string { return &l.Nsenter }),
 	},
 }

@@ -116,6 +116,7 @@ func newDraft(file string) *draft {
 				NSCDDir:           "/var/run/nscd",
 				LogDir:            "/var/log/stormcell",
 				LogBytes:          64 << 20,
+				ProfilerTimeout:   10 * time.Minute,
 				RunRoot:           "/run/stormcell",
 				JavaLibraryPath:   "/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64",
 			},

@@ -45,6 +45,7 @@ func leastConfig() *Config {
 			StormHome:         "/opt/storm",
 			LogDir:            "/var/log/stormcell",
 			LogBytes:          64 << 20,
+			ProfilerTimeout:   10 * time.Minute,
 			RunRoot:           "/run/stormcell",
 			JavaLibraryPath:   "/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64",
 		},

@@ -234,6 +234,83 @@ var schemaYAML = typed.YAMLObject(`types:
           - name: observedGeneration
             type:
               scalar: numeric
+- name: com.github.stormcell.stormcell.api.v1alpha1.StormProfile
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        map:
+          fields:
+          - name: action
+            type:
+              scalar: string
+          - name: duration
+            type:
+              scalar: string
+          - name: workerName
+            type:
+              scalar: string
+    - name: status
+      type:
+        map:
+          fields:
+          - name: conditions
+            type:
+              list:
+                elementType:
+                  map:
+                    fields:
+                    - name: lastTransitionTime
+                      type:
+                        scalar: untyped
+                    - name: message
+                      type:
+                        scalar: string
+                    - name: observedGeneration
+                      type:
+                        scalar: numeric
+                    - name: reason
+                      type:
+                        scalar: string
+                    - name: status
+                      type:
+                        scalar: string
+                    - name: type
+                      type:
+                        scalar: string
+                elementRelationship: associative
+                keys:
+                - type
+          - name: files
+            type:
+              list:
+                elementType:
+                  scalar: string
+                elementRelationship: atomic
+          - name: finishedAt
+            type:
+              scalar: untyped
+          - name: nodeName
+            type:
+              scalar: string
+          - name: output
+            type:
+              scalar: string
+          - name: startedAt
+            type:
+              scalar: untyped
+          - name: workerUID
+            type:
+              scalar: string
 - name: com.github.stormcell.stormcell.api.v1alpha1.StormWorker
   map:
     fields:

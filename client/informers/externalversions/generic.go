@@ -41,6 +41,8 @@ func (f *sharedInformerFactory) ForResource(resource schema.GroupVersionResource
 		return &genericInformer{resource: resource.GroupResource(), informer: f.Stormcell().V1alpha1().StormImages().Informer()}, nil
 	case v1alpha1.SchemeGroupVersion.WithResource("stormnodes"):
 		return &genericInformer{resource: resource.GroupResource(), informer: f.Stormcell().V1alpha1().StormNodes().Informer()}, nil
+	case v1alpha1.SchemeGroupVersion.WithResource("stormprofiles"):
+		return &genericInformer{resource: resource.GroupResource(), informer: f.Stormcell().V1alpha1().StormProfiles().Informer()}, nil
 	case v1alpha1.SchemeGroupVersion.WithResource("stormworkers"):
 		return &genericInformer{resource: resource.GroupResource(), informer: f.Stormcell().V1alpha1().StormWorkers().Informer()}, nil
 

@@ -10,6 +10,14 @@ type StormImageListerExpansion interface{}
 // StormNodeLister.
 type StormNodeListerExpansion interface{}
 
+// StormProfileListerExpansion allows custom methods to be added to
+// StormProfileLister.
+type StormProfileListerExpansion interface{}
+
+// StormProfileNamespaceListerExpansion allows custom methods to be added to
+// StormProfileNamespaceLister.
+type StormProfileNamespaceListerExpansion interface{}
+
 // StormWorkerListerExpansion allows custom methods to be added to
 // StormWorkerLister.
 type StormWorkerListerExpansion interface{}

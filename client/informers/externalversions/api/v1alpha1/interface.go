@@ -12,6 +12,8 @@ type Interface interface {
 	StormImages() TypedStormImageInformer
 	// StormNodes returns a StormNodeInformer.
 	StormNodes() TypedStormNodeInformer
+	// StormProfiles returns a StormProfileInformer.
+	StormProfiles() TypedStormProfileInformer
 	// StormWorkers returns a StormWorkerInformer.
 	StormWorkers() TypedStormWorkerInformer
 }
@@ -35,6 +37,11 @@ func (v *version) StormImages() TypedStormImageInformer {
 // StormNodes returns a TypedStormNodeInformer.
 func (v *version) StormNodes() TypedStormNodeInformer {
 	return &stormNodeInformer{factory: v.factory, tweakListOptions: v.tweakListOptions}
+}
+
+// StormProfiles returns a TypedStormProfileInformer.
+func (v *version) StormProfiles() TypedStormProfileInformer {
+	return &stormProfileInformer{factory: v.factory, namespace: v.namespace, tweakListOptions: v.tweakListOptions}
 }
 
 // StormWorkers returns a TypedStormWorkerInformer.

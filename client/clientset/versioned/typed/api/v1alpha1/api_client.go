@@ -14,6 +14,7 @@ type StormcellV1alpha1Interface interface {
 	RESTClient() rest.Interface
 	StormImagesGetter
 	StormNodesGetter
+	StormProfilesGetter
 	StormWorkersGetter
 }
 
@@ -28,6 +29,10 @@ func (c *StormcellV1alpha1Client) StormImages() StormImageInterface {
 
 func (c *StormcellV1alpha1Client) StormNodes() StormNodeInterface {
 	return newStormNodes(c)
+}
+
+func (c *StormcellV1alpha1Client) StormProfiles(namespace string) StormProfileInterface {
+	return newStormProfiles(c, namespace)
 }
 
 func (c *StormcellV1alpha1Client) StormWorkers(namespace string) StormWorkerInterface {

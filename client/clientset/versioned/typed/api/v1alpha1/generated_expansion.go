@@ -6,4 +6,6 @@ type StormImageExpansion interface{}
 
 type StormNodeExpansion interface{}
 
+type StormProfileExpansion interface{}
+
 type StormWorkerExpansion interface{}

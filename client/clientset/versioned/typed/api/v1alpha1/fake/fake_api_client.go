@@ -20,6 +20,10 @@ func (c *FakeStormcellV1alpha1) StormNodes() v1alpha1.StormNodeInterface {
 	return newFakeStormNodes(c)
 }
 
+func (c *FakeStormcellV1alpha1) StormProfiles(namespace string) v1alpha1.StormProfileInterface {
+	return newFakeStormProfiles(c, namespace)
+}
+
 func (c *FakeStormcellV1alpha1) StormWorkers(namespace string) v1alpha1.StormWorkerInterface {
 	return newFakeStormWorkers(c, namespace)
 }

@@ -1,4 +1,6 @@
-package runc
+// Package cgroup finds and ends the processes of containers by their cgroups,
+// and reads what the kernel counts there, in trees of version 1 and 2.
+package cgroup
 
 import (
 	"context"
@@ -6,17 +8,38 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/stormcell/stormcell/internal/kernelfile"
+	"github.com/stormcell/stormcell/internal/process"
 )
+
+// killLimit is how long processes may take to end after SIGKILL.
+const killLimit = 10 * time.Second
+
+// Tree is where the cgroups of containers are: below one parent, in every
+// hierarchy that the machine has.
+type Tree struct {
+	parent      string
+	hierarchies func() ([]hierarchy, error)
+}
+
+// New returns the cgroups below parent, which is absolute below root, where the
+// host's cgroups are mounted.
+func New(root, parent string) *Tree {
+	return &Tree{parent: parent, hierarchies: sync.OnceValues(func() ([]hierarchy, error) { return findHierarchies(root) })}
+}
 
 // hierarchy is one mounted tree of cgroups. Version 1 has one per controller
 // and one of systemd's; version 2 has one in all, and may stand beside them.
@@ -63,36 +86,51 @@ func parseHierarchies(table io.Reader, root string) ([]hierarchy, error) {
 	return found, err
 }
 
-// containerGroup is the cgroup of container id, which runc makes.
-func containerGroup(id string) string { return id }
-
-// monitorGroup is the cgroup of its conmon. It is no child of the container's:
-// what is sent to all processes there must not reach conmon.
-func monitorGroup(id string) string { return "conmon-" + id }
-
-// groupDirs are the directories of a cgroup below the parent, one for each
+// Dirs are the directories of a cgroup below the parent, one for each
 // hierarchy.
-func (r *Runtime) groupDirs(name string) ([]string, error) {
-	hierarchies, err := r.hierarchies()
+func (t *Tree) Dirs(name string) ([]string, error) {
+	hierarchies, err := t.hierarchies()
 	if err != nil {
 		return nil, err
 	}
 	var dirs []string
 	for _, h := range hierarchies {
-		dirs = append(dirs, filepath.Join(h.mount, r.options.CgroupParent, name))
+		dirs = append(dirs, filepath.Join(h.mount, t.parent, name))
 	}
 	return dirs, nil
 }
 
-// join moves process pid into the cgroup name in every hierarchy: whoever
+// Groups lists the cgroups right below the parent whose names begin with prefix,
+// in no order, each once.
+func (t *Tree) Groups(prefix string) ([]string, error) {
+	parents, err := t.Dirs("")
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for _, parent := range parents {
+		entries, err := os.ReadDir(parent)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("list cgroups: %w", err)
+		}
+		for _, e := range entries {
+			if e.IsDir() && strings.HasPrefix(e.Name(), prefix) {
+				names[e.Name()] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(names)), nil
+}
+
+// Join moves process pid into the cgroup name in every hierarchy: whoever
 // kills by cgroup takes any one of them.
-func (r *Runtime) join(name string, pid int) error {
-	hierarchies, err := r.hierarchies()
+func (t *Tree) Join(name string, pid int) error {
+	hierarchies, err := t.hierarchies()
 	if err != nil {
 		return err
 	}
 	for _, h := range hierarchies {
-		dir := filepath.Join(h.mount, r.options.CgroupParent, name)
+		dir := filepath.Join(h.mount, t.parent, name)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("make cgroup: %w", err)
 		}
@@ -117,14 +155,14 @@ func inheritCpuset(mount, dir string) error {
 		}
 	}
 	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
-		own, err := readSmall(filepath.Join(dir, name))
+		own, err := kernelfile.Read(filepath.Join(dir, name))
 		if err != nil {
 			return err
 		}
 		if strings.TrimSpace(string(own)) != "" {
 			continue
 		}
-		above, err := readSmall(filepath.Join(filepath.Dir(dir), name))
+		above, err := kernelfile.Read(filepath.Join(filepath.Dir(dir), name))
 		if err != nil {
 			return err
 		}
@@ -135,10 +173,10 @@ func inheritCpuset(mount, dir string) error {
 	return nil
 }
 
-// members lists the processes of a cgroup and of those below it, in all
+// Members lists the processes of a cgroup and of those below it, in all
 // hierarchies.
-func (r *Runtime) members(name string) (map[int]bool, error) {
-	dirs, err := r.groupDirs(name)
+func (t *Tree) Members(name string) (map[int]bool, error) {
+	dirs, err := t.Dirs(name)
 	if err != nil {
 		return nil, err
 	}
@@ -180,19 +218,19 @@ func addMembers(pids map[int]bool, dir string) error {
 
 // hold opens the members of a cgroup. They are looked up again after that, so
 // that none is a process that only got the pid of one that has ended.
-func (r *Runtime) hold(name string) (handles []*handle, err error) {
+func (t *Tree) hold(name string) (handles []*process.Handle, err error) {
 	defer func() {
 		if err != nil {
 			closeAll(handles)
 			handles = nil
 		}
 	}()
-	before, err := r.members(name)
+	before, err := t.Members(name)
 	if err != nil {
 		return nil, err
 	}
 	for pid := range before {
-		h, err := openPID(pid)
+		h, err := process.OpenPID(pid)
 		if err != nil {
 			return handles, err
 		}
@@ -200,43 +238,43 @@ func (r *Runtime) hold(name string) (handles []*handle, err error) {
 			handles = append(handles, h)
 		}
 	}
-	after, err := r.members(name)
+	after, err := t.Members(name)
 	if err != nil {
 		return handles, err
 	}
-	return slices.DeleteFunc(handles, func(h *handle) bool {
-		if !after[h.pid] {
-			h.close()
+	return slices.DeleteFunc(handles, func(h *process.Handle) bool {
+		if !after[h.PID()] {
+			h.Close()
 		}
-		return !after[h.pid]
+		return !after[h.PID()]
 	}), nil
 }
 
-func closeAll(handles []*handle) {
+func closeAll(handles []*process.Handle) {
 	for _, h := range handles {
-		h.close()
+		h.Close()
 	}
 }
 
-// signalGroup sends sig to every process of a cgroup.
-func (r *Runtime) signalGroup(name string, sig syscall.Signal) error {
-	handles, err := r.hold(name)
+// Signal sends sig to every process of a cgroup.
+func (t *Tree) Signal(name string, sig syscall.Signal) error {
+	handles, err := t.hold(name)
 	if err != nil {
 		return err
 	}
 	defer closeAll(handles)
 	var errs []error
 	for _, h := range handles {
-		errs = append(errs, h.signal(sig))
+		errs = append(errs, h.Signal(sig))
 	}
 	return errors.Join(errs...)
 }
 
-// killGroup kills all processes of a cgroup and waits for their end. It looks
+// Kill kills all processes of a cgroup and waits for their end. It looks
 // again until there is none, since they may have forked meanwhile.
-func (r *Runtime) killGroup(ctx context.Context, name string) error {
+func (t *Tree) Kill(ctx context.Context, name string) error {
 	for {
-		handles, err := r.hold(name)
+		handles, err := t.hold(name)
 		if err != nil || len(handles) == 0 {
 			return err
 		}
@@ -246,21 +284,21 @@ func (r *Runtime) killGroup(ctx context.Context, name string) error {
 	}
 }
 
-func killEach(ctx context.Context, handles []*handle) error {
+func killEach(ctx context.Context, handles []*process.Handle) error {
 	defer closeAll(handles)
 	var errs []error
 	for _, h := range handles { // all at once, then one after the other
-		errs = append(errs, h.signal(syscall.SIGKILL))
+		errs = append(errs, h.Signal(syscall.SIGKILL))
 	}
 	for _, h := range handles {
-		errs = append(errs, h.kill(ctx, killLimit))
+		errs = append(errs, h.Kill(ctx, killLimit))
 	}
 	return errors.Join(errs...)
 }
 
-// removeGroup deletes a cgroup without processes from every hierarchy.
-func (r *Runtime) removeGroup(ctx context.Context, name string) error {
-	dirs, err := r.groupDirs(name)
+// Remove deletes a cgroup without processes from every hierarchy.
+func (t *Tree) Remove(ctx context.Context, name string) error {
+	dirs, err := t.Dirs(name)
 	if err != nil {
 		return err
 	}
@@ -313,20 +351,53 @@ func removeEmpty(ctx context.Context, dir string) error {
 	}
 }
 
-// counter is where the kernel counts what it has done to a cgroup: a line that
-// begins with key, in a file whose name depends on the version of cgroups.
-type counter struct{ controller, file, unifiedFile, key string }
+// Resource is what a cgroup can be held to: a file of a controller, whose name
+// depends on the version of cgroups.
+type Resource struct{ controller, file, unifiedFile string }
 
 var (
-	// oomKills are processes that were killed for the cgroup's memory limit.
-	oomKills = counter{"memory", "memory.oom_control", "memory.events", "oom_kill"}
-	// deniedForks are processes and threads that the limit on them prevented.
-	deniedForks = counter{"pids", "pids.events", "pids.events", "max"}
+	// Pids are processes and threads, together.
+	Pids = Resource{"pids", "pids.max", "pids.max"}
+	// Memory is memory in bytes.
+	Memory = Resource{"memory", "memory.limit_in_bytes", "memory.max"}
 )
 
-// count reads a counter of a cgroup; not ok if it is not there.
-func (r *Runtime) count(group string, c counter) (n int, ok bool) {
-	hierarchies, err := r.hierarchies()
+// Limit holds a cgroup that is there to at most limit of a resource.
+func (t *Tree) Limit(group string, r Resource, limit int64) error {
+	hierarchies, err := t.hierarchies()
+	if err != nil {
+		return err
+	}
+	file := r.file
+	at := slices.IndexFunc(hierarchies, func(h hierarchy) bool { return h.has(r.controller) })
+	if at < 0 {
+		file = r.unifiedFile
+		at = slices.IndexFunc(hierarchies, func(h hierarchy) bool { return len(h.controllers) == 0 })
+	}
+	if at < 0 {
+		return fmt.Errorf("limit cgroup %s: this machine has no controller %s", group, r.controller)
+	}
+	path := filepath.Join(hierarchies[at].mount, t.parent, group, file)
+	if err := os.WriteFile(path, []byte(strconv.FormatInt(limit, 10)), 0); err != nil {
+		return fmt.Errorf("limit cgroup: %w", err)
+	}
+	return nil
+}
+
+// Counter is where the kernel counts what it has done to a cgroup: a line that
+// begins with key, in a file whose name depends on the version of cgroups.
+type Counter struct{ controller, file, unifiedFile, key string }
+
+var (
+	// OOMKills are processes that were killed for the cgroup's memory limit.
+	OOMKills = Counter{"memory", "memory.oom_control", "memory.events", "oom_kill"}
+	// DeniedForks are processes and threads that the limit on them prevented.
+	DeniedForks = Counter{"pids", "pids.events", "pids.events", "max"}
+)
+
+// Count reads a counter of a cgroup; not ok if it is not there.
+func (t *Tree) Count(group string, c Counter) (n int, ok bool) {
+	hierarchies, err := t.hierarchies()
 	if err != nil {
 		return 0, false
 	}
@@ -335,7 +406,7 @@ func (r *Runtime) count(group string, c counter) (n int, ok bool) {
 		if h.has(c.controller) {
 			file = c.file
 		}
-		content, err := readSmall(filepath.Join(h.mount, r.options.CgroupParent, group, file))
+		content, err := kernelfile.Read(filepath.Join(h.mount, t.parent, group, file))
 		if err != nil {
 			continue
 		}

@@ -1,10 +1,11 @@
-package runc
+// Package process knows the processes of this machine by more than their pids,
+// which go to others: by when they were started, and by pidfds.
+package process
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -13,26 +14,29 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/kernelfile"
 )
 
-// process is a process of this boot: a pid alone may be another's tomorrow.
-type process struct {
+// ErrStuck is a process that does not end after SIGKILL.
+var ErrStuck = errors.New("process does not end after SIGKILL, it is stuck in the kernel")
+
+// Process is a process of this boot: a pid alone may be another's tomorrow.
+type Process struct {
 	PID int `json:"pid"`
 	// Start is when the kernel started it, in clock ticks since the boot.
 	Start uint64 `json:"start"`
 }
 
-// identify returns the process that has pid now.
-func identify(pid int) (process, error) {
+// Identify returns the process that has pid now.
+func Identify(pid int) (Process, error) {
 	start, err := startTime(pid)
-	return process{PID: pid, Start: start}, err
+	return Process{PID: pid, Start: start}, err
 }
 
 // startTime reads the 22nd field of /proc/<pid>/stat. The second one, the
 // program's name, may hold anything, so fields count from its last bracket.
 func startTime(pid int) (uint64, error) {
-	content, err := readSmall(fmt.Sprintf("/proc/%d/stat", pid))
+	content, err := kernelfile.Read(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, fmt.Errorf("process %d: %w", pid, err)
 	}
@@ -66,28 +70,18 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// readSmall reads a file that has no business to be longer than a page or so.
-func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, 64<<10))
-}
-
-// handle holds on to a process, whatever becomes of its pid.
-type handle struct {
+// Handle holds on to a process, whatever becomes of its pid.
+type Handle struct {
 	pid  int
 	file *os.File
 }
 
-// open returns a handle of p, or nil if it has ended and is reaped.
-func (p process) open() (*handle, error) {
+// Open returns a handle of p, or nil if it has ended and is reaped.
+func (p Process) Open() (*Handle, error) {
 	if p.PID <= 0 {
 		return nil, nil //nolint:nilnil // no process, as documented
 	}
-	h, err := openPID(p.PID)
+	h, err := OpenPID(p.PID)
 	if err != nil || h == nil {
 		return nil, err
 	}
@@ -97,12 +91,12 @@ func (p process) open() (*handle, error) {
 	if err == nil && start == p.Start {
 		return h, nil
 	}
-	h.close()
+	h.Close()
 	return nil, nil //nolint:nilnil // without its entry in /proc it has ended, as documented
 }
 
-// openPID returns a handle of the process that has pid now, or nil.
-func openPID(pid int) (*handle, error) {
+// OpenPID returns a handle of the process that has pid now, or nil.
+func OpenPID(pid int) (*Handle, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil, nil //nolint:nilnil // ended, as documented
@@ -115,13 +109,17 @@ func openPID(pid int) (*handle, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("pidfd of process %d: %w", pid, err)
 	}
-	return &handle{pid: pid, file: os.NewFile(uintptr(fd), "pidfd")}, nil
+	return &Handle{pid: pid, file: os.NewFile(uintptr(fd), "pidfd")}, nil
 }
 
-func (h *handle) close() { h.file.Close() }
+// PID is the number that the process had when the handle was opened.
+func (h *Handle) PID() int { return h.pid }
 
-// wait returns when the process has ended, or with the context's error.
-func (h *handle) wait(ctx context.Context) error {
+// Close lets go of the process.
+func (h *Handle) Close() { h.file.Close() }
+
+// Wait returns when the process has ended, or with the context's error.
+func (h *Handle) Wait(ctx context.Context) error {
 	// What the poller knows has deadlines, so that setting one cannot fail.
 	expired := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -138,14 +136,11 @@ func (h *handle) wait(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("wait for process %d: %w", h.pid, err)
 	}
+	var ended bool
 	var pollErr error
 	err = conn.Read(func(fd uintptr) bool {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // descriptors are 32 bits
-		var n int
-		for n, pollErr = unix.Poll(fds, 0); errors.Is(pollErr, unix.EINTR); {
-			n, pollErr = unix.Poll(fds, 0)
-		}
-		return n > 0 || pollErr != nil
+		ended, pollErr = poll(fd)
+		return ended || pollErr != nil
 	})
 	if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		return ctx.Err()
@@ -156,8 +151,30 @@ func (h *handle) wait(ctx context.Context) error {
 	return nil
 }
 
-// signal sends sig. A process that has ended is no error.
-func (h *handle) signal(sig syscall.Signal) error {
+// poll tells whether the process of a pidfd has ended.
+func poll(fd uintptr) (ended bool, err error) {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // descriptors are 32 bits
+	n, err := unix.Poll(fds, 0)
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.Poll(fds, 0)
+	}
+	return n > 0, err
+}
+
+// Live tells whether the process has not ended yet. While it lives, its pid is
+// no other's.
+func (h *Handle) Live() bool {
+	var ended bool
+	var pollErr error
+	conn, err := h.file.SyscallConn()
+	if err == nil {
+		err = conn.Control(func(fd uintptr) { ended, pollErr = poll(fd) })
+	}
+	return err == nil && pollErr == nil && !ended
+}
+
+// Signal sends sig. A process that has ended is no error.
+func (h *Handle) Signal(sig syscall.Signal) error {
 	var sent error
 	conn, err := h.file.SyscallConn()
 	if err == nil {
@@ -169,16 +186,17 @@ func (h *handle) signal(sig syscall.Signal) error {
 	return nil
 }
 
-// kill sends SIGKILL and waits for the end of the process for at most limit.
-func (h *handle) kill(ctx context.Context, limit time.Duration) error {
-	if err := h.signal(syscall.SIGKILL); err != nil {
+// Kill sends SIGKILL and waits for the end of the process for at most limit;
+// ErrStuck if it does not come.
+func (h *Handle) Kill(ctx context.Context, limit time.Duration) error {
+	if err := h.Signal(syscall.SIGKILL); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := h.wait(ctx)
+	err := h.Wait(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: process %d", container.ErrStuck, h.pid)
+		return fmt.Errorf("%w: process %d", ErrStuck, h.pid)
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-package runc
+package cgroup
 
 import (
 	"context"
@@ -54,12 +54,13 @@ func TestParseHierarchies(t *testing.T) {
 	}
 }
 
-// tree is a runtime on a fake tree with the cgroup testID in it.
-func tree(t *testing.T, controllers ...string) (r *Runtime, group string) {
+const testID = "6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb"
+
+// tree is a fake one with the cgroup testID in it.
+func tree(t *testing.T, controllers ...string) (r *Tree, group string) {
 	t.Helper()
 	h := hierarchy{mount: t.TempDir(), controllers: controllers}
-	r = New(Options{CgroupParent: "/storm"})
-	r.hierarchies = func() ([]hierarchy, error) { return []hierarchy{h}, nil }
+	r = &Tree{parent: "/storm", hierarchies: func() ([]hierarchy, error) { return []hierarchy{h}, nil }}
 	group = filepath.Join(h.mount, "storm", testID)
 	if err := os.MkdirAll(group, 0o755); err != nil {
 		t.Fatal(err)
@@ -94,10 +95,10 @@ func TestOOMKills(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r, group := tree(t, tt.controllers...)
 			write(t, filepath.Join(group, tt.file), tt.content)
-			if kills, ok := r.count(testID, oomKills); kills != tt.kills || ok != tt.ok {
+			if kills, ok := r.Count(testID, OOMKills); kills != tt.kills || ok != tt.ok {
 				t.Errorf("got %d, %v, want %d, %v", kills, ok, tt.kills, tt.ok)
 			}
-			if kills, ok := r.count("gone", oomKills); ok {
+			if kills, ok := r.Count("gone", OOMKills); ok {
 				t.Errorf("a cgroup that is not there has %d", kills)
 			}
 		})
@@ -107,7 +108,7 @@ func TestOOMKills(t *testing.T) {
 // In version 2 a process joins by one write, and no cpuset has to be filled.
 func TestJoinUnified(t *testing.T) {
 	r, group := tree(t)
-	if err := r.join(monitorGroup(testID), 4711); err != nil {
+	if err := r.Join("conmon-"+testID, 4711); err != nil {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(group, "cgroup.procs"), "")
@@ -117,9 +118,9 @@ func TestJoinUnified(t *testing.T) {
 	}
 	write(t, filepath.Join(inner, "cgroup.procs"), "0\n12\n34\n")
 	for name, want := range map[string]map[int]bool{
-		monitorGroup(testID): {4711: true}, containerGroup(testID): {12: true, 34: true}, "gone": {},
+		"conmon-" + testID: {4711: true}, testID: {12: true, 34: true}, "gone": {},
 	} {
-		got, err := r.members(name)
+		got, err := r.Members(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,13 +130,13 @@ func TestJoinUnified(t *testing.T) {
 	}
 }
 
-func TestRemoveGroup(t *testing.T) {
+func TestRemove(t *testing.T) {
 	r, group := tree(t)
 	if err := os.MkdirAll(filepath.Join(group, "inner", "innermost"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // removing what is not there is no error
-		if err := r.removeGroup(t.Context(), testID); err != nil {
+		if err := r.Remove(t.Context(), testID); err != nil {
 			t.Fatal(err)
 		}
 	}

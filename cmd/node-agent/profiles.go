@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stormcell/stormcell/internal/bundle"
+	"github.com/stormcell/stormcell/internal/cgroup"
+	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/engine"
+	"github.com/stormcell/stormcell/internal/nodeagent"
+	"github.com/stormcell/stormcell/internal/ocispec"
+	"github.com/stormcell/stormcell/internal/profile"
+	"github.com/stormcell/stormcell/internal/stormconf"
+)
+
+// profiles profiles the workers of an engine.
+type profiles struct {
+	engine  *engine.Engine
+	users   bundle.Users
+	node    func() *stormconf.Config
+	scripts *profile.Profiler
+}
+
+var _ nodeagent.Profiles = (*profiles)(nil)
+
+func newProfiles(e *engine.Engine, users bundle.Users, launcher *stormconf.Launcher, node func() *stormconf.Config) *profiles {
+	cgroups := node().Cgroup
+	return &profiles{engine: e, users: users, node: node, scripts: profile.New(profile.Options{
+		Nsenter: launcher.Nsenter,
+		Script:  func() ([]byte, error) { return profilerScript(launcher.ProfilerScript) },
+		Timeout: func() time.Duration { return node().Node.ProfilerTimeout },
+		Cgroups: cgroup.New(cgroups.Root, cgroups.Parent),
+	})}
+}
+
+// maxScript is how long a profiler script may be, in bytes; Storm's has 6,000.
+const maxScript = 1 << 20
+
+// profilerScript is the script at path, which must be root's alone, or the
+// built-in one for "".
+func profilerScript(path string) ([]byte, error) {
+	if path == "" {
+		return profile.Script, nil
+	}
+	script, err := stormconf.ReadTrusted(path, maxScript)
+	if err != nil {
+		return nil, fmt.Errorf("worker.profiler.script.path: %w", err)
+	}
+	return script, nil
+}
+
+// Run implements nodeagent.Profiles.
+func (p *profiles) Run(ctx context.Context, uid, verb string) (profile.Result, error) {
+	w, info, err := p.engine.Inspect(ctx, uid)
+	if errors.Is(err, container.ErrNotFound) {
+		return profile.Result{}, profile.ErrGone
+	}
+	if err != nil {
+		return profile.Result{}, err
+	}
+	u, err := p.users.Lookup(ctx, w.User)
+	if err != nil {
+		return profile.Result{}, err
+	}
+	return p.scripts.Run(ctx, profile.Target{
+		ID: w.ContainerID(), Container: info, User: u, Artifacts: ocispec.PathsOf(p.node().Node, w).Artifacts,
+	}, profile.Verb(verb))
+}
+
+// Kill implements nodeagent.Profiles.
+func (p *profiles) Kill(ctx context.Context, uid string) error {
+	err := p.engine.Kill(ctx, uid)
+	if errors.Is(err, container.ErrNotFound) {
+		return profile.ErrGone
+	}
+	return err
+}
+
+// profilerCommand prints the built-in script, for a copy that is changed.
+func profilerCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "profiler-script",
+		Short: "Print the script that profiles workers on nodes that set none",
+		Example: `  # A script of one's own, to be named in worker.profiler.script.path:
+  node-agent profiler-script > /etc/storm/profiler.sh`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := c.OutOrStdout().Write(profile.Script)
+			return err
+		},
+	}
+}

@@ -1,0 +1,178 @@
+package integration
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
+	"k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/test/image"
+	"github.com/stormcell/stormcell/test/stack"
+)
+
+// aJavaWorker runs a program in a JVM of its image, which has a JDK.
+func aJavaWorker(t *testing.T) *api.StormWorker {
+	t.Helper()
+	archive := filepath.Join(t.TempDir(), "jdk.tar")
+	if err := image.WriteJDK(archive, stack.OtherImage, "testdata/Spinner.java"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Push(t.Context(), "docker-archive:"+archive, stack.OtherImage); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Forget(t.Context(), stack.OtherImage); err != nil {
+		t.Fatal(err)
+	}
+	w := apply(t, aWorker("java", func(w *api.StormWorkerSpec) {
+		w.Image, w.Command = stack.OtherImage, []string{"java", "-Xmx64m", "-cp", image.Classes, "Spinner"}
+	}))
+	running(t, w)
+	expect(t).Eventually(func() string { return logOf(t, w) }).Should(ContainSubstring("spins"))
+	return w
+}
+
+func running(t *testing.T, w *api.StormWorker) {
+	t.Helper()
+	if err := s.Await(t.Context(), w, api.ReasonRunning); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// profiled makes a profile and waits for a reason of its condition.
+func profiled(t *testing.T, worker string, action api.ProfileAction, reason string, duration ...time.Duration) *api.StormProfile {
+	t.Helper()
+	p := &api.StormProfile{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "p-", Namespace: metav1.NamespaceDefault},
+		Spec:       api.StormProfileSpec{WorkerName: worker, Action: action},
+	}
+	for _, d := range duration {
+		p.Spec.Duration = &metav1.Duration{Duration: d}
+	}
+	if err := s.Client.Create(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := client.IgnoreNotFound(s.Client.Delete(context.Background(), p)); err != nil {
+			t.Error(err)
+		}
+	})
+	awaitProfile(t, p, reason)
+	return p
+}
+
+func awaitProfile(t *testing.T, p *api.StormProfile, reason string) {
+	t.Helper()
+	expect(t).Eventually(func(g Gomega) {
+		g.Expect(s.Client.Get(t.Context(), client.ObjectKeyFromObject(p), p)).To(Succeed())
+		c := meta.FindStatusCondition(p.Status.Conditions, api.ProfileComplete)
+		g.Expect(c).NotTo(BeNil())
+		g.Expect(c.Reason).To(Equal(reason), "%s: %s", c.Message, p.Status.Output)
+	}).Should(Succeed())
+}
+
+func messageOf(p *api.StormProfile) string {
+	return meta.FindStatusCondition(p.Status.Conditions, api.ProfileComplete).Message
+}
+
+// TestProfiles does to a Java worker what the buttons of Storm's UI do, by
+// objects alone.
+func TestProfiles(t *testing.T) {
+	g := expect(t)
+	w := aJavaWorker(t)
+	p := profiled(t, w.Name, api.ProfileJStack, api.ReasonSucceeded)
+	g.Expect(p.Status.Files).To(ConsistOf(MatchRegexp(`/artifacts/it-1-1608581491/\d+/jstack-1-\d{14}\.txt$`)))
+	g.Expect(messageOf(p)).To(Equal("wrote " + p.Status.Files[0] + " on node " + stack.NodeName))
+	g.Expect(os.ReadFile(p.Status.Files[0])).To(ContainSubstring("spinner-of-the-test"))
+
+	p = profiled(t, w.Name, api.ProfileHeapDump, api.ReasonSucceeded)
+	g.Expect(os.ReadFile(p.Status.Files[0])).To(HavePrefix("JAVA PROFILE"))
+
+	p = profiled(t, w.Name, api.ProfileFlightRecordStart, api.ReasonRecording, time.Second)
+	awaitProfile(t, p, api.ReasonSucceeded)
+	g.Expect(p.Status.Files).To(HaveLen(1))
+	out, err := exec.CommandContext(t.Context(), "jfr", "summary", p.Status.Files[0]).CombinedOutput()
+	g.Expect(err).NotTo(HaveOccurred(), "%s", out)
+	g.Expect(string(out)).To(MatchRegexp(`jdk\.JVMInformation +[1-9]`))
+
+	p = profiled(t, w.Name, api.ProfileFlightRecordStop, api.ReasonFailed)
+	g.Expect(messageOf(p)).To(ContainSubstring("no flight recording runs"))
+
+	before := w.Status.PID
+	profiled(t, w.Name, api.ProfileRestart, api.ReasonSucceeded)
+	g.Eventually(func(g Gomega) {
+		g.Expect(s.Client.Get(t.Context(), client.ObjectKeyFromObject(w), w)).To(Succeed())
+		g.Expect(w.Status.RestartCount).To(Equal(int32(1)))
+		g.Expect(w.Status.PID).NotTo(Or(BeZero(), Equal(before)))
+	}).Should(Succeed())
+}
+
+// TestProfilesOfNothing: each failure says what it is about.
+func TestProfilesOfNothing(t *testing.T) {
+	g := expect(t)
+	g.Expect(messageOf(profiled(t, "nobody-has-it", api.ProfileJStack, api.ReasonFailed))).To(
+		ContainSubstring("there is no StormWorker nobody-has-it in namespace default"))
+
+	w := apply(t, aWorker("no-jvm"))
+	running(t, w)
+	g.Expect(messageOf(profiled(t, w.Name, api.ProfileJStack, api.ReasonFailed))).To(ContainSubstring("is no JVM: bash"))
+
+	ended := apply(t, aWorker("ended", func(w *api.StormWorkerSpec) {
+		w.Command, w.RestartPolicy = shell("exit 0"), api.RestartNever
+	}))
+	if err := s.Await(t.Context(), ended, api.ReasonCompleted); err != nil {
+		t.Fatal(err)
+	}
+	g.Expect(messageOf(profiled(t, ended.Name, api.ProfileHeapDump, api.ReasonFailed))).To(ContainSubstring("does not run (Completed"))
+}
+
+// TestRecordingOutlivesTheAgent: a recording is stopped in its time though the
+// agent was killed, and one action at a time is done to a worker.
+func TestRecordingOutlivesTheAgent(t *testing.T) {
+	w := aJavaWorker(t)
+	p := profiled(t, w.Name, api.ProfileFlightRecordStart, api.ReasonRecording, 3*time.Second)
+	started := time.Now()
+	if err := s.StopAgent(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.StartAgent(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AwaitAgent(t.Context(), started); err != nil {
+		t.Fatal(err)
+	}
+	awaitProfile(t, p, api.ReasonSucceeded)
+	if len(p.Status.Files) != 1 || !strings.HasSuffix(p.Status.Files[0], ".jfr") {
+		t.Errorf("files %v", p.Status.Files)
+	}
+}
+
+// TestProfileCannotBeChanged: nor made for what does not exist.
+func TestProfileCannotBeChanged(t *testing.T) {
+	g := expect(t)
+	p := profiled(t, "nobody-has-it", api.ProfileJStack, api.ReasonFailed)
+	p.Spec.WorkerName = "other"
+	g.Expect(errors.IsInvalid(s.Client.Update(t.Context(), p))).To(BeTrue())
+	for name, spec := range map[string]api.StormProfileSpec{
+		"no action":          {WorkerName: "w"},
+		"an unknown action":  {WorkerName: "w", Action: "Dump"},
+		"no worker":          {Action: api.ProfileJStack},
+		"a duration of both": {WorkerName: "w", Action: api.ProfileJStack, Duration: &metav1.Duration{Duration: time.Minute}},
+		"too long":           {WorkerName: "w", Action: api.ProfileFlightRecordStart, Duration: &metav1.Duration{Duration: 25 * time.Hour}},
+	} {
+		p := &api.StormProfile{ObjectMeta: metav1.ObjectMeta{GenerateName: "p-", Namespace: metav1.NamespaceDefault}, Spec: spec}
+		if err := s.Client.Create(t.Context(), p); !errors.IsInvalid(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
