@@ -1,0 +1,69 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+)
+
+// MaxTailLines is the most lines that LogOptions can ask for by their number.
+// Without a number, all that the node has kept is sent.
+const MaxTailLines = 1_000_000
+
+// LogOptions say which part of a worker's log is wanted, and how: the query of
+// a request for it.
+type LogOptions struct {
+	// Follow goes on until the container has ended.
+	Follow bool
+	// Previous asks for the attempt before the present one.
+	Previous bool
+	// Timestamps puts the time of each line before it, as RFC 3339, and a blank.
+	Timestamps bool
+	// TailLines is how many lines before the end to begin; nil for the first.
+	TailLines *int64
+}
+
+// Query is what ParseLogOptions reads.
+func (o LogOptions) Query() url.Values {
+	q := url.Values{}
+	for name, set := range o.switches() {
+		if *set {
+			q.Set(name, "true")
+		}
+	}
+	if o.TailLines != nil {
+		q.Set("tailLines", strconv.FormatInt(*o.TailLines, 10))
+	}
+	return q
+}
+
+// ParseLogOptions reads the query of a request. An error names the parameter,
+// and what it may be.
+func ParseLogOptions(q url.Values) (LogOptions, error) {
+	var o LogOptions
+	switches := o.switches()
+	for name, values := range q {
+		value := values[len(values)-1]
+		if set, ok := switches[name]; ok {
+			b, err := strconv.ParseBool(value)
+			if err != nil {
+				return o, fmt.Errorf("%s is %.40q: give true or false", name, value)
+			}
+			*set = b
+			continue
+		}
+		if name != "tailLines" {
+			return o, fmt.Errorf("unknown parameter %.40q: give follow, previous, timestamps or tailLines", name)
+		}
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || n < 0 || n > MaxTailLines {
+			return o, fmt.Errorf("tailLines is %.40q: give a number from 0 to %d", value, MaxTailLines)
+		}
+		o.TailLines = &n
+	}
+	return o, nil
+}
+
+func (o *LogOptions) switches() map[string]*bool {
+	return map[string]*bool{"follow": &o.Follow, "previous": &o.Previous, "timestamps": &o.Timestamps}
+}
