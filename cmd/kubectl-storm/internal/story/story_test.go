@@ -36,6 +36,8 @@ var neverReady = []string{
 	api.ReasonNotAdmitted,
 	// Of an image's Prefetched.
 	api.ReasonPrefetched, api.ReasonPrefetching, api.ReasonPrefetchFailed, api.ReasonNoNodeSelected, api.ReasonSelectorInvalid,
+	// Of a StormProfile's Complete.
+	api.ReasonPending, api.ReasonProfiling, api.ReasonRecording, api.ReasonSucceeded,
 }
 
 // reasons reads the names and values of all reasons from the API's source.
