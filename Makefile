@@ -110,8 +110,8 @@ bench: packages k8s hadoop ## Measure against the original's ways; needs root an
 generate: $(ASSETS)/kubectl ## Generate deep copies, CRDs, RBAC, the typed client, manifests and the table of system calls.
 	$(call TOOL,controller-gen) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(call TOOL,controller-gen) crd paths=./api/v1alpha1 output:crd:dir=config/crd/bases
-	$(call TOOL,controller-gen) rbac:roleName=stormcell-manager,fileName=manager_role.yaml paths=./controllers/... output:rbac:dir=config/rbac
-	$(call TOOL,controller-gen) rbac:roleName=stormcell-node-agent,fileName=node_agent_role.yaml paths=./internal/nodeagent/... output:rbac:dir=config/rbac
+	$(call TOOL,controller-gen) rbac:roleName=stormcell-manager,fileName=manager_role.yaml paths=./controllers/... paths=./internal/connect/gateway/... output:rbac:dir=config/rbac
+	$(call TOOL,controller-gen) rbac:roleName=stormcell-node-agent,fileName=node_agent_role.yaml paths=./internal/nodeagent/... paths=./internal/connect/node/... output:rbac:dir=config/rbac
 	hack/generate-client.sh
 	hack/manifests.sh $(ASSETS)/kubectl
 	hack/syscalls.sh > internal/seccomp/syscalls.txt

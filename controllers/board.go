@@ -116,6 +116,19 @@ func (b *board) stopBeat(node string) {
 	b.forget(node)
 }
 
+// agents counts the nodes that are there by the state of their agents.
+func (b *board) agents() map[agentState]int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	count, now := map[agentState]int{}, b.clock.Now()
+	for _, n := range b.nodes {
+		if n.exists {
+			count[n.pulse.state(now, b.leaseDuration)]++
+		}
+	}
+	return count
+}
+
 // view is a node as the conditions of its workers need it.
 func (b *board) view(name string) nodeView {
 	b.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,7 +29,8 @@ import (
 
 // The rights that the manager needs. It patches stormworkers for the finalizer;
 // StormNodes are its own, all but their status;
-// the core events and the last two rights are the leader election's.
+// reviews tell who may read metrics; the core events and the last two rights are
+// the leader election's.
 //
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormimages,verbs=get;list;watch;create
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormimages/status;stormworkers/status,verbs=patch
@@ -39,6 +41,8 @@ import (
 // +kubebuilder:rbac:groups="",resources=nodes;pods,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups="",namespace=stormcell-system,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,verbs=get;list;watch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,resourceNames=stormcell-manager,verbs=update
@@ -70,6 +74,8 @@ type Options struct {
 	LeaseDuration time.Duration
 	// Clock is the clock of conditions and leases.
 	Clock clock.PassiveClock
+	// Metrics is where the controllers' metrics are registered.
+	Metrics prometheus.Registerer
 }
 
 // Scheme returns a scheme with every kind that the controllers use.
@@ -129,13 +135,17 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	}
 	recorder := mgr.GetEventRecorder(api.ManagerFieldOwner)
 	nodes := newBoard(opts.LeaseDuration, opts.Clock)
+	told := newClusterMetrics(mgr.GetCache(), nodes, mgr.Elected())
+	if err := opts.Metrics.Register(told); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	images := &imageReconciler{
 		client: mgr.GetClient(), events: recorder, clock: opts.Clock,
 		settings: opts.Settings, resolver: opts.Resolver, wake: new(wakeups),
 	}
 	workers := &workerReconciler{
 		client: mgr.GetClient(), events: recorder, clock: opts.Clock,
-		settings: opts.Settings, board: nodes, wake: new(wakeups),
+		settings: opts.Settings, board: nodes, wake: new(wakeups), metrics: told,
 	}
 	leases := &leaseReconciler{client: mgr.GetClient(), board: nodes, workers: workers.wake}
 	prefetches := &prefetchReconciler{client: mgr.GetClient(), events: recorder, clock: opts.Clock}

@@ -93,7 +93,7 @@ func TestWriteFails(t *testing.T) {
 	b, _ := testBoard("n1", "n2")
 	told := events.NewFakeRecorder(10)
 	r := &workerReconciler{
-		client: faulty, events: told, clock: clock.RealClock{}, board: b,
+		client: faulty, events: told, clock: clock.RealClock{}, board: b, metrics: newClusterMetrics(w.c, b, nil),
 		settings: func() Settings { return *w.settings.Load() },
 	}
 	obj := newWorker("unlucky", "", 6700)
@@ -107,6 +107,9 @@ func TestWriteFails(t *testing.T) {
 	if len(told.Events) != 0 {
 		t.Errorf("told of what was not written: %s", <-told.Events)
 	}
+	if n := placements(t, r.metrics); n != 0 {
+		t.Errorf("%d placements are counted of what was not written", n)
+	}
 	b.place(withUID(newWorker("other", "", 6701))) // makes n2 as good as n1
 	broken = false
 	if _, err := r.Reconcile(w.ctx, req); err != nil {
@@ -115,6 +118,9 @@ func TestWriteFails(t *testing.T) {
 	w.bound(obj)
 	if obj.Status.NodeName != "n1" || len(told.Events) != 1 {
 		t.Errorf("node %s, %d events", obj.Status.NodeName, len(told.Events))
+	}
+	if n := placements(t, r.metrics); n != 1 {
+		t.Errorf("%d placements are counted of one", n)
 	}
 }
 

@@ -177,6 +177,20 @@ func TestPrefetchWithoutNodes(t *testing.T) {
 	}
 }
 
+// TestStormNodeOfAnAgent: a node with an agent has a StormNode, where that says
+// how it is reached, though the node shall have no image ahead of time.
+func TestStormNodeOfAnAgent(t *testing.T) {
+	w := newWorld(t)
+	w.create(newNode("n1"))
+	w.run(minute)
+	w.wants("n1", nil)
+	lease := newLease("n1")
+	w.create(lease)
+	w.eventually(func() error { return w.c.Get(w.ctx, client.ObjectKey{Name: "n1"}, new(api.StormNode)) })
+	w.must(w.c.Delete(w.ctx, lease))
+	w.wants("n1", nil)
+}
+
 // TestPrefetchOfAnImageToCome: nodes wait for an image that the store has not.
 func TestPrefetchOfAnImageToCome(t *testing.T) {
 	const tag = "storm/a:1"

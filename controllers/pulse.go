@@ -17,6 +17,9 @@ const (
 	agentSilent
 )
 
+// agentStates are the states by the names that metrics give them.
+var agentStates = map[agentState]string{agentNone: "none", agentUnproven: "unproven", agentLive: "live", agentSilent: "silent"}
+
 // pulse is the life sign of an agent. Its age is measured by this process's own
 // clock, from when a renewal was seen, so that the clocks of nodes do not count.
 type pulse struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,7 +29,8 @@ import (
 const parallelNodes = 4
 
 // nodeReconciler tells nodes, in their StormNodes, which images they shall have
-// ahead of time. A node that shall have none has no StormNode.
+// ahead of time. A node that shall have none has a StormNode if it has an agent,
+// which says there how it is reached.
 type nodeReconciler struct {
 	client client.Client
 }
@@ -38,6 +40,9 @@ func (r *nodeReconciler) setup(mgr ctrl.Manager) error {
 		Named("stormnode").
 		For(&api.StormNode{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.Node{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: labelsChanged})).
+		Watches(&coordinationv1.Lease{}, handler.EnqueueRequestsFromMapFunc(nodeOfAgent), builder.WithPredicates(predicate.Funcs{
+			UpdateFunc: func(event.UpdateEvent) bool { return false }, // it lives on
+		})).
 		Watches(&api.StormImage{}, handler.EnqueueRequestsFromMapFunc(r.everyNode), builder.WithPredicates(predicate.Funcs{
 			CreateFunc: func(e event.CreateEvent) bool { return isPrefetched(e.Object) },
 			UpdateFunc: func(e event.UpdateEvent) bool {
@@ -47,6 +52,15 @@ func (r *nodeReconciler) setup(mgr ctrl.Manager) error {
 		})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: parallelNodes}).
 		Complete(r)
+}
+
+// nodeOfAgent is the node of an agent's Lease.
+func nodeOfAgent(_ context.Context, o client.Object) []ctrl.Request {
+	node, ok := nodeOfLease(o.GetName())
+	if !ok || o.GetNamespace() != api.SystemNamespace {
+		return nil
+	}
+	return []ctrl.Request{{NamespacedName: types.NamespacedName{Name: node}}}
 }
 
 func labelsChanged(e event.UpdateEvent) bool {
@@ -77,7 +91,7 @@ func (r *nodeReconciler) everyNode(ctx context.Context, _ client.Object) []ctrl.
 // Reconcile makes the StormNode of one node say what the node shall have.
 func (r *nodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	node := new(corev1.Node)
-	wanted, err := r.wanted(ctx, req.Name, node)
+	wanted, needed, err := r.wanted(ctx, req.Name, node)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -90,27 +104,34 @@ func (r *nodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	switch {
 	case exists && !n.DeletionTimestamp.IsZero():
 		return ctrl.Result{}, nil // its end brings us here again
-	case len(wanted) > 0 && !says(n, node, wanted):
+	case needed && !says(n, node, wanted):
 		return outcome(r.apply(ctx, node, wanted))
-	case len(wanted) == 0 && exists:
+	case !needed && exists:
 		return outcome(r.remove(ctx, n))
 	}
 	return ctrl.Result{}, nil
 }
 
-// wanted reads a node and tells what it shall have: nothing if it is gone.
-func (r *nodeReconciler) wanted(ctx context.Context, name string, node *corev1.Node) ([]api.StormNodeImage, error) {
+// wanted reads a node and tells what it shall have, and whether it needs a
+// StormNode: not if it is gone.
+func (r *nodeReconciler) wanted(ctx context.Context, name string, node *corev1.Node) (wanted []api.StormNodeImage, needed bool, err error) {
 	if err := r.client.Get(ctx, types.NamespacedName{Name: name}, node); err != nil {
 		if errors.IsNotFound(err) {
-			return nil, nil
+			return nil, false, nil
 		}
-		return nil, fmt.Errorf("get Node %s: %w", name, err)
+		return nil, false, fmt.Errorf("get Node %s: %w", name, err)
 	}
 	images := new(api.StormImageList)
 	if err := r.client.List(ctx, images, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list StormImages: %w", err)
+		return nil, false, fmt.Errorf("list StormImages: %w", err)
 	}
-	return wantedImages(node.Labels, images.Items), nil
+	wanted = wantedImages(node.Labels, images.Items)
+	lease := types.NamespacedName{Namespace: api.SystemNamespace, Name: api.LeaseName(name)}
+	err = r.client.Get(ctx, lease, new(coordinationv1.Lease))
+	if client.IgnoreNotFound(err) != nil {
+		return nil, false, fmt.Errorf("get Lease %s: %w", lease, err)
+	}
+	return wanted, len(wanted) > 0 || err == nil, nil
 }
 
 // says tells whether n wants these images of this very node.

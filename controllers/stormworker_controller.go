@@ -29,6 +29,7 @@ type workerReconciler struct {
 	settings func() Settings
 	board    *board
 	wake     *wakeups
+	metrics  *clusterMetrics
 }
 
 // Reconcile brings one worker as far as the manager can.
@@ -206,6 +207,9 @@ func (r *workerReconciler) write(ctx context.Context, w *api.StormWorker, status
 	}
 	if err := applyStatus(ctx, r.client, "StormWorker", w, status); err != nil {
 		return err
+	}
+	if !bound(w) && status.NodeName != "" {
+		r.metrics.placed(w, r.clock.Now())
 	}
 	for _, s := range workerStories(w.Status.Conditions, status.Conditions) {
 		r.events.Eventf(w, nil, s.eventType, s.reason, "Schedule", "%s", s.message)

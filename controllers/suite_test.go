@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -88,6 +89,7 @@ type world struct {
 	store    *testStore
 	settings atomic.Pointer[Settings]
 	changes  chan struct{}
+	metrics  *prometheus.Registry // of the manager that runs
 	stop     func()
 }
 
@@ -134,9 +136,10 @@ func (w *world) run(leaseDuration time.Duration) {
 	})
 	w.must(err)
 	ctx, cancel := context.WithCancel(w.ctx)
+	w.metrics = prometheus.NewPedanticRegistry()
 	w.must(Setup(ctx, mgr, Options{
 		Settings: func() Settings { return *w.settings.Load() }, Changes: w.changes,
-		Resolver: w.store, LeaseDuration: leaseDuration, Clock: clock.RealClock{},
+		Resolver: w.store, LeaseDuration: leaseDuration, Clock: clock.RealClock{}, Metrics: w.metrics,
 	}))
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()

@@ -43,6 +43,9 @@ make_certificates() {
         -keyout "$pki/apiserver.key" -out "$pki/apiserver.csr" 2>/dev/null
     openssl x509 -req -in "$pki/apiserver.csr" -CA "$pki/ca.crt" -CAkey "$pki/ca.key" -CAcreateserial -copy_extensions copy \
         -days 30 -out "$pki/apiserver.crt" 2>/dev/null
+    # By which those know the API server that it forwards requests to.
+    openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=front-proxy -addext extendedKeyUsage=clientAuth \
+        -keyout "$pki/front-proxy.key" -out "$pki/front-proxy.crt" 2>/dev/null
     openssl genrsa -out "$dir/account.key" 2048 2>/dev/null
 }
 
@@ -64,6 +67,9 @@ start_apiserver() {
         --token-auth-file "$dir/tokens" \
         --service-account-issuer https://kubernetes.default.svc --service-cluster-ip-range "$service_range" \
         --service-account-key-file "$dir/account.key" --service-account-signing-key-file "$dir/account.key" \
+        --requestheader-client-ca-file "$dir/pki/front-proxy.crt" --requestheader-allowed-names front-proxy \
+        --requestheader-username-headers X-Remote-User --requestheader-group-headers X-Remote-Group --requestheader-extra-headers-prefix X-Remote-Extra- \
+        --proxy-client-cert-file "$dir/pki/front-proxy.crt" --proxy-client-key-file "$dir/pki/front-proxy.key" \
         --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction \
         --endpoint-reconciler-type none --allow-privileged=true "${@:3}"
 }
@@ -143,7 +149,8 @@ up_node() {
     identify controller-manager system:kube-controller-manager
     identify scheduler system:kube-scheduler
     identify kubelet "system:node:$node_name" system:nodes
-    start_apiserver "$service_address" 443 \
+    # Without kube-proxy, the addresses of Services lead nowhere.
+    start_apiserver "$service_address" 443 --enable-aggregator-routing \
         --kubelet-preferred-address-types InternalIP --kubelet-client-certificate "$dir/pki/apiserver.crt" --kubelet-client-key "$dir/pki/apiserver.key"
     await_apiserver
     start_node

@@ -121,6 +121,8 @@ install_cluster() {
     node_object | kubectl apply --server-side --filename -
     kubectl taint node "$node" node.kubernetes.io/not-ready-
     kubectl patch node "$node" --subresource=status --type=merge --patch "$(node_status)"
+    free_port >"$dir/connect-port"
+    sed "s/9443/$(<"$dir/connect-port")/" "$repo/config/connect/host.yaml" | kubectl apply --server-side --filename -
     "$here/cluster.sh" kubeconfig "$dir/cluster" stormcell-manager
     "$here/cluster.sh" kubeconfig "$dir/cluster" stormcell-node-agent "$node"
 }
@@ -155,7 +157,8 @@ convert() {
 
 start_manager() {
     daemon_start "$dir" manager "$repo/bin/manager" --config "$dir/storm.yaml" --leader-elect=false \
-        --kubeconfig "$dir/cluster/stormcell-manager.kubeconfig" --metrics-bind-address 0 --health-probe-bind-address 0
+        --kubeconfig "$dir/cluster/stormcell-manager.kubeconfig" --metrics-bind-address 0 --health-probe-bind-address 0 \
+        --connect-bind-address "127.0.0.1:$(<"$dir/connect-port")"
 }
 
 # start_agent starts the node-agent and waits until it has renewed its Lease,
@@ -206,27 +209,28 @@ start_worker() {
 
 log_file() { printf '%s/logs/%s/0.log' "$dir" "$(worker_field containerID)"; }
 
-# log_text prints the text of a log, whose lines are "<time> <stream> <F or P>
-# <text>"; P is a part of a line that goes on.
-log_text() {
-    awk '{ text = $0; sub(/^[^ ]+ [^ ]+ [FP] /, "", text); printf "%s%s", text, $3 == "P" ? "" : "\n" }' "$1"
+# worker_log prints the last lines of the worker's log, as any user gets it: by the
+# API server, the manager and the node-agent.
+worker_log() {
+    kubectl get --raw "/apis/connect.stormcell.dev/v1alpha1/namespaces/default/stormworkers/$worker/log?tailLines=$1"
 }
+
+log_served() { worker_log 1 >/dev/null 2>&1; }
 
 ticks() { grep -c ' tick ' "$1" 2>/dev/null || true; }
 has_ticks() { (($(ticks "$1") >= $2)); }
 read_log() { wait_for 20 has_ticks "$(log_file)" "$1"; }
 
 show_worker() {
-    local log
-    log=$(log_file)
+    wait_for 20 log_served || worker_log 1
     echo
     kubectl get stormworkers,stormimages --output wide | show
     echo
     echo "        events:"
     kubectl events --for "stormworker/$worker" | show
     echo
-    echo "        log, $log:"
-    log_text "$log" | tail -n 4 | show
+    echo "        log, by way of the API server:"
+    worker_log 4 | show
     echo
 }
 
@@ -298,6 +302,7 @@ how_to_use() {
       export KUBECONFIG=$dir/cluster/admin.kubeconfig PATH=$repo/bin/k8s:\$PATH
       kubectl get sw,stormimg -o wide
       kubectl describe sw $worker
+      kubectl get --raw '/apis/connect.stormcell.dev/v1alpha1/namespaces/default/stormworkers/$worker/log?follow=true'
       kubectl delete sw $worker
   The images are in $(store_url)$(store_client).
   The daemons' logs are $dir/manager.log and $dir/node-agent.log.

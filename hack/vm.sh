@@ -17,10 +17,10 @@ parts=$PWD/bin/vm
 # What hack/vm/init.sh and the tests call, beside what busybox does.
 programs=(bash cat sleep mount umount unshare ldd mksquashfs runc conmon getent)
 modules=(loop squashfs overlay)
-tests=(internal/loopdev internal/preflight internal/rootfs internal/runc)
+tests=(internal/cgroup internal/loopdev internal/preflight internal/rootfs internal/runc)
 # What is tested where the machine is emulated, which is slow: all that depends
 # on the version of cgroups, and both ways of mounting an overlay.
-essential='Attach$|AttachFalls|ThisNodeIsFit|MountShows|ManyLayers/120|RecoverAdopts|ExitCodes|OOMKill|ForksBeyond|DeleteKills|OutlivesItsAgent|ConmonIsOut|WorkerInside|RemoveEmpty'
+essential='Attach$|AttachFalls|ThisNodeIsFit|MountShows|ManyLayers/120|RecoverAdopts|ExitCodes|OOMKill|ForksBeyond|DeleteKills|OutlivesItsAgent|ConmonIsOut|WorkerInside|WorkersOwnMetrics|RemoveEmpty'
 
 # packages prints the kernel that the package for clouds names, and busybox; or
 # nothing, where apt has no lists yet.

@@ -79,8 +79,27 @@ type StormNodeImageStatus struct {
 	Message string `json:"message,omitempty"`
 }
 
+// StormNodeAgent is by what the manager reaches the agent of a node, at the
+// address of the Node object.
+type StormNodeAgent struct {
+	// port is where the agent listens for the manager.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +required
+	Port int32 `json:"port"`
+	// caBundle is the certificate that the agent has made for itself at its
+	// start, as PEM, in base64. The manager speaks to nobody else there.
+	// +kubebuilder:validation:MaxLength=8192
+	// +required
+	CABundle []byte `json:"caBundle"`
+}
+
 // StormNodeStatus is what the node's agent has made of the spec.
 type StormNodeStatus struct {
+	// agent is by what the manager reaches the node's agent; absent if that
+	// does not listen.
+	// +optional
+	Agent *StormNodeAgent `json:"agent,omitempty"`
 	// observedGeneration is the generation of the spec that this speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
@@ -101,9 +120,9 @@ type StormNodeStatus struct {
 	Images []StormNodeImageStatus `json:"images,omitempty"`
 }
 
-// StormNode is what a node shall have ahead of time, and what it has of that.
-// It bears the Node's name. The manager makes one for every node that a
-// StormImage's spec.prefetch chooses, and deletes it when none does any more;
+// StormNode is what a node shall have ahead of time, what it has of that, and
+// how its agent is reached. It bears the Node's name. The manager makes one for
+// every node that has an agent, or that a StormImage's spec.prefetch chooses;
 // people need not touch it.
 //
 // +genclient

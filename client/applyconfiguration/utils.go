@@ -34,6 +34,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.StormImageStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StormNode"):
 		return &apiv1alpha1.StormNodeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StormNodeAgent"):
+		return &apiv1alpha1.StormNodeAgentApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StormNodeImage"):
 		return &apiv1alpha1.StormNodeImageApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StormNodeImageStatus"):

@@ -19,8 +19,11 @@ func TestDependencies(t *testing.T) {
 		if !ours {
 			continue
 		}
+		if name == "connect/node" {
+			t.Error("the manager depends on the node-agent's side of connect")
+		}
 		switch part, _, _ := strings.Cut(name, "/"); part {
-		case "allowlist", "backoff", "imagestore", "imagetags", "manifest", "stormconf":
+		case "allowlist", "backoff", "connect", "imagestore", "imagetags", "manifest", "stormconf":
 		default:
 			t.Errorf("the manager depends on %s", dep)
 		}

@@ -12,11 +12,11 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/controllers"
+	"github.com/stormcell/stormcell/internal/connect/gateway"
 	"github.com/stormcell/stormcell/internal/stormconf"
 )
 
@@ -75,16 +75,25 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	registry, err := daemon.Metrics("manager", version)
+	if err != nil {
+		return err
+	}
 	settings := func() controllers.Settings {
 		c := watcher.Current()
 		return controllers.Settings{Images: c.Images, RefreshInterval: memory(c.Store.RefreshInterval)}
 	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
 		Settings: settings, Changes: watcher.Changes(), Resolver: resolver,
-		LeaseDuration: o.leaseDuration, Clock: clock.RealClock{},
+		LeaseDuration: o.leaseDuration, Clock: clock.RealClock{}, Metrics: registry,
 	})
 	if err != nil {
 		return err
+	}
+	if o.connect != "0" {
+		if err := gateway.Setup(ctx, mgr, o.connect, log); err != nil {
+			return err
+		}
 	}
 	if err := mgr.Add(everywhere(watcher.Run)); err != nil {
 		return fmt.Errorf("set up the configuration's watcher: %w", err)
@@ -121,10 +130,12 @@ func newManager(o *options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	objects := controllers.CacheOptions()
+	gateway.CacheObjects(objects.ByObject)
 	mgr, err := ctrl.NewManager(conf, ctrl.Options{
-		Scheme: scheme, Cache: controllers.CacheOptions(),
+		Scheme: scheme, Cache: objects,
 		HealthProbeBindAddress: o.HealthAddress,
-		Metrics:                server.Options{BindAddress: o.MetricsAddress},
+		Metrics:                o.MetricsServer(),
 		LeaderElection:         o.leaderElect, LeaderElectionID: api.ManagerFieldOwner,
 		LeaderElectionNamespace: api.SystemNamespace, LeaderElectionReleaseOnCancel: true,
 	})

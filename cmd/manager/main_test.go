@@ -98,7 +98,7 @@ func TestManager(t *testing.T) {
 	config := filepath.Join(dir, "storm.yaml")
 	write(t, config, stormYAML("file://"+store, "a:1"))
 	probes := freeAddress(t)
-	stop := start(t, "--config", config, "--kubeconfig", kubeconfig(t), "--health-probe-bind-address", probes, "--log-level", "error")
+	stop := start(t, "--config", config, "--kubeconfig", kubeconfig(t), "--health-probe-bind-address", probes, "--connect-bind-address", "127.0.0.1:0", "--log-level", "error")
 
 	c := adminClient(t)
 	allowed, refused := image("a:1"), image("b:1")

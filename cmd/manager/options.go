@@ -16,12 +16,14 @@ type options struct {
 	burst         int
 	leaderElect   bool
 	leaseDuration time.Duration
+	connect       string
 }
 
 func (o *options) register(f *pflag.FlagSet) {
 	o.Register(f, "127.0.0.1:9080")
 	f.Float32Var(&o.qps, "kube-api-qps", 0, "requests a second to the API server, for long; 0 for no limit but the server's own")
 	f.IntVar(&o.burst, "kube-api-burst", 0, "requests a second to the API server, for a moment; 0 for twice --kube-api-qps")
+	f.StringVar(&o.connect, "connect-bind-address", ":9443", "`ADDRESS` where the API server asks for logs; 0 for none")
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "let only one of several managers work")
 	f.DurationVar(&o.leaseDuration, "node-lease-duration", 40*time.Second, "for how long a node-agent may be silent until its node counts as lost; agents speak each 10s")
 }

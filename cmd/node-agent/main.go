@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -12,10 +13,10 @@ import (
 	"github.com/spf13/cobra"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
+	"github.com/stormcell/stormcell/internal/connect/node"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/nodeagent"
 )
@@ -59,7 +60,7 @@ workers run on; when it starts, it takes over those that run.`,
 		},
 	}
 	o.register(c.Flags())
-	c.AddCommand(profileCommand(), profilerCommand())
+	c.AddCommand(printCommands()...)
 	return c
 }
 
@@ -88,7 +89,11 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	if err := parts.recover(ctx); err != nil {
 		return fmt.Errorf("take over what is on this node: %w", err)
 	}
-	if err := register(mgr, o, parts, changes); err != nil {
+	agent, err := listen(ctx, mgr, o, parts.connect, log)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(register(mgr, o, parts, changes, agent), parts.metrics.register()); err != nil {
 		return err
 	}
 	log.Info("node-agent is ready", "node", o.nodeName, "version", version, "workers", len(parts.engine.States()))
@@ -102,7 +107,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	}
 	options := nodeagent.ManagerOptions(o.nodeName)
 	options.HealthProbeBindAddress = o.HealthAddress
-	options.Metrics = server.Options{BindAddress: o.MetricsAddress}
+	options.Metrics = o.MetricsServer()
 	mgr, err := ctrl.NewManager(conf, options)
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)
@@ -110,8 +115,24 @@ func newManager(o *options) (ctrl.Manager, error) {
 	return mgr, nil
 }
 
+// listen lets the manager ask for logs. It returns how that reaches this agent;
+// nil if it shall not.
+func listen(ctx context.Context, mgr ctrl.Manager, o *options, backend *node.Backend, log *slog.Logger) (*api.StormNodeAgent, error) {
+	if o.connectAddress == "0" {
+		return nil, nil //nolint:nilnil // as documented
+	}
+	server, err := node.Listen(ctx, o.connectAddress, backend, mgr.GetConfig(), log)
+	if err != nil {
+		return nil, err
+	}
+	if err := mgr.Add(server); err != nil {
+		return nil, fmt.Errorf("set up the answers to the manager: %w", err)
+	}
+	return &api.StormNodeAgent{Port: int32(server.Port()), CABundle: server.Certificate()}, nil //nolint:gosec // a port
+}
+
 // register adds the reconcilers, the heartbeat and the probes to the manager.
-func register(mgr ctrl.Manager, o *options, p *parts, changes *changes) error {
+func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, agent *api.StormNodeAgent) error {
 	heartbeat := &nodeagent.Heartbeat{Client: mgr.GetClient(), Node: o.nodeName}
 	r := &nodeagent.Reconciler{
 		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner),
@@ -122,6 +143,7 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes) error {
 	}
 	prefetcher := &nodeagent.Prefetcher{
 		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Queue: p.prefetch, Changes: &changes.prefetch,
+		Agent: agent,
 	}
 	if err := prefetcher.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the reconciler of prefetch: %w", err)

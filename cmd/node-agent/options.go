@@ -19,6 +19,7 @@ type options struct {
 	launcherConfig string
 	nodeName       string
 	conmon         string
+	connectAddress string
 	enterHost      bool
 	// pod is what this program has left; nil if it was in none.
 	pod *pod.Pod
@@ -29,6 +30,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.launcherConfig, "launcher-config", stormconf.DefaultLauncherPath, "`FILE` of the launcher's safety keys; it must be root's")
 	f.StringVar(&o.nodeName, "node-name", "", "`NAME` of this machine's Node object (default $NODE_NAME, or the host name)")
 	f.BoolVar(&o.enterHost, "enter-host", false, "leave the pod that this runs in for the machine; configuration and secrets are still the pod's")
+	f.StringVar(&o.connectAddress, "connect-bind-address", ":9444", "`ADDRESS` where the manager asks for logs; 0 for none")
 	f.StringVar(&o.conmon, "conmon", "/usr/bin/conmon", "`PATH` of conmon, which watches containers")
 }
 

@@ -12,10 +12,13 @@ import (
 
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/internal/bundle"
+	"github.com/stormcell/stormcell/internal/cgroup"
+	"github.com/stormcell/stormcell/internal/connect/node"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/hostuser"
 	"github.com/stormcell/stormcell/internal/imagestore/opener"
 	"github.com/stormcell/stormcell/internal/localizer"
+	"github.com/stormcell/stormcell/internal/metrics"
 	"github.com/stormcell/stormcell/internal/nodeagent"
 	"github.com/stormcell/stormcell/internal/prefetch"
 	"github.com/stormcell/stormcell/internal/preflight"
@@ -37,7 +40,10 @@ type parts struct {
 	prefetch  *prefetch.Queue
 	profiles  *profiles
 	watcher   *watcher
-	runRoot   string
+	metrics   *nodeMetrics
+	// connect answers for the workers' logs and use.
+	connect *node.Backend
+	runRoot string
 }
 
 // changes are where the parts tell of changes.
@@ -75,14 +81,21 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	r := rootfs.New(rootfs.Options{
 		RunRoot: conf.Node.RunRoot, LayersDir: filepath.Join(conf.Node.ResourcesDir, "layers"), KeepMounts: conf.Node.LayerMountsToKeep,
 	})
+	events := metrics.NewEvents()
 	var ahead *prefetch.Queue
 	l := localizer.New(localizer.Options{
 		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes,
 		DiskHighPercent: conf.Node.DiskHighPercent, DiskLowPercent: conf.Node.DiskLowPercent,
 		Evicted: r.Reap, EvictedAhead: func(owner string) { ahead.Evicted(owner) },
+		Observer: events,
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
 	ahead = prefetch.New(images, changes.prefetch.Add)
+	runtime := runc.New(runc.Options{
+		RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
+		CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
+		LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes, Log: log,
+	})
 	users := hostuser.New(hostuser.Options{
 		Getent: getent, TTL: userTTL,
 		Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
@@ -93,18 +106,16 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		Bundles: &bundles{current: w.Current, builder: bundle.New(bundle.Options{
 			Group: launcher.Group, RunRoot: conf.Node.RunRoot, Policy: policy(conf), Users: users,
 		})},
-		Runtime: runc.New(runc.Options{
-			RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
-			CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
-			LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes, Log: log,
-		}),
+		Runtime: runtime,
 		RunRoot: conf.Node.RunRoot,
-		Changed: changes.workers.Add,
-		Log:     log,
+		Changed: changes.workers.Add, Observer: events,
+		Log: log,
 	}))
 	return &parts{
 		engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot,
+		connect:  &node.Backend{Node: o.nodeName, Engine: e, Logs: runtime, Usage: cgroup.New(conf.Cgroup.Root, conf.Cgroup.Parent).Usage},
 		profiles: newProfiles(e, users, launcher, w.Current),
+		metrics:  &nodeMetrics{events, newState(conf, e, l, r, ahead)},
 	}, nil
 }
 

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/stormcell/stormcell/internal/bundle"
 	"github.com/stormcell/stormcell/internal/cgroup"
 	"github.com/stormcell/stormcell/internal/container"
@@ -79,21 +77,4 @@ func (p *profiles) Kill(ctx context.Context, uid string) error {
 		return profile.ErrGone
 	}
 	return err
-}
-
-// profilerCommand prints the built-in script, for a copy that is changed.
-func profilerCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "profiler-script",
-		Short: "Print the script that profiles workers on nodes that set none",
-		Example: `  # A script of one's own, to be named in worker.profiler.script.path:
-  node-agent profiler-script > /etc/storm/profiler.sh`,
-		Args:          cobra.NoArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := c.OutOrStdout().Write(profile.Script)
-			return err
-		},
-	}
 }

@@ -3,8 +3,6 @@ package main
 import (
 	"log/slog"
 
-	"github.com/spf13/cobra"
-
 	"github.com/stormcell/stormcell/internal/seccomp"
 )
 
@@ -19,21 +17,4 @@ func checkProfile(setting string, log *slog.Logger) error {
 		log.Warn("configuration", "key", "storm.oci.seccomp.profile", "problem", w)
 	}
 	return nil
-}
-
-// profileCommand prints the built-in profile, for a copy that is changed.
-func profileCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "seccomp-profile",
-		Short: "Print the seccomp profile of workers on nodes that set none",
-		Example: `  # A profile of one's own, to be named in storm.oci.seccomp.profile:
-  node-agent seccomp-profile > /etc/storm/seccomp.json`,
-		Args:          cobra.NoArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := c.OutOrStdout().Write(seccomp.DefaultJSON)
-			return err
-		},
-	}
 }

@@ -45,5 +45,5 @@ TEXT
 node_status() {
     local now
     now=$(date -u +%FT%TZ)
-    printf '{"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "Demo", "message": "made by hand: the demo has no kubelet", "lastHeartbeatTime": "%s", "lastTransitionTime": "%s"}]}}' "$now" "$now"
+    printf '{"status": {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}], "conditions": [{"type": "Ready", "status": "True", "reason": "Demo", "message": "made by hand: the demo has no kubelet", "lastHeartbeatTime": "%s", "lastTransitionTime": "%s"}]}}' "$now" "$now"
 }

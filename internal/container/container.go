@@ -57,3 +57,19 @@ type Exit struct {
 // UnknownCode is the exit code of a container whose end nobody saw: its
 // monitor was killed, or the machine was rebooted.
 const UnknownCode = -1
+
+// ErrNoLog is a log that is not there: of a container that has not started yet,
+// or of an attempt before its first.
+var ErrNoLog = errors.New("no log")
+
+// LogOptions say which part of a container's log is wanted, and how.
+type LogOptions struct {
+	// Follow goes on until the container has ended.
+	Follow bool
+	// Previous asks for the attempt before the newest one.
+	Previous bool
+	// Timestamps puts the time of each line before it, as RFC 3339, and a blank.
+	Timestamps bool
+	// TailLines is how many lines before the end to begin; nil for the first.
+	TailLines *int64
+}

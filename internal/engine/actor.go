@@ -43,7 +43,7 @@ func newActor(e *Engine, rec *record) *actor {
 		engine: e, rec: rec, spec: w, dirty: rec.dirty,
 		confirmed: make(chan struct{}), stopped: make(chan struct{}), woken: make(chan struct{}, 1),
 		state: State{
-			Namespace: w.Namespace, Name: w.Name, UID: w.UID, ContainerID: w.ContainerID(),
+			Namespace: w.Namespace, Name: w.Name, UID: w.UID, TopologyID: w.TopologyID, Port: w.Port, ContainerID: w.ContainerID(),
 			Phase: Localizing, Since: time.Now(), TotalBytes: w.Image.SquashfsBytes(),
 			Restarts: rec.restarts(), LastExit: rec.LastExit,
 		},

@@ -35,7 +35,9 @@ type Options struct {
 	// Changed is told of every worker whose State has changed. It must not block
 	// and, since locks are held, not call the engine.
 	Changed func(State)
-	Log     *slog.Logger
+	// Observer may be nil.
+	Observer Observer
+	Log      *slog.Logger
 }
 
 // Past is what the cluster remembers of a worker that this node may have no
@@ -72,6 +74,9 @@ type Engine struct {
 
 // New returns an engine that has not begun.
 func New(o Options) *Engine {
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
 	return &Engine{Options: o, records: records{dir: filepath.Join(o.RunRoot, "workers")}, actors: map[string]*actor{}}
 }
 
@@ -237,7 +242,7 @@ func (e *Engine) finished(done *actor) {
 	}
 	done.publish(func(s *State) {
 		*s = State{
-			Namespace: s.Namespace, Name: s.Name, UID: s.UID, ContainerID: s.ContainerID,
+			Namespace: s.Namespace, Name: s.Name, UID: s.UID, TopologyID: s.TopologyID, Port: s.Port, ContainerID: s.ContainerID,
 			Phase: Removed, Restarts: s.Restarts, LastExit: s.LastExit,
 		}
 	})

@@ -48,6 +48,8 @@ type node struct {
 	fetch func(progress func(done, total int64))
 	// changed, if set, is told of changes of state.
 	changed func(State)
+	// observer may be nil.
+	observer Observer
 }
 
 type fakeContainer struct {
@@ -294,7 +296,8 @@ func (n *node) recover() (*agent, error) {
 				n.changed(s)
 			}
 		},
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Observer: n.observer,
+		Log:      slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	return &agent{e, cancel}, e.Recover(ctx)
 }

@@ -25,6 +25,9 @@ func (a *actor) launch(ctx context.Context) {
 	defer cancel()
 	a.publish(func(s *State) { s.Phase, s.Since = Localizing, time.Now() })
 	err := a.steps(launchCtx)
+	if err == nil || launchCtx.Err() == nil {
+		a.engine.Observer.LaunchDone(err)
+	}
 	if err == nil || ctx.Err() != nil {
 		return // it runs, or the next agent goes on
 	}
@@ -71,12 +74,13 @@ func (a *actor) steps(ctx context.Context) error {
 	return a.start(ctx, bundle, lap)
 }
 
-// laps returns a function that logs how long each step has taken.
+// laps returns a function that tells how long each step has taken.
 func (a *actor) laps() func(Step) {
 	last := time.Now()
 	return func(s Step) {
 		now := time.Now()
 		a.engine.Log.Debug("step done", "container", a.id(), "step", s, "took", now.Sub(last))
+		a.engine.Observer.StepDone(s, now.Sub(last))
 		last = now
 	}
 }
@@ -169,6 +173,7 @@ func (a *actor) watch(ctx context.Context) {
 	}
 	if err == nil {
 		a.engine.Log.Info("worker ended", "worker", a.name(), "container", a.id(), "code", exit.Code, "signal", exit.Signal, "oomKilled", exit.OOMKilled)
+		a.engine.Observer.Ended(exit)
 		if err = a.ended(exit); err == nil {
 			err = a.teardown(ctx)
 		} else {

@@ -12,6 +12,26 @@ import (
 	"github.com/stormcell/stormcell/internal/worker"
 )
 
+// Observer is told what happens to workers, for those who count. It must not
+// block.
+type Observer interface {
+	// StepDone is told how long a step of a launch took that succeeded.
+	StepDone(step Step, took time.Duration)
+	// LaunchDone is told of the end of a launch: nil if the worker's process
+	// runs, else a *StepError. A launch that was given up, since the worker
+	// shall go, has none.
+	LaunchDone(err error)
+	// Ended is told how a worker's process ended by itself.
+	Ended(exit container.Exit)
+}
+
+// nobody is the Observer of an engine that has none.
+type nobody struct{}
+
+func (nobody) StepDone(Step, time.Duration) {}
+func (nobody) LaunchDone(error)             {}
+func (nobody) Ended(container.Exit)         {}
+
 // Images brings images to the node and keeps them there while they are held.
 type Images interface {
 	// Localize fetches what is missing of image, verified, and holds it for

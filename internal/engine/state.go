@@ -9,6 +9,11 @@ import (
 // Phase is where a worker is on its way on this node.
 type Phase string
 
+// Phases are all, in that order.
+func Phases() []Phase {
+	return []Phase{Waiting, Localizing, Mounting, Starting, Running, BackOff, Ended, Stopping, Removed}
+}
+
 // The phases, in the order in which a worker goes through them.
 const (
 	// Waiting: another worker holds the port or the id.
@@ -29,8 +34,11 @@ const (
 // State is what is so of one worker, at one moment.
 type State struct {
 	Namespace, Name, UID string
-	ContainerID          string
-	Phase                Phase
+	// TopologyID and Port are the worker's in Storm.
+	TopologyID  string
+	Port        int
+	ContainerID string
+	Phase       Phase
 	// Since is when the launch under way, or the last one, began.
 	Since time.Time
 	// Localized and Mounted tell whether the image is here and stacked.
@@ -70,6 +78,11 @@ const (
 	StepStop     Step = "stop"
 	StepRemove   Step = "remove"
 )
+
+// LaunchSteps are the steps of a launch, in that order.
+func LaunchSteps() []Step {
+	return []Step{StepValidate, StepRecord, StepLocalize, StepMount, StepPrepare, StepCreate, StepStart}
+}
 
 // StepError tells which step failed, and why.
 type StepError struct {

@@ -42,6 +42,7 @@ type cache struct {
 	evicted func(context.Context) error
 	// evictedAhead may be nil. See Options.EvictedAhead.
 	evictedAhead func(owner string)
+	observer     Observer
 	ahead        ahead
 
 	mu      sync.Mutex
@@ -52,7 +53,7 @@ type cache struct {
 
 func newCache(opts Options) *cache {
 	return &cache{
-		dir: opts.Dir, limit: opts.MaxBytes, marks: marks{opts.DiskHighPercent, opts.DiskLowPercent}, evicted: opts.Evicted, evictedAhead: opts.EvictedAhead,
+		dir: opts.Dir, limit: opts.MaxBytes, marks: marks{opts.DiskHighPercent, opts.DiskLowPercent}, evicted: opts.Evicted, evictedAhead: opts.EvictedAhead, observer: opts.Observer,
 		entries: map[string]entry{}, holds: map[string]map[string]bool{},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -65,7 +66,9 @@ func (l *Localizer) known(layer manifest.Layer) (digest.Digest, bool) {
 }
 
 // fetch makes a layer whole in the cache.
-func (l *Localizer) fetch(ctx context.Context, layer manifest.Layer, arrived func(int64)) error {
+func (l *Localizer) fetch(ctx context.Context, layer manifest.Layer, arrived func(int64)) (err error) {
+	begun := time.Now()
+	defer func() { l.opts.Observer.FetchDone(time.Since(begun), err) }()
 	if err := l.layers.Acquire(ctx, 1); err != nil {
 		return err
 	}

@@ -75,7 +75,29 @@ type Options struct {
 	// EvictedAhead, if set, is called after files of an owner of LocalizeAhead
 	// were deleted to make room for a worker. It must not block.
 	EvictedAhead func(owner string)
+	// Observer may be nil.
+	Observer Observer
 }
+
+// Observer is told what happens to layers, for those who count. It must not
+// block.
+type Observer interface {
+	// Arrived is told of bytes of a layer that have come from the store.
+	Arrived(bytes int)
+	// FetchDone is told how long the fetch of a layer took, with the wait for
+	// its turn, and why it failed. One that was given up, since nobody wanted
+	// it any more, has failed with context.Canceled or ErrEvicted.
+	FetchDone(took time.Duration, err error)
+	// Evicted is told of a file that was deleted for want of room.
+	Evicted(bytes int64)
+}
+
+// nobody is the Observer of a Localizer that has none.
+type nobody struct{}
+
+func (nobody) Arrived(int)                    {}
+func (nobody) FetchDone(time.Duration, error) {}
+func (nobody) Evicted(int64)                  {}
 
 // Localizer fetches images and holds their files. Its methods may be called
 // side by side, but for Recover, which comes before all others.
@@ -91,6 +113,9 @@ type Localizer struct {
 
 // New returns a Localizer that does nothing until Recover.
 func New(opts Options) *Localizer {
+	if opts.Observer == nil {
+		opts.Observer = nobody{}
+	}
 	return &Localizer{
 		opts:     opts,
 		cache:    newCache(opts),
@@ -209,6 +234,14 @@ func (l *Localizer) Hold(owner string, layers []digest.Digest) {
 // Release ends owner's hold; none is no error. Files that nobody holds stay
 // until their room is needed.
 func (l *Localizer) Release(owner string) { l.cache.release(context.Background(), owner) }
+
+// Size is the number of bytes of the cache, with what is set aside for files
+// that are being fetched.
+func (l *Localizer) Size() int64 {
+	l.cache.mu.Lock()
+	defer l.cache.mu.Unlock()
+	return l.cache.sizeLocked()
+}
 
 // check refuses an image whose names or sizes no store has said: root builds
 // paths of them.

@@ -200,6 +200,7 @@ func (c *cache) deleteLocked(names []string) (freed int64) {
 		size := c.entries[name].size
 		if c.dropLocked(name) == nil {
 			freed += size
+			c.observer.Evicted(size)
 		}
 	}
 	return freed

@@ -40,6 +40,7 @@ func (l *Localizer) openSource(ctx context.Context, name string) (*source, error
 func (s *source) fill(ctx context.Context, p []byte, off int64) error {
 	return s.l.retry(ctx, func() error {
 		n, err := s.ReadAt(p, off)
+		s.l.opts.Observer.Arrived(n)
 		p, off = p[n:], off+int64(n)
 		switch {
 		case len(p) == 0:

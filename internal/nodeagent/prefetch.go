@@ -38,6 +38,8 @@ type Prefetcher struct {
 	Events  events.EventRecorder
 	Queue   PrefetchQueue
 	Changes *PrefetchChanges
+	// Agent is how the manager reaches this agent; nil if it cannot.
+	Agent *api.StormNodeAgent
 
 	// writtenAt is when the status was last written, and version what that
 	// made. Only one Reconcile runs at a time.
@@ -100,6 +102,7 @@ func (p *Prefetcher) report(ctx context.Context, n *api.StormNode) (ctrl.Result,
 	}
 	now := time.Now()
 	status, passing := stormNodeStatus(n, p.Queue.States(), now)
+	status.Agent = p.Agent
 	again := ctrl.Result{RequeueAfter: nextLook(status, passing)}
 	if equality.Semantic.DeepEqual(n.Status, status) {
 		return again, nil

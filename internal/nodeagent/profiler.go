@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -65,11 +66,12 @@ func (p *Profiler) SetupWithManager(mgr ctrl.Manager) error {
 func (p *Profiler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	o := new(api.StormProfile)
 	err := p.Client.Get(ctx, req.NamespacedName, o)
-	if client.IgnoreNotFound(err) != nil {
+	gone := errors.IsNotFound(err)
+	if err != nil && !gone {
 		return ctrl.Result{}, fmt.Errorf("get StormProfile %s: %w", req, err)
 	}
-	if p.cancelOthers(req.NamespacedName, o.UID); err != nil {
-		return ctrl.Result{}, nil // it is gone
+	if p.cancelOthers(req.NamespacedName, o.UID); gone {
+		return ctrl.Result{}, nil
 	}
 	now := time.Now()
 	next := nextOfProfile(o, p.endOf(o.UID), now)

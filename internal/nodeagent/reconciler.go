@@ -31,6 +31,8 @@ import (
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormworkers/status;stormnodes/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=stormcell-system,resources=leases,verbs=create;patch
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 
 // passingDelay is how long a launch must last for its phases to be reported: a
 // warm start goes through them in less, and asks the API server for none.

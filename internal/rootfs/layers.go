@@ -41,6 +41,19 @@ func (m *Manager) acquire(ctx context.Context, owner string, l Layer) error {
 	return nil
 }
 
+// Mounted is the number of layers that are mounted, used or not.
+func (m *Manager) Mounted() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, l := range m.layers {
+		if l.mounted {
+			n++
+		}
+	}
+	return n
+}
+
 func (m *Manager) join(owner string, d digest.Digest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

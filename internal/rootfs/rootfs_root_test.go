@@ -142,12 +142,12 @@ func TestSharedLayers(t *testing.T) {
 	layers := n.layers(3)
 	n.mount(m, "a", layers[:2])
 	n.mount(m, "b", layers[1:])
-	if got := n.layerMounts(); len(got) != 3 {
-		t.Fatalf("layers mounted: %v, want 3", got)
+	if got := n.layerMounts(); len(got) != 3 || m.Mounted() != 3 {
+		t.Fatalf("layers mounted: %v, said %d, want 3", got, m.Mounted())
 	}
 	n.unmount(m, "a")
-	if got := n.layerMounts(); len(got) != 2 {
-		t.Errorf("layers mounted after the first owner left: %v, want those of the second", got)
+	if got := n.layerMounts(); len(got) != 2 || m.Mounted() != 2 {
+		t.Errorf("layers mounted after the first owner left: %v, said %d, want those of the second", got, m.Mounted())
 	}
 	if got := contents(t, m.dirs.rootfs("b")); got["files/layer-1"] == "" || got["files/layer-2"] == "" {
 		t.Errorf("second owner sees %v", got)

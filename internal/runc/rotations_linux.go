@@ -132,8 +132,8 @@ func (w *rotations) moved(file *os.File, e event) {
 }
 
 func (w *rotations) keepNewest(dir string) {
-	if name := newestLog(dir); name != "" {
-		w.keep(filepath.Join(dir, name))
+	if attempt := newestAttempt(dir); attempt >= 0 {
+		w.keep(filepath.Join(dir, logName(attempt)))
 	}
 }
 
@@ -143,22 +143,19 @@ func (w *rotations) keep(log string) {
 	}
 }
 
-// newestLog is the name of the last attempt's log in dir, or empty.
-func newestLog(dir string) string {
+// newestAttempt is the last attempt that has a log in dir, or -1.
+func newestAttempt(dir string) int {
+	newest := -1
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return ""
+		return newest
 	}
-	newest := -1
 	for _, e := range entries {
 		if attempt, ok := isLog(e.Name()); ok {
 			newest = max(newest, attempt)
 		}
 	}
-	if newest < 0 {
-		return ""
-	}
-	return logName(newest)
+	return newest
 }
 
 // event is a name that something was renamed to in a watched directory.

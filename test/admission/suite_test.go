@@ -203,6 +203,24 @@ func boundWorker(t *testing.T, name, node string) *api.StormWorker {
 	return w
 }
 
+// boundProfile is a profile that the manager has bound to a node.
+func boundProfile(t *testing.T, name, node string) *api.StormProfile {
+	t.Helper()
+	p := profileOf(name)
+	create(t, admin, p)
+	if err := report(p, fmt.Sprintf(`{"status":{"nodeName":%q,"workerUID":"u"}}`, node))(t.Context(), manager); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func profileOf(name string) *api.StormProfile {
+	return &api.StormProfile{
+		ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: name},
+		Spec:       api.StormProfileSpec{WorkerName: "w", Action: api.ProfileHeapDump},
+	}
+}
+
 func condition(kind, status string) string {
 	return fmt.Sprintf(`{"type":%q,"status":%q,"reason":"R","message":"m","lastTransitionTime":"2026-01-01T00:00:00Z"}`, kind, status)
 }

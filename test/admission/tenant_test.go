@@ -147,3 +147,16 @@ func TestSample(t *testing.T) {
 		}
 	}
 }
+
+// TestProfileRight: who may edit workers may not look into them by that.
+func TestProfileRight(t *testing.T) {
+	bind(t, "paula", team, "ClusterRole", "stormcell-edit")
+	paula := person(t, "paula")
+	allowed(t, paula, change(boundWorker(t, "profiled", nodeA), `{"spec":{"restartPolicy":"Never"}}`))
+	check(t, paula, []attempt{{"a heap dump", try(profileOf("p")), `cannot create resource "stormprofiles"`}})
+	bind(t, "paula", team, "ClusterRole", "stormcell-profile")
+	allowed(t, paula, try(profileOf("p")))
+	elsewhere := profileOf("p")
+	elsewhere.Namespace = metav1.NamespaceDefault
+	check(t, paula, []attempt{{"another tenant's", try(elsewhere), `cannot create resource "stormprofiles"`}})
+}

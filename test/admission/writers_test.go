@@ -34,6 +34,7 @@ func TestNobodyElseWrites(t *testing.T) {
 	create(t, manager, n)
 	i := &api.StormImage{ObjectMeta: metav1.ObjectMeta{Name: "watched"}, Spec: api.StormImageSpec{Tag: "a:1"}}
 	create(t, admin, i)
+	p := boundProfile(t, "watched", nodeA)
 	bind(t, "chief", "", "ClusterRole", "cluster-admin")
 	chief := person(t, "chief")
 	allowed(t, chief, list(&corev1.SecretList{}))
@@ -41,6 +42,7 @@ func TestNobodyElseWrites(t *testing.T) {
 		{"a worker's status", report(w, `{"status":{"pid":1}}`), "stormworkers/status is written by service account stormcell-manager and stormcell-node-agent of namespace stormcell-system alone, not by "},
 		{"an image's status", report(i, `{"status":{"manifestDigest":"sha256:1"}}`), "stormimages/status is written by service account stormcell-manager of"},
 		{"a StormNode's status", report(n, `{"status":{"imagesReady":1}}`), "stormnodes/status is written by service account stormcell-node-agent of"},
+		{"a profile's status", report(p, `{"status":{"output":"x"}}`), "stormprofiles/status is written by service account stormcell-manager and stormcell-node-agent of"},
 		{"a StormNode", try(stormNode("x")), "stormnodes is written by service account stormcell-manager of"},
 		{"a StormNode's spec", change(n, `{"spec":{"images":[{"tag":"a","manifestDigest":"sha256:`+digest+`"}]}}`), "stormnodes is written by"},
 		{"the finalizer", change(w, `{"metadata":{"finalizers":null}}`), "keep stormcell.dev/worker in metadata.finalizers"},

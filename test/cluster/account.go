@@ -3,8 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -20,19 +18,8 @@ const systemNamespace = "stormcell-system"
 
 // Install applies a folder of config, as an admin does.
 func (c *Cluster) Install(ctx context.Context, folder string) error {
-	dir, err := os.MkdirTemp("", "stormcell-admin-")
-	if err != nil {
-		return fmt.Errorf("make a folder for the admin's kubeconfig: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	kubeconfig, err := WriteKubeconfig(c.Config, dir)
-	if err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(ctx, Kubectl(), "--kubeconfig", kubeconfig, "apply", "--server-side",
-		"--kustomize", filepath.Join(Root(), "config", folder))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("install config/%s: %w:\n%s", folder, err, out)
+	if err := c.apply(ctx, nil, "--kustomize", filepath.Join(Root(), "config", folder)); err != nil {
+		return fmt.Errorf("install config/%s: %w", folder, err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,6 +24,8 @@ type Cluster struct {
 	environment *envtest.Environment
 	// Config connects as the cluster's admin, without a rate limit.
 	Config *rest.Config
+	// proxy is the folder of the front proxy's certificate.
+	proxy string
 }
 
 // Root is the root folder of the repository.
@@ -48,12 +51,17 @@ func Start() (*Cluster, error) {
 		CRDDirectoryPaths:     []string{filepath.Join(Root(), "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
 	}
+	proxy, err := makeFrontProxy(environment.ControlPlane.GetAPIServer().Configure())
+	if err != nil {
+		return nil, err
+	}
 	config, err := environment.Start()
 	if err != nil {
+		os.RemoveAll(proxy)
 		return nil, fmt.Errorf("start the API server of %s (make kubernetes builds it): %w", assets(), err)
 	}
 	config.QPS = -1
-	return &Cluster{environment: environment, Config: config}, nil
+	return &Cluster{environment: environment, Config: config, proxy: proxy}, nil
 }
 
 // Metrics returns the API server's metrics in Prometheus' text format.
@@ -71,7 +79,7 @@ func (c *Cluster) Metrics(ctx context.Context) ([]byte, error) {
 
 // Stop ends the cluster and removes its files.
 func (c *Cluster) Stop() error {
-	if err := c.environment.Stop(); err != nil {
+	if err := errors.Join(c.environment.Stop(), os.RemoveAll(c.proxy)); err != nil {
 		return fmt.Errorf("stop the API server: %w", err)
 	}
 	return nil

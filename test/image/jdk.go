@@ -53,7 +53,7 @@ func jdk(source string) (v1.Image, error) {
 		{"jlink", "--add-modules", "java.base,jdk.jcmd,jdk.jfr", "--strip-debug", "--output", java},
 		{"javac", "-d", classes, source},
 	} {
-		if out, err := exec.Command(line[0], line[1:]...).CombinedOutput(); err != nil { //nolint:gosec,noctx // programs of this machine
+		if out, err := exec.Command(line[0], line[1:]...).CombinedOutput(); err != nil { //nolint:noctx // programs of this machine
 			return nil, fmt.Errorf("%s: %w: %s", line[0], err, out)
 		}
 	}

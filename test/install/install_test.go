@@ -174,6 +174,70 @@ func TestChartIsAccepted(t *testing.T) {
 	}
 }
 
+// TestMetricsAreServedAlike: config/observability makes the daemons serve what
+// the chart's metrics.enabled does, and the API server takes it.
+func TestMetricsAreServedAlike(t *testing.T) {
+	kubectl(t, "", "apply", "--server-side", "--force-conflicts", "--filename", install)
+	rendered, err := render(t, "--set", "metrics.enabled=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	config, err := filepath.Rel(dir, filepath.Join(cluster.Root(), "config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := fmt.Sprintf("resources: [%[1]s/default]\ncomponents: [%[1]s/observability]\n", config)
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	built := objects(t, kubectl(t, "", "kustomize", dir))
+	if built["PodMonitor stormcell"] == nil {
+		t.Error("no PodMonitor")
+	}
+	delete(built, "PodMonitor stormcell") // of a kind that this cluster has not
+	for daemon, port := range map[string]string{"Deployment stormcell-manager": ":9082", "DaemonSet stormcell-node-agent": ":9083"} {
+		want, of := container(t, built[daemon]), container(t, objects(t, rendered)[daemon])
+		for _, field := range []string{"args", "ports"} {
+			if diff := cmp.Diff(sorted(want[field]), sorted(of[field])); diff != "" {
+				t.Errorf("%s of %s in config/observability (-) and the chart (+) differ:\n%s", field, daemon, diff)
+			}
+		}
+		if !slices.Contains(sorted(of["args"]), "--metrics-bind-address="+port) {
+			t.Errorf("%s has arguments %v", daemon, of["args"])
+		}
+	}
+	for name, u := range built {
+		manifest, err := u.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := command(t, string(manifest), cluster.Kubectl(), "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--filename", "-"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// container is the only one of a daemon's pods.
+func container(t *testing.T, daemon *unstructured.Unstructured) map[string]any {
+	t.Helper()
+	containers, _, err := unstructured.NestedSlice(daemon.Object, "spec", "template", "spec", "containers")
+	if err != nil || len(containers) != 1 {
+		t.Fatalf("%d containers, %v", len(containers), err)
+	}
+	return containers[0].(map[string]any)
+}
+
+// sorted prints the elements of a list.
+func sorted(list any) (words []string) {
+	elements, _ := list.([]any)
+	for _, e := range elements {
+		words = append(words, fmt.Sprint(e))
+	}
+	slices.Sort(words)
+	return words
+}
+
 // TestBadValues: each is refused with the cure, before anything is installed.
 func TestBadValues(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
@@ -44,7 +46,10 @@ type Stack struct {
 	store  string   // its URL
 	env    []string // of the programs, beside this process's
 	faults bool     // the parts can be made to fail
+	// loopback is an address of this machine that no other stack uses.
+	loopback string
 
+	connectPort    int // where the manager answers the API server
 	cluster        *cluster.Cluster
 	bin            string
 	manager, agent *exec.Cmd
@@ -67,7 +72,7 @@ func Start(ctx context.Context, options ...Option) (s *Stack, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the stack's directory: %w", err)
 	}
-	s = &Stack{Dir: dir, bin: filepath.Join(dir, "bin"), store: "file://" + filepath.Join(dir, "store")}
+	s = &Stack{Dir: dir, bin: filepath.Join(dir, "bin"), store: "file://" + filepath.Join(dir, "store"), loopback: someLoopback()}
 	for _, option := range options {
 		option(s)
 	}
@@ -123,6 +128,7 @@ storm.oci.image: "%[2]s"
 storm.oci.image.hdfs.toplevel.dir: "%[4]s"
 storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.cache.refresh.interval.secs: 1
 storm.oci.resources.local.dir: %[1]s/cache
+stormcell.cache.max.bytes: 1099511627776
 storm.oci.layer.mounts.to.keep: 0
 storm.oci.cgroup.parent: %[3]s
 storm.cgroup.memory.enforcement.enable: true
@@ -181,14 +187,53 @@ func (s *Stack) startCluster(ctx context.Context) error {
 	if s.Client, err = client.NewWithWatch(s.cluster.Config, client.Options{Scheme: scheme}); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	if err := s.Client.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: NodeName}}); err != nil {
-		return fmt.Errorf("create node %s: %w", NodeName, err)
+	if err := s.createNode(ctx); err != nil {
+		return err
+	}
+	if err := s.connect(ctx); err != nil {
+		return err
 	}
 	if err := s.identify(ctx, "manager", "stormcell-manager", ""); err != nil {
 		return err
 	}
 	return s.identify(ctx, "node-agent", "stormcell-node-agent", NodeName)
 }
+
+// createNode does what kubelet does for this machine.
+func (s *Stack) createNode(ctx context.Context) error {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: NodeName}}
+	if err := s.Client.Create(ctx, node); err != nil {
+		return fmt.Errorf("create node %s: %w", NodeName, err)
+	}
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}}
+	if err := s.Client.Status().Update(ctx, node); err != nil {
+		return fmt.Errorf("address of node %s: %w", NodeName, err)
+	}
+	return nil
+}
+
+// connect leads the API server to a port that is free now, for the manager.
+func (s *Stack) connect(ctx context.Context) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("find a port for the manager: %w", err)
+	}
+	s.connectPort = l.Addr().(*net.TCPAddr).Port //nolint:errcheck // of a TCP listener
+	if err := l.Close(); err != nil {
+		return fmt.Errorf("find a port for the manager: %w", err)
+	}
+	return s.cluster.Connect(ctx, s.connectPort)
+}
+
+// As connects as a user of the cluster with some groups.
+func (s *Stack) As(user string, groups ...string) *rest.Config {
+	config := rest.CopyConfig(s.cluster.Config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: append(groups, "system:authenticated")}
+	return config
+}
+
+// ConnectPort is where the manager answers the API server.
+func (s *Stack) ConnectPort() int { return s.connectPort }
 
 // identify gives a daemon a token of its service account, on a node or on none.
 func (s *Stack) identify(ctx context.Context, name, account, node string) error {
@@ -206,7 +251,8 @@ func (s *Stack) identify(ctx context.Context, name, account, node string) error 
 func (s *Stack) startManager(context.Context) error {
 	var err error
 	s.manager, err = s.daemon("manager", nil, "--leader-elect=false", "--config", s.Path("storm.yaml"),
-		"--metrics-bind-address", "0", "--health-probe-bind-address", "0")
+		"--metrics-bind-address", s.managerMetrics(), "--health-probe-bind-address", "0",
+		"--connect-bind-address", fmt.Sprintf("127.0.0.1:%d", s.connectPort))
 	return err
 }
 
@@ -220,7 +266,8 @@ func (s *Stack) startAgent(by ...string) error {
 	}
 	args := []string{
 		"--node-name", NodeName, "--config", s.Path("storm.yaml"), "--launcher-config", s.Path("worker-launcher.cfg"),
-		"--health-probe-bind-address", "0", "--log-level", "debug",
+		"--metrics-bind-address", s.agentMetrics(), "--health-probe-bind-address", "0",
+		"--connect-bind-address", "127.0.0.1:0", "--log-level", "debug",
 	}
 	if s.faults {
 		args = append(args, "--conmon", s.program("conmon"))

@@ -38,7 +38,7 @@ func (o LogOptions) Query() url.Values {
 }
 
 // ParseLogOptions reads the query of a request. An error names the parameter,
-// and what it may be.
+// and what it may be. What Kubernetes' clients add for the API server is let be.
 func ParseLogOptions(q url.Values) (LogOptions, error) {
 	var o LogOptions
 	switches := o.switches()
@@ -50,6 +50,9 @@ func ParseLogOptions(q url.Values) (LogOptions, error) {
 				return o, fmt.Errorf("%s is %.40q: give true or false", name, value)
 			}
 			*set = b
+			continue
+		}
+		if name == "timeout" {
 			continue
 		}
 		if name != "tailLines" {

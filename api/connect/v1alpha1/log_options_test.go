@@ -16,7 +16,9 @@ func TestLogOptions(t *testing.T) {
 		{Previous: true, TailLines: ptr.To[int64](0)},
 		{TailLines: ptr.To[int64](MaxTailLines)},
 	} {
-		got, err := ParseLogOptions(want.Query())
+		query := want.Query()
+		query.Set("timeout", "30s") // of a client with a limit
+		got, err := ParseLogOptions(query)
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("%v: %v\n%s", want.Query(), err, diff)
 		}

@@ -38,8 +38,8 @@ type StormWorkerStats struct {
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 	// time is when the node read the figures, by the node's clock.
 	Time metav1.MicroTime `json:"time"`
-	// containerID is the worker's container, and attempt which start of it this
-	// is: figures of two attempts have no difference.
+	// containerID is the worker's container, and attempt counts its starts from
+	// 0: figures of two attempts have no difference.
 	ContainerID string `json:"containerID"`
 	Attempt     int32  `json:"attempt"`
 	// cpuNanoseconds is the time of processors that the container has used since
@@ -48,8 +48,8 @@ type StormWorkerStats struct {
 	// cpuLimitMillis is how many thousandths of a processor it may use at once;
 	// 0 for no limit.
 	CPULimitMillis int64 `json:"cpuLimitMillis,omitempty"`
-	// memoryBytes is what it holds, without the part of the page cache that the
-	// kernel can take back at once.
+	// memoryBytes is what it holds, the files in the page cache that it has read
+	// or written included.
 	MemoryBytes int64 `json:"memoryBytes"`
 	// memoryLimitBytes is what it may hold; 0 for no limit.
 	MemoryLimitBytes int64 `json:"memoryLimitBytes,omitempty"`

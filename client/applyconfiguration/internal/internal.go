@@ -192,6 +192,16 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         map:
           fields:
+          - name: agent
+            type:
+              map:
+                fields:
+                - name: caBundle
+                  type:
+                    scalar: string
+                - name: port
+                  type:
+                    scalar: numeric
           - name: images
             type:
               list:

@@ -38,7 +38,7 @@ func (o *Options) Register(f *pflag.FlagSet, health string) {
 	f.StringVar(&o.Config, "config", stormconf.DefaultPath, "Storm's `FILE` of configuration; reloaded when it changes")
 	f.StringVar(&o.Kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "`FILE` that says how to reach the API server; inside a pod none is needed")
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", health, "`ADDRESS` of /healthz and /readyz; 0 for none")
-	f.StringVar(&o.MetricsAddress, "metrics-bind-address", "0", "`ADDRESS` of /metrics; 0 for none")
+	f.StringVar(&o.MetricsAddress, "metrics-bind-address", "0", "`ADDRESS` of /metrics; HTTPS for those who may read them, unless it is on loopback; 0 for none")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 }

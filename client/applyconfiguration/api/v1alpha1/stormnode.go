@@ -14,9 +14,9 @@ import (
 // StormNodeApplyConfiguration represents a declarative configuration of the StormNode type for use
 // with apply.
 //
-// StormNode is what a node shall have ahead of time, and what it has of that.
-// It bears the Node's name. The manager makes one for every node that a
-// StormImage's spec.prefetch chooses, and deletes it when none does any more;
+// StormNode is what a node shall have ahead of time, what it has of that, and
+// how its agent is reached. It bears the Node's name. The manager makes one for
+// every node that has an agent, or that a StormImage's spec.prefetch chooses;
 // people need not touch it.
 type StormNodeApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration    `json:""`

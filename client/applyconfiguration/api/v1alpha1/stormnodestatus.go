@@ -7,6 +7,9 @@ package v1alpha1
 //
 // StormNodeStatus is what the node's agent has made of the spec.
 type StormNodeStatusApplyConfiguration struct {
+	// agent is by what the manager reaches the node's agent; absent if that
+	// does not listen.
+	Agent *StormNodeAgentApplyConfiguration `json:"agent,omitempty"`
 	// observedGeneration is the generation of the spec that this speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// imagesWanted is the number of images in spec.images.
@@ -23,6 +26,14 @@ type StormNodeStatusApplyConfiguration struct {
 // apply.
 func StormNodeStatus() *StormNodeStatusApplyConfiguration {
 	return &StormNodeStatusApplyConfiguration{}
+}
+
+// WithAgent sets the Agent field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Agent field is set to the value of the last call.
+func (b *StormNodeStatusApplyConfiguration) WithAgent(value *StormNodeAgentApplyConfiguration) *StormNodeStatusApplyConfiguration {
+	b.Agent = value
+	return b
 }
 
 // WithObservedGeneration sets the ObservedGeneration field in the declarative configuration to the given value

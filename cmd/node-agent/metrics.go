@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/stormcell/stormcell/cmd/internal/daemon"
+	"github.com/stormcell/stormcell/internal/cgroup"
+	"github.com/stormcell/stormcell/internal/engine"
+	"github.com/stormcell/stormcell/internal/localizer"
+	"github.com/stormcell/stormcell/internal/metrics"
+	"github.com/stormcell/stormcell/internal/prefetch"
+	"github.com/stormcell/stormcell/internal/rootfs"
+	"github.com/stormcell/stormcell/internal/stormconf"
+)
+
+// nodeMetrics are what the node-agent tells Prometheus of its own.
+type nodeMetrics struct {
+	events *metrics.Events
+	state  *metrics.Node
+}
+
+// newState tells what is so of the parts.
+func newState(conf *stormconf.Config, e *engine.Engine, l *localizer.Localizer, r *rootfs.Manager, ahead *prefetch.Queue) *metrics.Node {
+	tree := cgroup.New(conf.Cgroup.Root, conf.Cgroup.Parent)
+	return metrics.NewNode(metrics.Sources{
+		Workers: e.States,
+		Usage: func(ctx context.Context, w engine.State) (cgroup.Usage, error) {
+			_, info, err := e.Inspect(ctx, w.UID)
+			if err != nil {
+				return cgroup.Usage{}, err
+			}
+			return tree.Usage(info.Cgroup)
+		},
+		CacheBytes: l.Size, CacheLimit: conf.Node.CacheBytes, MountedLayers: r.Mounted, Prefetch: ahead.States,
+	})
+}
+
+// register has them served.
+func (m *nodeMetrics) register() error {
+	registry, err := daemon.Metrics("node-agent", version)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(registry.Register(m.events), registry.Register(m.state)); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package connect
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	connectv1 "github.com/stormcell/stormcell/api/connect/v1alpha1"
+)
+
+// paper has one log, which is written by a pipe.
+type paper struct{ log io.ReadCloser }
+
+func (p paper) Log(context.Context, types.NamespacedName, connectv1.LogOptions) (io.ReadCloser, error) {
+	return p.log, nil
+}
+
+func (paper) Stats(context.Context, types.NamespacedName) (*connectv1.StormWorkerStats, error) {
+	return nil, errors.New("the disk is broken")
+}
+
+func (paper) ListStats(context.Context, string) (*connectv1.StormWorkerStatsList, error) {
+	return &connectv1.StormWorkerStatsList{Items: []connectv1.StormWorkerStats{}}, nil
+}
+
+// serve serves p, one log at once, to alice, who may get what she asks for in
+// namespace a. What the API server was asked is added to asked.
+func serve(t *testing.T, p paper, asked *[]authorizationv1.SubjectAccessReviewSpec) *httptest.Server {
+	t.Helper()
+	clients := fake.NewClientset()
+	clients.PrependReactor("create", "subjectaccessreviews", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		review := action.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview)
+		*asked = append(*asked, review.Spec)
+		review.Status.Allowed = review.Spec.User == "alice" && review.Spec.ResourceAttributes.Namespace == "a"
+		return true, review, nil
+	})
+	guard := &Guard{
+		authenticator: authenticator.RequestFunc(func(req *http.Request) (*authenticator.Response, bool, error) {
+			name := req.Header.Get("User")
+			return &authenticator.Response{User: &user.DefaultInfo{Name: name, Groups: []string{"g"}}}, name != "", nil
+		}),
+		access: &accessReviews{client: clients.AuthorizationV1().SubjectAccessReviews()},
+	}
+	server := httptest.NewServer(NewHandler(p, guard, 1, slog.New(slog.DiscardHandler)))
+	t.Cleanup(server.Close)
+	return server
+}
+
+func get(t *testing.T, server *httptest.Server, by, path string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("User", by)
+	response, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { response.Body.Close() })
+	return response
+}
+
+var logOfW = LogPath(types.NamespacedName{Namespace: "a", Name: "w"})
+
+func TestHandlerRefuses(t *testing.T) {
+	var asked []authorizationv1.SubjectAccessReviewSpec
+	server := serve(t, paper{}, &asked)
+	for name, tt := range map[string]struct {
+		by, path string
+		code     int
+		say      string
+	}{
+		"nobody":               {"", logOfW, 401, `"reason":"Unauthorized"`},
+		"nobody, discovery":    {"", Base, 401, `"reason":"Unauthorized"`},
+		"another user":         {"bob", logOfW, 403, `user \"bob\" may not get it in namespace \"a\"`},
+		"another namespace":    {"alice", ListStatsPath("b"), 403, "stormworkerstats.connect.stormcell.dev is forbidden"},
+		"a parameter":          {"alice", logOfW + "?tail=1", 400, `unknown parameter \"tail\"`},
+		"what is wrong inside": {"alice", StatsPath(types.NamespacedName{Namespace: "a", Name: "w"}), 500, "the disk is broken"},
+		"everybody, discovery": {"bob", Base, 200, `"name":"stormworkers/log"`},
+		"a list":               {"alice", ListStatsPath("a"), 200, `"kind":"StormWorkerStatsList"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			response := get(t, server, tt.by, tt.path)
+			body, err := io.ReadAll(response.Body)
+			if err != nil || response.StatusCode != tt.code || !strings.Contains(string(body), tt.say) {
+				t.Errorf("%d %s, %v, want %d %s", response.StatusCode, body, err, tt.code, tt.say)
+			}
+		})
+	}
+	for _, spec := range asked {
+		if spec.User == "bob" && (spec.ResourceAttributes.Subresource != "log" || spec.ResourceAttributes.Name != "w" || spec.Groups[0] != "g") {
+			t.Errorf("the API server was asked for %+v", spec)
+		}
+	}
+}
+
+// TestHandlerStreams: what is there is sent at once, as text and nothing else; a
+// log has a place until it ends, and one that breaks off does not look complete.
+func TestHandlerStreams(t *testing.T) {
+	var asked []authorizationv1.SubjectAccessReviewSpec
+	reader, writer := io.Pipe()
+	server := serve(t, paper{reader}, &asked)
+	follow := get(t, server, "alice", logOfW+"?follow=true") // returns before there is anything
+	if kind, sniff := follow.Header.Get("Content-Type"), follow.Header.Get("X-Content-Type-Options"); kind != "text/plain; charset=utf-8" || sniff != "nosniff" {
+		t.Errorf("it is %s, %s", kind, sniff)
+	}
+	if _, err := io.WriteString(writer, "<b>\x1b[2J"); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 7)
+	if _, err := io.ReadFull(follow.Body, got); err != nil || string(got) != "<b>\x1b[2J" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if second := get(t, server, "alice", logOfW); second.StatusCode != http.StatusTooManyRequests || second.Header.Get("Retry-After") == "" {
+		t.Errorf("one more log: %s, Retry-After %q", second.Status, second.Header.Get("Retry-After"))
+	}
+	writer.CloseWithError(errors.New("a bad block"))
+	if _, err := io.ReadAll(follow.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a log that breaks off ends with %v", err)
+	}
+}

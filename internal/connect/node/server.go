@@ -1,0 +1,69 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/stormcell/stormcell/internal/connect"
+)
+
+// maxStreams is how many logs of a node can be read at once. Each that is
+// followed takes one of root's inotify instances, of which there are 128.
+const maxStreams = 32
+
+// lifetime is longer than any agent runs: its certificate is made anew at each start.
+const lifetime = 10 * 365 * 24 * time.Hour
+
+// Server answers the manager, on a port of its own.
+type Server struct {
+	listener    net.Listener
+	certificate tls.Certificate
+	pem         []byte
+	handler     *connect.Handler
+	log         *slog.Logger
+}
+
+// Listen opens an address for a backend, with a certificate that nobody has
+// seen before. config reaches the API server, which tells who may ask.
+func Listen(ctx context.Context, address string, backend *Backend, config *rest.Config, log *slog.Logger) (*Server, error) {
+	tokens, err := connect.Tokens(config, connect.Audience(backend.Node))
+	if err != nil {
+		return nil, err
+	}
+	guard, err := connect.NewGuard(config, tokens)
+	if err != nil {
+		return nil, err
+	}
+	certificate, key, err := connect.SelfSigned(backend.Node, time.Now().Add(lifetime))
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for the manager (--connect-bind-address): %w", err)
+	}
+	return &Server{
+		listener: listener, certificate: pair, pem: certificate,
+		handler: connect.NewHandler(backend, guard, maxStreams, log), log: log,
+	}, nil
+}
+
+// Port is where the server listens, and Certificate is by what it is known, as PEM.
+func (s *Server) Port() int           { return s.listener.Addr().(*net.TCPAddr).Port } //nolint:errcheck // of a TCP listener
+func (s *Server) Certificate() []byte { return s.pem }
+
+// Start implements manager.Runnable.
+func (s *Server) Start(ctx context.Context) error {
+	config := &tls.Config{Certificates: []tls.Certificate{s.certificate}, MinVersion: tls.VersionTLS13}
+	return connect.Serve(ctx, s.listener, config, s.handler, s.log)
+}
