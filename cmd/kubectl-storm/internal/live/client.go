@@ -106,7 +106,7 @@ func cured(err error) error {
 	case apierrors.IsServiceUnavailable(err) && !strings.Contains(err.Error(), "node"):
 		return fmt.Errorf("the manager, which serves %s, cannot be reached: %w; %s -o yaml says why", group, err, apiService)
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%w; ClusterRole stormcell-edit has the right, an admin grants it", err)
+		return fmt.Errorf("%w; ClusterRoles stormcell-view and stormcell-edit have the right, which an admin grants", err)
 	default:
 		return err
 	}
