@@ -280,9 +280,9 @@ teardown() {
     daemon_stop "$dir" node-agent
     daemon_stop "$dir" manager
     "$here/cluster.sh" down "$dir/cluster"
+    remove_runtime # it has mounts of its own
     sweep
     remove_store
-    remove_runtime
     if [[ -e $dir/user-made ]] && id "$user" >/dev/null 2>&1; then
         userdel "$user"
     fi

@@ -97,7 +97,7 @@ func TestKubectlGet(t *testing.T) {
 		},
 		{
 			"get sw listed -o wide",
-			[]string{"NAME", "TOPOLOGY", "PORT", "NODE", "IMAGE", "STATUS", "RESTARTS", "AGE", "CONTAINER", "PID", "USER", "DIGEST"},
+			[]string{"NAME", "TOPOLOGY", "PORT", "NODE", "IMAGE", "STATUS", "RESTARTS", "AGE", "CONTAINER", "PID", "RUNTIME", "USER", "DIGEST"},
 			[]string{"listed", w.ContainerID(), "4711", "storm", "sha256:1"},
 		},
 		{

@@ -241,7 +241,7 @@ func TestStormWorkerStaysBound(t *testing.T) {
 	mustUpdateStatus(t, c, &w)
 	w.Status.Image.ManifestDigest = "sha256:2"
 	mustUpdateStatus(t, c, &w) // not bound yet: it may be pinned anew
-	w.Status.NodeName = "n1"
+	w.Status.NodeName, w.Status.Runtime = "n1", api.RuntimeDocker
 	mustUpdateStatus(t, c, &w)
 
 	for name, change := range map[string]func(*api.StormWorker){
@@ -252,6 +252,13 @@ func TestStormWorkerStaysBound(t *testing.T) {
 			moved := w.DeepCopy()
 			change(moved)
 			wantRefused(t, c.Status().Update(context.Background(), moved), "status.nodeName", "stays bound")
+		})
+	}
+	for name, runtime := range map[string]api.Runtime{"other runtime": api.RuntimeRunc, "no runtime": ""} {
+		t.Run(name, func(t *testing.T) {
+			moved := w.DeepCopy()
+			moved.Status.Runtime = runtime
+			wantRefused(t, c.Status().Update(context.Background(), moved), "status.runtime", "keeps its runtime")
 		})
 	}
 	t.Run("other image", func(t *testing.T) {
