@@ -35,6 +35,10 @@ build: ## Build every program into bin/.
 	@mkdir -p bin
 	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
+.PHONY: krew
+krew: ## Build kubectl-storm for all platforms, and its manifest for krew, into bin/krew.
+	@hack/krew/build.sh
+
 .PHONY: packages
 packages: ## Install the Debian packages that tests and the demo need.
 	@hack/packages.sh
@@ -125,6 +129,8 @@ verify: packages $(ASSETS)/kubectl ## Check generated files, formatting, modules
 	@ASSETS=$(ASSETS) hack/verify-generated.sh
 	$(call TOOL,golangci-lint) fmt --diff
 	@for module in $(MODULES); do echo "go -C $$module mod tidy -diff"; go -C $$module mod tidy -diff || exit 1; done
+	@# The plugin runs on people's machines.
+	@for system in darwin windows; do echo "GOOS=$$system go build ./cmd/kubectl-storm"; GOOS=$$system go build -o /dev/null ./cmd/kubectl-storm || exit 1; done
 	@# Scripts that git knows or would take in, so that none is forgotten.
 	git ls-files -co --exclude-standard '*.sh' .ci/run | xargs shellcheck
 

@@ -19,6 +19,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	connectv1 "github.com/stormcell/stormcell/api/connect/v1alpha1"
+	"github.com/stormcell/stormcell/internal/review"
 )
 
 // paper has one log, which is written by a pipe.
@@ -52,7 +53,7 @@ func serve(t *testing.T, p paper, asked *[]authorizationv1.SubjectAccessReviewSp
 			name := req.Header.Get("User")
 			return &authenticator.Response{User: &user.DefaultInfo{Name: name, Groups: []string{"g"}}}, name != "", nil
 		}),
-		access: &accessReviews{client: clients.AuthorizationV1().SubjectAccessReviews()},
+		access: &review.Access{Client: clients.AuthorizationV1().SubjectAccessReviews()},
 	}
 	server := httptest.NewServer(NewHandler(p, guard, 1, slog.New(slog.DiscardHandler)))
 	t.Cleanup(server.Close)

@@ -177,6 +177,7 @@ func TestChartIsAccepted(t *testing.T) {
 // TestMetricsAreServedAlike: config/observability makes the daemons serve what
 // the chart's metrics.enabled does, and the API server takes it.
 func TestMetricsAreServedAlike(t *testing.T) {
+	kubectl(t, "", "apply", "--server-side", "--force-conflicts", "--filename", install)
 	rendered, err := render(t, "--set", "metrics.enabled=true")
 	if err != nil {
 		t.Fatal(err)

@@ -10,9 +10,11 @@ import (
 	"syscall"
 	"time"
 
+	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
 	"k8s.io/client-go/rest"
 
 	"github.com/stormcell/stormcell/internal/connect"
+	"github.com/stormcell/stormcell/internal/review"
 )
 
 // maxStreams is how many logs of a node can be read at once. Each that is
@@ -34,11 +36,11 @@ type Server struct {
 // Listen opens an address for a backend, with a certificate that nobody has
 // seen before. config reaches the API server, which tells who may ask.
 func Listen(ctx context.Context, address string, backend *Backend, config *rest.Config, log *slog.Logger) (*Server, error) {
-	tokens, err := connect.Tokens(config, connect.Audience(backend.Node))
+	tokens, err := review.Tokens(config, connect.Audience(backend.Node))
 	if err != nil {
 		return nil, err
 	}
-	guard, err := connect.NewGuard(config, tokens)
+	guard, err := connect.NewGuard(config, bearertoken.New(tokens))
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,83 @@
+package story
+
+import (
+	"fmt"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+)
+
+// Exit codes that say more than that something went wrong.
+const (
+	codeUnknown       = -1
+	codeNotExecutable = 126
+	codeNotFound      = 127
+	// codeSignal plus the number of a signal is what a shell tells of a command
+	// that a signal ended.
+	codeSignal = 128
+	maxSignal  = 64
+	sigKill    = 9
+)
+
+// signals are the names of the signals that end processes, by their numbers in
+// Linux, where workers run, whatever this runs on.
+var signals = map[int32]string{
+	1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE",
+	sigKill: "SIGKILL", 10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 31: "SIGSYS",
+}
+
+func signal(n int32) string {
+	if name, ok := signals[n]; ok {
+		return fmt.Sprintf("signal %d (%s)", n, name)
+	}
+	return fmt.Sprintf("signal %d", n)
+}
+
+// exitWords tells how a worker ended, as what follows "it".
+func exitWords(e *api.WorkerExit, w *api.StormWorker) string {
+	switch {
+	case e.OOMKilled && e.Signal == sigKill:
+		return "was killed by the kernel for its memory limit" + memoryLimit(w, " of ")
+	case e.OOMKilled:
+		return fmt.Sprintf("ended with exit code %d after the kernel had killed a process of it for its memory limit%s", e.ExitCode, memoryLimit(w, " of "))
+	case e.Signal != 0:
+		return fmt.Sprintf("was killed by %s", signal(e.Signal))
+	case e.ExitCode == 0:
+		return "ended by itself with exit code 0"
+	case e.ExitCode == codeUnknown:
+		return "ended while nobody watched, so its exit code is unknown"
+	case e.ExitCode == codeNotFound:
+		return "ended with exit code 127 (a program was not found)"
+	case e.ExitCode == codeNotExecutable:
+		return "ended with exit code 126 (a program could not be executed)"
+	case e.ExitCode > codeSignal && e.ExitCode <= codeSignal+maxSignal:
+		return fmt.Sprintf("ended with exit code %d (a process of it was killed by %s)", e.ExitCode, signal(e.ExitCode-codeSignal))
+	default:
+		return fmt.Sprintf("ended with exit code %d", e.ExitCode)
+	}
+}
+
+// exitAdvice is what to do about a worker that ended so.
+func exitAdvice(e *api.WorkerExit, w *api.StormWorker) string {
+	switch {
+	case e.OOMKilled:
+		return "make it anew with a spec.resources.limits.memory" + memoryLimit(w, " above ") + ", or give its JVM a smaller heap (-Xmx)"
+	case e.ExitCode == 0:
+		return "nothing, if its work is done; kubectl storm -n {namespace} logs {name} shows its last words"
+	case e.ExitCode == codeUnknown:
+		return "see whether {node} was rebooted, or the container's monitor killed there"
+	case e.ExitCode == codeNotFound:
+		return "see whether {program} is in the image's PATH or in a bind mount; kubectl storm -n {namespace} logs {name} tells which program it was"
+	case e.ExitCode == codeNotExecutable:
+		return "see to the mode of {program} in the image; kubectl storm -n {namespace} logs {name} tells which program it was"
+	default:
+		return "read its last words: kubectl storm -n {namespace} logs {name}"
+	}
+}
+
+// memoryLimit is the worker's limit behind a word, if it has one.
+func memoryLimit(w *api.StormWorker, word string) string {
+	if limit := w.Spec.Resources.Limits.Memory; limit != nil {
+		return word + limit.String()
+	}
+	return ""
+}

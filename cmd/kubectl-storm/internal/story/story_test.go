@@ -1,0 +1,307 @@
+package story
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+)
+
+var update = flag.Bool("update", false, "write the golden file anew")
+
+// neverReady are the reasons that the Ready of a worker never bears, nor the
+// Resolved of an image that a worker waits for.
+var neverReady = []string{
+	// Of other conditions, which are true.
+	api.ReasonAllowed, api.ReasonResolved, api.ReasonAdmitted, api.ReasonLocalized, api.ReasonMounted,
+	// Of Scheduled; Ready then tells why it is not admitted.
+	api.ReasonNotAdmitted,
+	// Of an image's Prefetched.
+	api.ReasonPrefetched, api.ReasonPrefetching, api.ReasonPrefetchFailed, api.ReasonNoNodeSelected, api.ReasonSelectorInvalid,
+	// Of a StormProfile's Complete.
+	api.ReasonPending, api.ReasonProfiling, api.ReasonRecording, api.ReasonSucceeded,
+}
+
+// reasons reads the names and values of all reasons from the API's source.
+func reasons(t *testing.T) []string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "..", "..", "api", "v1alpha1", "conditions.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Reason") {
+			value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			values = append(values, value)
+		}
+		return true
+	})
+	return values
+}
+
+// TestEveryReasonHasAStory fails when a reason is added to the API of which
+// nobody has told what to do about it.
+func TestEveryReasonHasAStory(t *testing.T) {
+	all := reasons(t)
+	if len(all) < 40 {
+		t.Fatalf("only %d reasons were found in the API's source", len(all))
+	}
+	for _, reason := range all {
+		if told, never := stories[reason] != nil, slices.Contains(neverReady, reason); told == never {
+			t.Errorf("reason %s: has a story: %t, is named as one that no worker's Ready bears: %t; it must be one of both", reason, told, never)
+		}
+	}
+	for reason := range stories {
+		if !slices.Contains(all, reason) {
+			t.Errorf("there is a story of reason %s, which the API does not have", reason)
+		}
+	}
+}
+
+var now = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+
+func ago(d time.Duration) metav1.Time { return metav1.NewTime(now.Add(-d)) }
+
+// worker is one whose Ready has a reason, as daemons write it.
+func worker(reason string) *api.StormWorker {
+	w := &api.StormWorker{
+		ObjectMeta: metav1.ObjectMeta{Name: "clock", Namespace: "storm", CreationTimestamp: ago(3 * time.Hour)},
+		Spec: api.StormWorkerSpec{
+			TopologyID: "clock-1-1764000000", Port: 6700, User: "stormdemo", Image: "stormcell/demo:latest", NodeName: "node-1",
+			Command: []string{"java", "Clock"}, Runtime: api.RuntimeRunc, RestartPolicy: api.RestartAlways,
+			Resources: api.WorkerResources{Limits: api.WorkerLimits{Memory: new(resource.MustParse("256Mi"))}},
+		},
+		Status: api.StormWorkerStatus{NodeName: "node-1"},
+	}
+	ready := metav1.Condition{Type: api.WorkerReady, Status: metav1.ConditionFalse, Reason: reason, Message: "the particulars"}
+	switch reason {
+	case api.ReasonRunning:
+		ready.Status = metav1.ConditionTrue
+		w.Status.StartedAt = new(ago(2 * time.Hour))
+	case api.ReasonNodeLost:
+		ready.Status = metav1.ConditionUnknown
+	case api.ReasonLocalizing:
+		w.Status.Localization = &api.WorkerLocalization{Bytes: 54 << 20, TotalBytes: 120 << 20}
+	case api.ReasonCompleted:
+		w.Spec.RestartPolicy = api.RestartOnFailure
+		w.Status.LastExit = exit(0, 0, false)
+	case api.ReasonFailed:
+		w.Spec.RestartPolicy = api.RestartNever
+		w.Status.LastExit = exit(1, 0, false)
+	case api.ReasonCommandNotFound:
+		w.Spec.RestartPolicy = api.RestartNever
+		w.Status.LastExit = exit(127, 0, false)
+	case api.ReasonOOMKilled:
+		w.Spec.RestartPolicy = api.RestartNever
+		w.Status.LastExit = exit(137, 9, true)
+	case api.ReasonCrashLoopBackOff:
+		w.Status.LastExit, w.Status.RestartCount = exit(137, 9, false), 4
+	case api.ReasonStopping:
+		w.DeletionTimestamp = new(ago(5 * time.Second))
+	}
+	w.Status.Conditions = []metav1.Condition{ready}
+	return w
+}
+
+func exit(code, signal int32, oom bool) *api.WorkerExit {
+	return &api.WorkerExit{ExitCode: code, Signal: signal, OOMKilled: oom, FinishedAt: ago(90 * time.Second)}
+}
+
+// TestStories compares the story of every reason with the golden file.
+func TestStories(t *testing.T) {
+	var got bytes.Buffer
+	for _, reason := range reasons(t) {
+		if stories[reason] == nil {
+			continue
+		}
+		s := Tell(Facts{Worker: worker(reason), Now: now})
+		fmt.Fprintf(&got, "%s\n  %s\n  next: %s\n", reason, s.Sentence, s.Next)
+		if strings.ContainsAny(s.Sentence+s.Next, "{}") {
+			t.Errorf("%s: a name was left open: %s | %s", reason, s.Sentence, s.Next)
+		}
+		if s.Next == "" || (s.Said == "") != (reason == api.ReasonRunning) {
+			t.Errorf("%s: said %q, next %q", reason, s.Said, s.Next)
+		}
+	}
+	golden := filepath.Join("testdata", "stories.txt")
+	if *update {
+		if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Errorf("-want +got (go test -update writes it anew):\n%s", diff)
+	}
+}
+
+func lease(renewed time.Duration) *coordinationv1.Lease {
+	return &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
+		RenewTime: new(metav1.NewMicroTime(now.Add(-renewed))), LeaseDurationSeconds: new(int32(40)),
+	}}
+}
+
+func event(kind, reason, message string, at time.Duration) corev1.Event {
+	return corev1.Event{Type: kind, Reason: reason, Message: message, EventTime: metav1.NewMicroTime(now.Add(-at))}
+}
+
+func image(reason string) *api.StormImage {
+	i := &api.StormImage{Spec: api.StormImageSpec{Tag: "stormcell/demo:latest"}}
+	meta.SetStatusCondition(&i.Status.Conditions, metav1.Condition{Type: api.ImageResolved, Status: metav1.ConditionFalse, Reason: reason})
+	return i
+}
+
+// TestFacts checks what facts beside the worker add to its story.
+func TestFacts(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		reason string
+		change func(*Facts)
+		want   Story
+	}{
+		{
+			"nobody has looked", "", func(f *Facts) { f.Worker.Status.Conditions = nil },
+			Story{
+				Sentence: "worker clock does not run: no manager has looked at it since it was made 3h ago",
+				Next:     "see whether the manager runs: kubectl -n stormcell-system get deployments,pods",
+			},
+		},
+		{
+			"a reason of another version", "Teleported", func(*Facts) {},
+			Story{
+				Sentence: "worker clock does not run: its state is Teleported", Said: "the particulars",
+				Next: "kubectl -n storm describe stormworker clock tells more",
+			},
+		},
+		{
+			"the image's own reason", api.ReasonImageNotResolved, func(f *Facts) { f.Image = image(api.ReasonTagNotFound) },
+			Story{
+				Sentence: "worker clock does not run: the image store has no tag stormcell/demo:latest", Said: "the particulars",
+				Next: "push it: docker-to-squash --store STORE pull-build-push-update SOURCE,stormcell/demo:latest; or make the worker anew with one of: kubectl storm images",
+			},
+		},
+		{
+			"the agent has been silent since", api.ReasonLocalizing, func(f *Facts) {
+				f.Lease = lease(5 * time.Minute)
+				f.Worker.Status.Conditions = append(f.Worker.Status.Conditions, metav1.Condition{Type: api.WorkerLocalized})
+			},
+			Story{
+				Sentence: "worker clock does not run: its image is being brought to node-1, 45 % of 120Mi is there; but the node-agent of node-1 has been silent for 5m, so this may be old",
+				Said:     "the particulars", Next: "wait, and watch it: kubectl -n storm get stormworker clock --watch",
+			},
+		},
+		{
+			"no agent on its node", api.ReasonScheduled, func(f *Facts) { f.LeaseGone = true },
+			Story{
+				Sentence: "worker clock does not run: it is bound to node-1, where no node-agent has spoken yet", Said: "the particulars",
+				Next: "see whether one runs there: kubectl -n stormcell-system get pods -o wide --field-selector spec.nodeName=node-1",
+			},
+		},
+		{
+			"lost, node not ready", api.ReasonNodeLost, func(f *Facts) {
+				f.Lease = lease(10 * time.Minute)
+				f.Node = &corev1.Node{Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}}}
+			},
+			Story{
+				Sentence: "nobody knows whether worker clock runs: the node-agent of node-1 has been silent for 10m, and the node is not ready either",
+				Said:     "the particulars",
+				Next:     "look at the node and its agent: kubectl describe node node-1; kubectl -n stormcell-system get pods -o wide --field-selector spec.nodeName=node-1",
+			},
+		},
+		{
+			"lost, node gone", api.ReasonNodeLost, func(f *Facts) { f.NodeGone, f.LeaseGone = true, true },
+			Story{
+				Sentence: "nobody knows whether worker clock runs: its node node-1 is gone from the cluster", Said: "the particulars",
+				Next: "delete it, and make it anew: kubectl -n storm delete stormworker clock",
+			},
+		},
+		{
+			"lost, back again", api.ReasonNodeLost, func(f *Facts) { f.Lease = lease(time.Second) },
+			Story{
+				Sentence: "nobody knows whether worker clock runs: the node-agent of node-1 is back, and has not reported on it yet", Said: "the particulars",
+				Next: "look at the node and its agent: kubectl describe node node-1; kubectl -n stormcell-system get pods -o wide --field-selector spec.nodeName=node-1",
+			},
+		},
+		{
+			"runs again after it lacked memory", api.ReasonRunning, func(f *Facts) {
+				f.Worker.Status.RestartCount, f.Worker.Status.LastExit = 1, exit(137, 9, true)
+				f.Events = []corev1.Event{
+					event(corev1.EventTypeWarning, api.ReasonStartFailed, "older", 4*time.Hour),
+					event(corev1.EventTypeWarning, api.ReasonCrashLoopBackOff, "was killed", 89*time.Second),
+					event(corev1.EventTypeNormal, api.ReasonStarting, "no trouble", time.Second),
+				}
+			},
+			Story{
+				Sentence: "worker clock has run on node-1, port 6700, for 120m; it was started again once, last after it was killed by the kernel for its memory limit of 256Mi, 90s ago",
+				Before:   "89s ago CrashLoopBackOff: was killed",
+				Next:     "make it anew with a spec.resources.limits.memory above 256Mi, or give its JVM a smaller heap (-Xmx)",
+			},
+		},
+		{
+			"runs on, no longer allowed", api.ReasonRunning, func(f *Facts) {
+				meta.SetStatusCondition(&f.Worker.Status.Conditions, metav1.Condition{Type: api.WorkerAdmitted, Status: metav1.ConditionTrue, Reason: api.ReasonImageNotAllowed})
+			},
+			Story{
+				Sentence: "worker clock has run on node-1, port 6700, for 120m; its image stormcell/demo:latest is not allowed any more, so once deleted it could not be made anew",
+				Next:     "nothing; kubectl storm -n storm logs clock -f follows what it writes",
+			},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := Facts{Worker: worker(test.reason), Now: now}
+			test.change(&f)
+			if diff := cmp.Diff(test.want, Tell(f)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestExitWords(t *testing.T) {
+	w := worker(api.ReasonFailed)
+	for _, test := range []struct {
+		exit *api.WorkerExit
+		want string
+	}{
+		{exit(0, 0, false), "ended by itself with exit code 0"},
+		{exit(3, 0, false), "ended with exit code 3"},
+		{exit(126, 0, false), "ended with exit code 126 (a program could not be executed)"},
+		{exit(127, 0, false), "ended with exit code 127 (a program was not found)"},
+		{exit(137, 0, false), "ended with exit code 137 (a process of it was killed by signal 9 (SIGKILL))"},
+		{exit(137, 9, false), "was killed by signal 9 (SIGKILL)"},
+		{exit(162, 34, false), "was killed by signal 34"},
+		{exit(255, 0, false), "ended with exit code 255"},
+		{exit(-1, 0, false), "ended while nobody watched, so its exit code is unknown"},
+		{exit(137, 9, true), "was killed by the kernel for its memory limit of 256Mi"},
+		{exit(1, 0, true), "ended with exit code 1 after the kernel had killed a process of it for its memory limit of 256Mi"},
+	} {
+		if got := exitWords(test.exit, w); got != test.want {
+			t.Errorf("%+v: got %q, want %q", *test.exit, got, test.want)
+		}
+	}
+}
