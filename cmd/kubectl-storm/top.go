@@ -145,7 +145,7 @@ func (t *top) show(ctx context.Context, wide bool) error {
 		}
 		t.sample(ctx)
 		lines := t.lines(wide, t.height())
-		_, _ = io.WriteString(t.Out, toBegin+strings.Join(lines, clearLine+"\r\n")+clearLine+clearRest)
+		_, _ = io.WriteString(t.Out, toBegin+strings.Join(lines, clearLine+"\n")+clearLine+clearRest)
 		if err := backoff.Wait(ctx, pause); err != nil {
 			return err
 		}
