@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -61,6 +62,7 @@ nodes whose agent is silent. It needs no root. Several may run: one works.`,
 // run works until ctx ends or leadership is lost.
 func run(ctx context.Context, o *options, log *slog.Logger) error {
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
+	klog.SetSlogLogger(log)
 	conf, notes, err := stormconf.Load(o.Config)
 	daemon.Tell(log, notes)
 	if err != nil {

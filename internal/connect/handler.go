@@ -64,6 +64,9 @@ func (h *Handler) handle(path string, needed right, answer func(http.ResponseWri
 
 // refuse answers with what an error says.
 func (h *Handler) refuse(w http.ResponseWriter, req *http.Request, err error) {
+	if req.Context().Err() != nil {
+		return // nobody is there any more
+	}
 	var known apierrors.APIStatus
 	if !errors.As(err, &known) {
 		h.log.Error("request failed", "path", req.URL.Path, "error", err)

@@ -19,6 +19,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	connectv1 "github.com/stormcell/stormcell/api/connect/v1alpha1"
+	"github.com/stormcell/stormcell/internal/review"
 )
 
 // paper has one log, which is written by a pipe.
@@ -52,14 +53,21 @@ func serve(t *testing.T, p paper, asked *[]authorizationv1.SubjectAccessReviewSp
 			name := req.Header.Get("User")
 			return &authenticator.Response{User: &user.DefaultInfo{Name: name, Groups: []string{"g"}}}, name != "", nil
 		}),
-		access: &accessReviews{client: clients.AuthorizationV1().SubjectAccessReviews()},
+		access: &review.Access{Client: clients.AuthorizationV1().SubjectAccessReviews()},
 	}
 	server := httptest.NewServer(NewHandler(p, guard, 1, slog.New(slog.DiscardHandler)))
 	t.Cleanup(server.Close)
 	return server
 }
 
-func get(t *testing.T, server *httptest.Server, by, path string) *http.Response {
+// answer is a response that the test's end closes.
+type answer struct {
+	code   int
+	header http.Header
+	body   io.Reader
+}
+
+func get(t *testing.T, server *httptest.Server, by, path string) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
 	if err != nil {
@@ -71,7 +79,7 @@ func get(t *testing.T, server *httptest.Server, by, path string) *http.Response 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { response.Body.Close() })
-	return response
+	return answer{response.StatusCode, response.Header, response.Body}
 }
 
 var logOfW = LogPath(types.NamespacedName{Namespace: "a", Name: "w"})
@@ -95,9 +103,9 @@ func TestHandlerRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			response := get(t, server, tt.by, tt.path)
-			body, err := io.ReadAll(response.Body)
-			if err != nil || response.StatusCode != tt.code || !strings.Contains(string(body), tt.say) {
-				t.Errorf("%d %s, %v, want %d %s", response.StatusCode, body, err, tt.code, tt.say)
+			body, err := io.ReadAll(response.body)
+			if err != nil || response.code != tt.code || !strings.Contains(string(body), tt.say) {
+				t.Errorf("%d %s, %v, want %d %s", response.code, body, err, tt.code, tt.say)
 			}
 		})
 	}
@@ -115,21 +123,21 @@ func TestHandlerStreams(t *testing.T) {
 	reader, writer := io.Pipe()
 	server := serve(t, paper{reader}, &asked)
 	follow := get(t, server, "alice", logOfW+"?follow=true") // returns before there is anything
-	if kind, sniff := follow.Header.Get("Content-Type"), follow.Header.Get("X-Content-Type-Options"); kind != "text/plain; charset=utf-8" || sniff != "nosniff" {
+	if kind, sniff := follow.header.Get("Content-Type"), follow.header.Get("X-Content-Type-Options"); kind != "text/plain; charset=utf-8" || sniff != "nosniff" {
 		t.Errorf("it is %s, %s", kind, sniff)
 	}
 	if _, err := io.WriteString(writer, "<b>\x1b[2J"); err != nil {
 		t.Fatal(err)
 	}
 	got := make([]byte, 7)
-	if _, err := io.ReadFull(follow.Body, got); err != nil || string(got) != "<b>\x1b[2J" {
+	if _, err := io.ReadFull(follow.body, got); err != nil || string(got) != "<b>\x1b[2J" {
 		t.Errorf("%q, %v", got, err)
 	}
-	if second := get(t, server, "alice", logOfW); second.StatusCode != http.StatusTooManyRequests || second.Header.Get("Retry-After") == "" {
-		t.Errorf("one more log: %s, Retry-After %q", second.Status, second.Header.Get("Retry-After"))
+	if second := get(t, server, "alice", logOfW); second.code != http.StatusTooManyRequests || second.header.Get("Retry-After") == "" {
+		t.Errorf("one more log: %d, Retry-After %q", second.code, second.header.Get("Retry-After"))
 	}
 	writer.CloseWithError(errors.New("a bad block"))
-	if _, err := io.ReadAll(follow.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := io.ReadAll(follow.body); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a log that breaks off ends with %v", err)
 	}
 }

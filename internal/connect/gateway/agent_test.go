@@ -73,7 +73,9 @@ func TestHostileAgent(t *testing.T) {
 		{"nor forbidden", status(403, metav1.Status{Message: "no"}), 503, "config/rbac"},
 		{"a refusal", status(400, metav1.Status{Message: "not started", Reason: metav1.StatusReasonBadRequest}), 400, "not started"},
 		{"a long one", status(404, metav1.Status{Message: strings.Repeat("x", 9000)}), 404, strings.Repeat("x", maxMessage) + "..."},
-		{"a redirection", func(w http.ResponseWriter, req *http.Request) { http.Redirect(w, req, "https://127.0.0.1:1/", 302) }, 503, "answers 302 without a word"},
+		{"a redirection", func(w http.ResponseWriter, req *http.Request) {
+			http.Redirect(w, req, "https://127.0.0.1:1/", http.StatusFound)
+		}, 503, "answers 302 without a word"},
 		{"nonsense", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, 503, "makes no sense"},
 		{"without an end", func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, `{"kind":"`)

@@ -155,4 +155,4 @@ func statsOf(s engine.State, u cgroup.Usage, now time.Time) *connectv1.StormWork
 	return stats
 }
 
-func bounded(n uint64) int64 { return int64(min(n, math.MaxInt64)) } //nolint:gosec // it fits
+func bounded(n uint64) int64 { return int64(min(n, math.MaxInt64)) }

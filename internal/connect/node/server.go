@@ -8,9 +8,11 @@ import (
 	"net"
 	"time"
 
+	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
 	"k8s.io/client-go/rest"
 
 	"github.com/stormcell/stormcell/internal/connect"
+	"github.com/stormcell/stormcell/internal/review"
 )
 
 // maxStreams is how many logs of a node can be read at once. Each that is
@@ -32,11 +34,11 @@ type Server struct {
 // Listen opens an address for a backend, with a certificate that nobody has
 // seen before. config reaches the API server, which tells who may ask.
 func Listen(ctx context.Context, address string, backend *Backend, config *rest.Config, log *slog.Logger) (*Server, error) {
-	tokens, err := connect.Tokens(config, connect.Audience(backend.Node))
+	tokens, err := review.Tokens(config, connect.Audience(backend.Node))
 	if err != nil {
 		return nil, err
 	}
-	guard, err := connect.NewGuard(config, tokens)
+	guard, err := connect.NewGuard(config, bearertoken.New(tokens))
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +60,10 @@ func Listen(ctx context.Context, address string, backend *Backend, config *rest.
 	}, nil
 }
 
-// Port is where the server listens, and Certificate is by what it is known, as PEM.
-func (s *Server) Port() int           { return s.listener.Addr().(*net.TCPAddr).Port } //nolint:errcheck // of a TCP listener
+// Port is where the server listens.
+func (s *Server) Port() int { return s.listener.Addr().(*net.TCPAddr).Port } //nolint:errcheck // of a TCP listener
+
+// Certificate is by what the server is known, as PEM.
 func (s *Server) Certificate() []byte { return s.pem }
 
 // Start implements manager.Runnable.
