@@ -95,6 +95,7 @@ func (f Facts) fill(why, next string) Story {
 			lead = "worker {name} "
 		case metav1.ConditionUnknown:
 			lead = "nobody knows whether worker {name} runs: "
+		default:
 		}
 	}
 	names := strings.NewReplacer(
