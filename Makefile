@@ -23,7 +23,7 @@ help: ## Show this list.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: demo
-demo: ## Run a StormWorker from squashfs layers, end to end, on this machine.
+demo: ## Run a StormWorker from squashfs layers, or with RUNTIME=docker in Docker, end to end, on this machine.
 	@hack/demo.sh run
 
 .PHONY: demo-down
@@ -77,6 +77,10 @@ test: packages k8s hadoop ## Run every test, as root, with the race detector.
 .PHONY: test-hdfs
 test-hdfs: hadoop k8s ## Run the tests that use a real HDFS.
 	go test -race -count 1 -timeout 20m $$(hack/hdfs/importers.sh)
+
+.PHONY: test-docker
+test-docker: packages k8s ## Run the tests that use a real dockerd and a registry.
+	KUBEBUILDER_ASSETS=$(ASSETS) go test -race -count 1 -timeout 10m ./internal/docker/... ./test/docker
 
 .PHONY: test-faults
 test-faults: packages k8s ## Kill, starve and rob the node-agent; count what leaks (10 minutes at most).

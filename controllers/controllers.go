@@ -51,6 +51,8 @@ import (
 type Settings struct {
 	// Images are the allowlist and the default image.
 	Images allowlist.Rules
+	// Runtime is what runs workers that name none; empty is Runc.
+	Runtime api.Runtime
 	// RefreshInterval is the longest time between two look-ups of an image.
 	RefreshInterval time.Duration
 }

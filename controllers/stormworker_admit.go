@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -37,20 +38,29 @@ func refuseImage(refusal error, image *api.WorkerImage) admission {
 	return refuse(reason, fmt.Sprintf("%v; %s", refusal, cure), image)
 }
 
+// runtimeOf is what runs a worker. One that is bound keeps what it was bound
+// with; managers that knew only Runc wrote none down.
+func runtimeOf(w *api.StormWorker, byDefault api.Runtime) api.Runtime {
+	if bound(w) {
+		return cmp.Or(w.Status.Runtime, api.RuntimeRunc)
+	}
+	return cmp.Or(w.Spec.Runtime, byDefault, api.RuntimeRunc)
+}
+
 // admitWorker decides on a worker. images are the StormImages of the tag that
 // imageTag names. A worker that is bound keeps its image whatever has become of
-// the tag since.
-func admitWorker(w *api.StormWorker, rules allowlist.Rules, images []api.StormImage) admission {
-	if w.Spec.Runtime == api.RuntimeDocker {
-		return refuse(api.ReasonRuntimeUnsupported,
-			"this version has no runtime Docker; make the worker anew with spec.runtime Runc", w.Status.Image)
-	}
+// the tag since. For Docker, which pulls images itself, the allowlist decides.
+func admitWorker(w *api.StormWorker, runtime api.Runtime, rules allowlist.Rules, images []api.StormImage) admission {
 	if bound(w) && w.Status.Image != nil {
 		return admitBound(w, rules)
 	}
 	tag, err := rules.Select(w.Spec.Image)
 	if err != nil {
 		return refuseImage(err, nil)
+	}
+	if runtime == api.RuntimeDocker {
+		image := &api.WorkerImage{Tag: tag}
+		return admit(api.ReasonAdmitted, pinnedMessage(image), image)
 	}
 	return admitTag(tag, images)
 }
@@ -99,5 +109,8 @@ func usable(i api.StormImage) bool {
 }
 
 func pinnedMessage(image *api.WorkerImage) string {
+	if image.ManifestDigest == "" {
+		return fmt.Sprintf("image %s is allowed; Docker pulls it on the node", image.Tag)
+	}
 	return fmt.Sprintf("image %s is pinned to manifest %s", image.Tag, image.ManifestDigest)
 }

@@ -23,6 +23,28 @@ func imageWith(digest string, allowed, resolved metav1.ConditionStatus) api.Stor
 	return i
 }
 
+func TestRuntimeOf(t *testing.T) {
+	for _, tt := range []struct {
+		name                  string
+		node                  string
+		spec, status, cluster api.Runtime
+		want                  api.Runtime
+	}{
+		{"nobody says anything", "", "", "", "", api.RuntimeRunc},
+		{"the cluster's default", "", "", "", api.RuntimeDocker, api.RuntimeDocker},
+		{"the worker's own", "", api.RuntimeRunc, "", api.RuntimeDocker, api.RuntimeRunc},
+		{"the default has changed before it was bound", "", "", api.RuntimeRunc, api.RuntimeDocker, api.RuntimeDocker},
+		{"the default has changed since it was bound", "n1", "", api.RuntimeRunc, api.RuntimeDocker, api.RuntimeRunc},
+		{"bound by a manager that knew only Runc", "n1", api.RuntimeRunc, "", api.RuntimeDocker, api.RuntimeRunc},
+	} {
+		w := newWorker("w", "", 6700)
+		w.Spec.Runtime, w.Status.Runtime, w.Status.NodeName = tt.spec, tt.status, tt.node
+		if got := runtimeOf(w, tt.cluster); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestAdmitWorker(t *testing.T) {
 	const yes, no, unknown = metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown
 	rules := allowlist.Rules{Allowed: []string{"a:1", "b:1"}, Default: "a:1"}
@@ -37,8 +59,11 @@ func TestAdmitWorker(t *testing.T) {
 		}
 		return w
 	}
-	docker := waiting("a:1")
-	docker.Spec.Runtime = api.RuntimeDocker
+	docker := func(w *api.StormWorker) *api.StormWorker {
+		w.Spec.Runtime = api.RuntimeDocker
+		return w
+	}
+	dockers := &api.WorkerImage{Tag: "a:1"}
 	tests := []struct {
 		name   string
 		worker *api.StormWorker
@@ -61,7 +86,11 @@ func TestAdmitWorker(t *testing.T) {
 		{"malformed, with star", waiting("A:1"), allowlist.Rules{Allowed: []string{"*"}}, nil, no, api.ReasonMalformedName, nil},
 		{"nothing allowed", waiting("a:1"), allowlist.Rules{}, nil, no, api.ReasonNoImagesAllowed, nil},
 		{"no default", waiting(""), allowlist.Rules{Allowed: []string{"*"}}, nil, no, api.ReasonNoImage, nil},
-		{"docker", docker, rules, []api.StormImage{imageWith("sha256:1", yes, yes)}, no, api.ReasonRuntimeUnsupported, nil},
+		{"Docker, of no StormImage", docker(waiting("a:1")), rules, nil, yes, api.ReasonAdmitted, dockers},
+		{"Docker, default image", docker(waiting("")), rules, nil, yes, api.ReasonAdmitted, dockers},
+		{"Docker, not allowed", docker(waiting("c:1")), rules, nil, no, api.ReasonImageNotAllowed, nil},
+		{"Docker, malformed", docker(waiting("a@sha256:1")), allowlist.Rules{Allowed: []string{"*"}}, nil, no, api.ReasonMalformedName, nil},
+		{"Docker, bound", docker(onNode(dockers, false)), rules, nil, yes, api.ReasonAdmitted, dockers},
 		{"bound, whatever the image does now", onNode(pinned, false), rules, nil, yes, api.ReasonAdmitted, pinned},
 		{"bound, no longer allowed, not started", onNode(old, false), rules, nil, no, api.ReasonImageNotAllowed, old},
 		{"bound, no longer allowed, started", onNode(old, true), rules, nil, yes, api.ReasonImageNotAllowed, old},
@@ -69,7 +98,7 @@ func TestAdmitWorker(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := admitWorker(tt.worker, tt.rules, tt.images)
+			got := admitWorker(tt.worker, runtimeOf(tt.worker, api.RuntimeRunc), tt.rules, tt.images)
 			if got.condition.Status != tt.status || got.condition.Reason != tt.reason {
 				t.Errorf("%s %s, want %s %s", got.condition.Status, got.condition.Reason, tt.status, tt.reason)
 			}

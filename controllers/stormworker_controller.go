@@ -50,11 +50,13 @@ func (r *workerReconciler) advance(ctx context.Context, w *api.StormWorker) erro
 	if err := r.hold(ctx, w); err != nil {
 		return err
 	}
-	verdict, err := r.admit(ctx, w)
+	runtime := runtimeOf(w, r.settings().Runtime)
+	verdict, err := r.admit(ctx, w, runtime)
 	if err != nil {
 		return err
 	}
 	status := r.bind(w, verdict)
+	status.Runtime = runtime
 	return r.write(ctx, w, status)
 }
 
@@ -94,16 +96,16 @@ func (r *workerReconciler) patchFinalizers(ctx context.Context, w, before *api.S
 
 // admit gathers what is known of the worker's image and decides by it. It makes
 // the StormImage of a tag that is allowed and has none.
-func (r *workerReconciler) admit(ctx context.Context, w *api.StormWorker) (admission, error) {
+func (r *workerReconciler) admit(ctx context.Context, w *api.StormWorker, runtime api.Runtime) (admission, error) {
 	rules := r.settings().Images
 	images := new(api.StormImageList)
 	tag, err := rules.Select(w.Spec.Image)
-	if pinned := bound(w) && w.Status.Image != nil; err == nil && !pinned {
+	if pinned := bound(w) && w.Status.Image != nil; err == nil && !pinned && runtime == api.RuntimeRunc {
 		if err := r.client.List(ctx, images, client.MatchingFields{imageByTag: tag}); err != nil {
 			return admission{}, fmt.Errorf("list StormImages of tag %s: %w", tag, err)
 		}
 	}
-	verdict := admitWorker(w, rules, images.Items)
+	verdict := admitWorker(w, runtime, rules, images.Items)
 	if verdict.condition.Reason == api.ReasonImagePending && len(images.Items) == 0 {
 		return verdict, r.ensureImage(ctx, tag)
 	}
@@ -167,7 +169,7 @@ func (r *workerReconciler) farewell(w *api.StormWorker, node nodeView) *api.Stor
 // ownStatus is the part of w's status that is always the manager's.
 func ownStatus(w *api.StormWorker) *api.StormWorkerStatus {
 	return &api.StormWorkerStatus{
-		NodeName: w.Status.NodeName, Image: w.Status.Image,
+		NodeName: w.Status.NodeName, Runtime: w.Status.Runtime, Image: w.Status.Image,
 		Conditions: pick(w.Status.Conditions, api.WorkerAdmitted, api.WorkerScheduled),
 	}
 }

@@ -95,8 +95,16 @@ func TestWorkerRuntimeDocker(t *testing.T) {
 	obj := newWorker("docker", "", 6700)
 	obj.Spec.Runtime = api.RuntimeDocker
 	w.create(obj)
-	w.hasCondition(obj, api.WorkerAdmitted, metav1.ConditionFalse, api.ReasonRuntimeUnsupported)
-	w.hasCondition(obj, api.WorkerReady, metav1.ConditionFalse, api.ReasonRuntimeUnsupported)
+	w.hasCondition(obj, api.WorkerAdmitted, metav1.ConditionTrue, api.ReasonAdmitted)
+	w.hasCondition(obj, api.WorkerScheduled, metav1.ConditionTrue, api.ReasonScheduled)
+	if s := obj.Status; s.Runtime != api.RuntimeDocker || s.Image.Tag != "storm/a:1" || s.Image.ManifestDigest != "" {
+		t.Errorf("runtime %s, image %+v", s.Runtime, s.Image)
+	}
+	images := new(api.StormImageList)
+	w.must(w.c.List(w.ctx, images))
+	if len(images.Items) != 0 {
+		t.Errorf("%d StormImages, want none: Docker does not need the store", len(images.Items))
+	}
 }
 
 // TestWorkerWaits checks that a worker goes on as soon as what it lacks comes.

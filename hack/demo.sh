@@ -7,6 +7,8 @@ usage() {
 usage: hack/demo.sh run    show it and clean up
        hack/demo.sh down   take down what DEMO_KEEP=1 or a killed demo left
 environment:
+       RUNTIME=docker      run the worker in Docker, of an image in a registry, both of which are
+                           started and taken down with the rest, instead of with runc (runc)
        STORE=hdfs          keep the images in an HDFS, which is started and taken down with the
                            rest, instead of in a directory (file)
        DEMO_KEEP=1         leave all up at the end
@@ -38,6 +40,8 @@ source "$here/demo/leftovers.sh"
 source "$here/demo/config.sh"
 # shellcheck source=demo/store.sh
 source "$here/demo/store.sh"
+# shellcheck source=demo/runtime.sh
+source "$here/demo/runtime.sh"
 
 kubectl() { "$repo/bin/k8s/kubectl" --kubeconfig "$dir/cluster/admin.kubeconfig" "$@"; }
 worker_field() { kubectl get stormworker "$worker" --output "jsonpath={.status.$1}"; }
@@ -73,6 +77,7 @@ check() {
         return 1
     fi
     check_store
+    check_runtime
     if [[ ! $dir =~ ^/[A-Za-z0-9._/-]+$ ]]; then
         echo "DEMO_DIR=$dir: use an absolute path of letters, digits, '.', '_' and '-'" >&2
         return 1
@@ -188,17 +193,18 @@ start_daemons() {
 
 # ---- the worker
 
-# apply_samples applies the samples. Another image has no Clock: there, bash
-# counts.
+# apply_samples applies the samples. Docker needs no StormImage, and finds the
+# image by another name; another image has no Clock: there, bash counts.
 apply_samples() {
-    if [[ -z ${DEMO_IMAGE:-} ]]; then
+    local spec="\"image\": \"$image\""
+    if [[ $runtime == runc && -z ${DEMO_IMAGE:-} ]]; then
         kubectl apply --filename "$samples"
         return
     fi
-    kubectl apply --filename "$samples/stormimage.yaml"
+    [[ $runtime == docker ]] || kubectl apply --filename "$samples/stormimage.yaml"
     # shellcheck disable=SC2016 # bash in the worker expands this
-    kubectl patch --local --filename "$samples/stormworker.yaml" --type=merge --output=yaml --patch \
-        '{"spec": {"command": ["bash", "-c", "while :; do echo \"tick $((++n)) of bash\"; sleep 1; done"]}}' |
+    [[ -z ${DEMO_IMAGE:-} ]] || spec+=', "command": ["bash", "-c", "while :; do echo \"tick $((++n)) of bash\"; sleep 1; done"]'
+    kubectl patch --local --filename "$samples/stormworker.yaml" --type=merge --output=yaml --patch "{\"spec\": {$spec}}" |
         kubectl apply --filename -
 }
 
@@ -206,8 +212,6 @@ start_worker() {
     apply_samples
     kubectl wait --for=condition=Ready --timeout=60s "stormworker/$worker"
 }
-
-log_file() { printf '%s/logs/%s/0.log' "$dir" "$(worker_field containerID)"; }
 
 # worker_log prints the last lines of the worker's log, as any user gets it: by the
 # API server, the manager and the node-agent.
@@ -217,9 +221,9 @@ worker_log() {
 
 log_served() { worker_log 1 >/dev/null 2>&1; }
 
-ticks() { grep -c ' tick ' "$1" 2>/dev/null || true; }
-has_ticks() { (($(ticks "$1") >= $2)); }
-read_log() { wait_for 20 has_ticks "$(log_file)" "$1"; }
+ticks() { log_text | grep -c 'tick ' || true; }
+has_ticks() { (($(ticks) >= $1)); }
+read_log() { wait_for 20 has_ticks "$1"; }
 
 show_worker() {
     wait_for 20 log_served || worker_log 1
@@ -241,7 +245,7 @@ kill_agent() {
     pid=$(worker_field pid)
     started=$(start_time "$pid")
     daemon_stop "$dir" node-agent KILL
-    before=$(ticks "$(log_file)")
+    before=$(ticks)
     start_agent
     kubectl wait --for=condition=Ready --timeout=30s "stormworker/$worker"
     read_log $((before + 1))
@@ -278,6 +282,7 @@ teardown() {
     "$here/cluster.sh" down "$dir/cluster"
     sweep
     remove_store
+    remove_runtime
     if [[ -e $dir/user-made ]] && id "$user" >/dev/null 2>&1; then
         userdel "$user"
     fi
@@ -334,6 +339,7 @@ prepare() {
     step "Build etcd, kube-apiserver and kubectl" "$here/kubernetes/build.sh"
     [[ -n ${DEMO_IMAGE:-} ]] || step "Build the demo's image: Debian, a JDK, a Java program" "$here/demo/image.sh"
     prepare_store
+    prepare_runtime
     step "Start etcd and kube-apiserver on loopback" "$here/cluster.sh" up "$dir/cluster"
     step "Install CRDs, RBAC and node $node" install_cluster
     step "Make user $user" add_user
@@ -349,8 +355,7 @@ run() {
     trap 'exit 143' TERM HUP
     echo "stormcell demo in $dir"
     prepare
-    step "Convert the image to squashfs layers in a $store:// store" convert
-    show_store
+    provide_image
     step "Start manager and node-agent" start_daemons
     step "Apply config/samples, wait until the worker runs" start_worker
     step "Wait for three lines of its log" read_log 3

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Docker and a registry on loopback, everything of them below one directory, for
-# benchmarks to compare with. The programs are Debian's packages, unpacked into
+# tests and the demo, and for benchmarks to compare with. The programs are Debian's packages, unpacked into
 # bin/docker and not installed: installed ones would be services of this machine.
 set -euo pipefail
 
@@ -23,6 +23,9 @@ usage: hack/docker.sh up DIR     start; DIR/docker.sock is Docker's socket, DIR/
                                  the registry's address
        hack/docker.sh down DIR   stop, delete all images
        hack/docker.sh status DIR say what runs
+       hack/docker.sh start DIR  start dockerd alone, once stop has ended it
+       hack/docker.sh stop DIR   end dockerd alone; SIGNAL=KILL: by force
+dockerd reads DIR/daemon.json, and the registry asks for the passwords of DIR/htpasswd, if they are there.
 The client is bin/docker/usr/bin/docker -H unix://DIR/docker.sock. Containers have no network of
 their own: use docker run --network host.
 TEXT
@@ -39,6 +42,7 @@ storage:
   cache: {blobdescriptor: inmemory}
 http: {addr: "$address", secret: "$(openssl rand -hex 16)"}
 TEXT
+    [[ ! -e $dir/htpasswd ]] || printf 'auth: {htpasswd: {realm: test, path: %s}}\n' "$dir/htpasswd" >>"$dir/registry.yml"
     OTEL_TRACES_EXPORTER=none daemon_start "$dir" docker-registry docker-registry serve "$dir/registry.yml"
     printf '%s\n' "$address" >"$dir/registry.address"
 }
@@ -46,17 +50,47 @@ TEXT
 # start_dockerd starts dockerd, which starts a containerd of its own. It leaves
 # the machine's network alone.
 start_dockerd() {
-    daemon_start "$dir" dockerd dockerd --host "unix://$dir/docker.sock" --group root \
+    # One that was killed leaves them, as does its containerd, and dockerd takes
+    # zombies for processes that run.
+    forget_gone "$dir"/{docker.pid,exec/containerd/containerd.pid}
+    [[ -e $dir/daemon.json ]] || echo '{}' >"$dir/daemon.json"
+    daemon_start "$dir" dockerd dockerd --host "unix://$dir/docker.sock" --group root --config-file "$dir/daemon.json" \
         --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" \
         --storage-driver overlay2 --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "$cgroup" \
         --bridge none --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false --log-level warn
 }
 
-answers() { curl --silent --fail --max-time 5 --output /dev/null "$@"; }
-
-ready() {
-    answers "http://$(<"$dir/registry.address")/v2/" && answers --unix-socket "$dir/docker.sock" http://docker/_ping
+forget_gone() {
+    local file
+    for file; do
+        [[ ! -e $file ]] || ! wait_for 15 process_gone "$(<"$file")" || rm "$file"
+    done
 }
+
+start() {
+    start_dockerd
+    wait_for 60 dockerd_ready_or_dead || true
+    if ! dockerd_ready; then
+        tail -n 15 "$dir/dockerd.log" >&2
+        return 1
+    fi
+}
+
+stop() { daemon_stop "$dir" dockerd "${SIGNAL:-TERM}"; }
+
+answers() { curl --silent --max-time 5 --output /dev/null "$@"; }
+
+# registry_ready: one that asks for passwords answers by asking.
+registry_ready() {
+    local status
+    status=$(answers --write-out '%{http_code}' "http://$(<"$dir/registry.address")/v2/") && [[ $status == 200 || $status == 401 ]]
+}
+
+dockerd_ready() { [[ $(answers --write-out '%{http_code}' --unix-socket "$dir/docker.sock" http://docker/_ping) == 200 ]]; }
+
+dockerd_ready_or_dead() { ! daemon_pid "$dir" dockerd >/dev/null || dockerd_ready; }
+
+ready() { registry_ready && dockerd_ready; }
 
 # ready_or_dead ends the waiting early when a daemon has ended.
 ready_or_dead() {
@@ -102,7 +136,7 @@ down() {
     for path in /sys/fs/cgroup/*"$cgroup" "/sys/fs/cgroup$cgroup"; do
         [[ ! -d $path ]] || rmdir "$path"
     done
-    rm -rf --one-file-system "$dir"/{data,exec,registry,registry.yml,registry.address,docker.sock,docker.pid,dockerd.log,docker-registry.log}
+    rm -rf --one-file-system "$dir"/{data,exec,registry,registry.yml,registry.address,docker.sock,docker.pid,daemon.json,dockerd.log,docker-registry.log}
 }
 
 status() {
@@ -122,7 +156,7 @@ main() {
     dir=$2
     cgroup=/docker-${dir##*/}
     case $1 in
-    up | down | status) "$1" ;;
+    up | down | status | start | stop) "$1" ;;
     *)
         usage >&2
         return 2

@@ -77,7 +77,7 @@ compose() {
         CGO_ENABLED=0 go test -c -o "$guest/test/$folder/tests" "./$folder"
         [[ ! -d $folder/testdata ]] || cp -r "$folder/testdata" "$guest/test/$folder/"
     done
-    CGO_ENABLED=0 go build -o "$guest/test/guest" ./internal/runc/testdata/guest
+    CGO_ENABLED=0 go build -o "$guest/test/guest" ./internal/container/runtimetest/testdata/guest
     printf '%s\n' "${modules[@]}" >"$guest/test/modules"
 }
 

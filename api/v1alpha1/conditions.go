@@ -65,7 +65,6 @@ const (
 	ReasonNoImage            = "NoImage"
 	ReasonImageNotResolved   = "ImageNotResolved"
 	ReasonImagePending       = "ImagePending"
-	ReasonRuntimeUnsupported = "RuntimeUnsupported"
 
 	ReasonScheduled    = "Scheduled"
 	ReasonNodeNotFound = "NodeNotFound"
@@ -78,6 +77,8 @@ const (
 	ReasonLocalized         = "Localized"
 	ReasonLocalizeFailed    = "LocalizeFailed"
 	ReasonImageCorrupt      = "ImageCorrupt"
+	ReasonImagePullFailed   = "ImagePullFailed"
+	ReasonDockerUnavailable = "DockerUnavailable"
 	ReasonDiskFull          = "DiskFull"
 	ReasonMounted           = "Mounted"
 	ReasonMountFailed       = "MountFailed"

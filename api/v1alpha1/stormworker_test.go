@@ -192,7 +192,7 @@ func TestStormWorkerDefaults(t *testing.T) {
 	if err := c.Get(context.Background(), client.ObjectKeyFromObject(u), &w); err != nil {
 		t.Fatal(err)
 	}
-	if w.Spec.Runtime != api.RuntimeRunc || w.Spec.RestartPolicy != api.RestartAlways {
+	if w.Spec.Runtime != "" || w.Spec.RestartPolicy != api.RestartAlways {
 		t.Errorf("runtime %q, restartPolicy %q", w.Spec.Runtime, w.Spec.RestartPolicy)
 	}
 	if g := w.Spec.TerminationGracePeriodSeconds; g == nil || *g != 3 {

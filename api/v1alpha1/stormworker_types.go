@@ -105,7 +105,7 @@ type Toleration struct {
 // +kubebuilder:validation:XValidation:rule="has(self.tolerations) == has(oldSelf.tolerations) && (!has(self.tolerations) || self.tolerations == oldSelf.tolerations)",fieldPath=".tolerations",message="cannot be changed; delete the worker and make another"
 // +kubebuilder:validation:XValidation:rule="self.user == oldSelf.user",fieldPath=".user",message="cannot be changed; delete the worker and make another"
 // +kubebuilder:validation:XValidation:rule="has(self.image) == has(oldSelf.image) && (!has(self.image) || self.image == oldSelf.image)",fieldPath=".image",message="cannot be changed; delete the worker and make another"
-// +kubebuilder:validation:XValidation:rule="self.runtime == oldSelf.runtime",fieldPath=".runtime",message="cannot be changed; delete the worker and make another"
+// +kubebuilder:validation:XValidation:rule="has(self.runtime) == has(oldSelf.runtime) && (!has(self.runtime) || self.runtime == oldSelf.runtime)",fieldPath=".runtime",message="cannot be changed; delete the worker and make another"
 // +kubebuilder:validation:XValidation:rule="self.command == oldSelf.command",fieldPath=".command",message="cannot be changed; delete the worker and make another"
 // +kubebuilder:validation:XValidation:rule="has(self.env) == has(oldSelf.env) && (!has(self.env) || self.env == oldSelf.env)",fieldPath=".env",message="cannot be changed; delete the worker and make another"
 // +kubebuilder:validation:XValidation:rule="has(self.resources) == has(oldSelf.resources) && (!has(self.resources) || self.resources == oldSelf.resources)",fieldPath=".resources",message="cannot be changed; delete the worker and make another"
@@ -163,8 +163,8 @@ type StormWorkerSpec struct {
 	// +optional
 	Image string `json:"image,omitempty"`
 
-	// runtime is what runs the container.
-	// +kubebuilder:default=Runc
+	// runtime is what runs the container; where absent, the cluster's default,
+	// which storm.resource.isolation.plugin tells.
 	// +optional
 	Runtime Runtime `json:"runtime,omitempty"`
 
@@ -213,8 +213,10 @@ type StormWorkerSpec struct {
 type WorkerImage struct {
 	// tag is the image's name.
 	Tag string `json:"tag"`
-	// manifestDigest is what the tag named when the worker was admitted.
-	ManifestDigest string `json:"manifestDigest"`
+	// manifestDigest is what the tag named when the worker was admitted. Absent
+	// with runtime Docker, where Docker finds the tag.
+	// +optional
+	ManifestDigest string `json:"manifestDigest,omitempty"`
 }
 
 // WorkerExit tells how a container ended.
@@ -240,16 +242,20 @@ type WorkerLocalization struct {
 	TotalBytes int64 `json:"totalBytes"`
 }
 
-// StormWorkerStatus is what is so. The manager writes nodeName, image and the
-// conditions Admitted and Scheduled; the worker's node-agent all the rest. Once
-// it is bound, a worker never moves, and never changes its image.
+// StormWorkerStatus is what is so. The manager writes nodeName, runtime, image and
+// the conditions Admitted and Scheduled; the worker's node-agent all the rest. Once
+// it is bound, a worker never moves, and never changes its runtime or image.
 //
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || size(oldSelf.nodeName) == 0 || (has(self.nodeName) && self.nodeName == oldSelf.nodeName)",fieldPath=".nodeName",message="a worker stays bound to its node; delete it and make another"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || size(oldSelf.nodeName) == 0 || !has(oldSelf.image) || (has(self.image) && self.image == oldSelf.image)",fieldPath=".image",message="a worker that is bound stays pinned to its image; delete it and make another"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || size(oldSelf.nodeName) == 0 || !has(oldSelf.runtime) || (has(self.runtime) && self.runtime == oldSelf.runtime)",fieldPath=".runtime",message="a worker that is bound keeps its runtime; delete it and make another"
 type StormWorkerStatus struct {
 	// nodeName is the node that the worker is bound to, whoever chose it.
 	// +optional
 	NodeName string `json:"nodeName,omitempty"`
+	// runtime is what runs the container, whoever chose it; Runc where absent.
+	// +optional
+	Runtime Runtime `json:"runtime,omitempty"`
 	// image is what the worker is pinned to.
 	// +optional
 	Image *WorkerImage `json:"image,omitempty"`
@@ -298,6 +304,7 @@ type StormWorkerStatus struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Container",type=string,priority=1,JSONPath=`.status.containerID`
 // +kubebuilder:printcolumn:name="PID",type=integer,priority=1,JSONPath=`.status.pid`
+// +kubebuilder:printcolumn:name="Runtime",type=string,priority=1,JSONPath=`.status.runtime`
 // +kubebuilder:printcolumn:name="User",type=string,priority=1,JSONPath=`.spec.user`
 // +kubebuilder:printcolumn:name="Digest",type=string,priority=1,JSONPath=`.status.image.manifestDigest`
 type StormWorker struct {

@@ -83,7 +83,11 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	}
 	settings := func() controllers.Settings {
 		c := watcher.Current()
-		return controllers.Settings{Images: c.Images, RefreshInterval: memory(c.Store.RefreshInterval)}
+		s := controllers.Settings{Images: c.Images, Runtime: api.RuntimeRunc, RefreshInterval: memory(c.Store.RefreshInterval)}
+		if c.Docker.Default {
+			s.Runtime = api.RuntimeDocker
+		}
+		return s
 	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
 		Settings: settings, Changes: watcher.Changes(), Resolver: resolver,

@@ -127,6 +127,7 @@ func watch(path string, first *stormconf.Config, log *slog.Logger) *watcher {
 type places struct {
 	store                                    stormconf.Store
 	cgroupRoot, cgroupParent                 string
+	dockerSocket                             string
 	localDir, artifactsDir, cacheDir, logDir string
 	cacheBytes, logBytes                     int64
 	keepMounts                               int
@@ -137,7 +138,8 @@ func placesOf(c *stormconf.Config) places {
 	n := c.Node
 	return places{
 		store: c.Store, cgroupRoot: c.Cgroup.Root, cgroupParent: c.Cgroup.Parent,
-		localDir: n.LocalDir, artifactsDir: n.ArtifactsDir, cacheDir: n.ResourcesDir, logDir: n.LogDir,
+		dockerSocket: c.Docker.Socket,
+		localDir:     n.LocalDir, artifactsDir: n.ArtifactsDir, cacheDir: n.ResourcesDir, logDir: n.LogDir,
 		cacheBytes: n.CacheBytes, logBytes: n.LogBytes, keepMounts: n.LayerMountsToKeep,
 		diskHigh: n.DiskHighPercent, diskLow: n.DiskLowPercent,
 	}
@@ -145,6 +147,7 @@ func placesOf(c *stormconf.Config) places {
 
 func (p places) apply(c *stormconf.Config) {
 	c.Store, c.Cgroup.Root, c.Cgroup.Parent = p.store, p.cgroupRoot, p.cgroupParent
+	c.Docker.Socket = p.dockerSocket
 	n := &c.Node
 	n.LocalDir, n.ArtifactsDir, n.ResourcesDir, n.LogDir = p.localDir, p.artifactsDir, p.cacheDir, p.logDir
 	n.CacheBytes, n.LogBytes, n.LayerMountsToKeep = p.cacheBytes, p.logBytes, p.keepMounts

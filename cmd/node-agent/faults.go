@@ -25,10 +25,10 @@ import (
 // each call. The orders lie in the directory that $STORMCELL_FAULTS names.
 func withFaults(o engine.Options) engine.Options {
 	f := faults{dir: os.Getenv("STORMCELL_FAULTS")}
-	o.Images = &faultyImages{o.Images, f}
-	o.Rootfs = &faultyRootfs{o.Rootfs, f}
 	o.Bundles = &faultyBundles{o.Bundles, f}
-	o.Runtime = &faultyRuntime{o.Runtime, f}
+	for r, p := range o.Runtimes {
+		o.Runtimes[r] = engine.Parts{Images: &faultyImages{p.Images, f}, Rootfs: &faultyRootfs{p.Rootfs, f}, Runtime: &faultyRuntime{p.Runtime, f}}
+	}
 	return o
 }
 

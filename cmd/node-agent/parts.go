@@ -14,6 +14,7 @@ import (
 	"github.com/stormcell/stormcell/internal/bundle"
 	"github.com/stormcell/stormcell/internal/cgroup"
 	"github.com/stormcell/stormcell/internal/connect/node"
+	"github.com/stormcell/stormcell/internal/docker"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/hostuser"
 	"github.com/stormcell/stormcell/internal/imagestore/opener"
@@ -23,8 +24,8 @@ import (
 	"github.com/stormcell/stormcell/internal/prefetch"
 	"github.com/stormcell/stormcell/internal/preflight"
 	"github.com/stormcell/stormcell/internal/rootfs"
-	"github.com/stormcell/stormcell/internal/runc"
 	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/worker"
 )
 
 // getent asks the host's own name service; it is part of every libc.
@@ -91,29 +92,27 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
 	ahead = prefetch.New(images, changes.prefetch.Add)
-	runtime := runc.New(runc.Options{
-		RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
-		CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
-		LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes, Log: log,
-	})
+	runtimes, err := o.runtimes(conf, launcher, images, r, w, log)
+	if err != nil {
+		return nil, err
+	}
 	users := hostuser.New(hostuser.Options{
 		Getent: getent, TTL: userTTL,
 		Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
 	})
 	e := engine.New(withFaults(engine.Options{
-		Images: images,
-		Rootfs: r,
+		Runtimes: runtimes,
 		Bundles: &bundles{current: w.Current, builder: bundle.New(bundle.Options{
 			Group: launcher.Group, RunRoot: conf.Node.RunRoot, Policy: policy(conf), Users: users,
+			Forms: map[worker.Runtime]bundle.Form{worker.Docker: docker.Form},
 		})},
-		Runtime: runtime,
 		RunRoot: conf.Node.RunRoot,
 		Changed: changes.workers.Add, Observer: events,
 		Log: log,
 	}))
 	return &parts{
 		engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot,
-		connect:  &node.Backend{Node: o.nodeName, Engine: e, Logs: runtime, Usage: cgroup.New(conf.Cgroup.Root, conf.Cgroup.Parent).Usage},
+		connect:  &node.Backend{Node: o.nodeName, Engine: e, Usage: cgroup.New(conf.Cgroup.Root, conf.Cgroup.Parent).Usage},
 		profiles: newProfiles(e, users, launcher, w.Current),
 		metrics:  &nodeMetrics{events, newState(conf, e, l, r, ahead)},
 	}, nil

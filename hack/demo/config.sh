@@ -19,6 +19,7 @@ storm.oci.layer.mounts.to.keep: 0
 stormcell.run.root: "$dir/run"
 stormcell.log.dir: "$dir/logs"
 TEXT
+    runtime_keys >>"$dir/storm.yaml"
 }
 
 write_launcher_cfg() {

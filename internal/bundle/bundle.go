@@ -15,8 +15,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
-
 	"github.com/stormcell/stormcell/internal/hostuser"
 	"github.com/stormcell/stormcell/internal/manifest"
 	"github.com/stormcell/stormcell/internal/ocispec"
@@ -42,6 +40,22 @@ type Options struct {
 	// given to, so that Storm's log viewer can read them. Where it is empty or
 	// the host does not know it, they have the group of their user.
 	Group string
+	// Forms are those of bundles of other runtimes than Runc.
+	Forms map[worker.Runtime]Form
+}
+
+// Form composes what a runtime reads of a bundle: the name of its one file,
+// and the content, as JSON writes it. It is pure.
+type Form func(in ocispec.Input) (name string, content any, err error)
+
+// runcForm is that of the OCI runtime specification.
+func runcForm(in ocispec.Input) (name string, content any, err error) {
+	s, err := ocispec.Build(in)
+	if err != nil {
+		return "", nil, err
+	}
+	ocispec.Harden(s, in)
+	return "config.json", s, nil
 }
 
 // Builder makes and removes the directories of workers.
@@ -81,41 +95,43 @@ func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.Lo
 	if err != nil {
 		return "", err
 	}
-	spec, err := b.spec(w, image, rootfs, u)
+	in, err := b.input(w, image, rootfs, u)
+	if err != nil {
+		return "", err
+	}
+	form := runcForm
+	if other, ok := b.options.Forms[w.Runtime]; ok {
+		form = other
+	}
+	name, content, err := form(in)
 	if err != nil {
 		return "", err
 	}
 	if err := b.makeDirs(w, u, contents{script: text, launch: launchYAML(w, image)}); err != nil {
 		return "", err
 	}
-	return b.writeBundle(w, spec)
+	return b.writeBundle(w, name, content)
 }
 
-// spec composes the runtime's config.json and checks the node for what it
+// input gathers what a container is made of, and checks the node for what it
 // refers to.
-func (b *Builder) spec(w worker.Spec, image *manifest.LocalImage, rootfs string, u hostuser.User) (*specs.Spec, error) {
+func (b *Builder) input(w worker.Spec, image *manifest.LocalImage, rootfs string, u hostuser.User) (ocispec.Input, error) {
 	if err := visible(b.options.Policy.Node); err != nil {
-		return nil, err
+		return ocispec.Input{}, err
 	}
 	policy, err := presentBinds(b.options.Policy)
 	if err != nil {
-		return nil, err
+		return ocispec.Input{}, err
 	}
 	host, err := hostFacts(policy.Cgroup)
 	if err != nil {
-		return nil, err
+		return ocispec.Input{}, err
 	}
 	filter, err := seccomp.Load(policy.Node.SeccompProfile)
 	if err != nil {
-		return nil, err
+		return ocispec.Input{}, err
 	}
-	in := ocispec.Input{Worker: w, Image: image.Config, Rootfs: rootfs, User: u, Policy: policy, Host: host, Seccomp: filter}
-	s, err := ocispec.Build(in)
-	if err != nil {
-		return nil, err
-	}
-	ocispec.Harden(s, in)
-	return s, nil
+	return ocispec.Input{Worker: w, Image: image.Config, Rootfs: rootfs, User: u, Policy: policy, Host: host, Seccomp: filter}, nil
 }
 
 // visible returns ErrHidden for directories of workers below /tmp: the last
@@ -169,16 +185,16 @@ func (b *Builder) workerDir(w worker.Spec) string {
 	return filepath.Join(b.options.RunRoot, "workers", w.ContainerID())
 }
 
-// writeBundle writes config.json where only root can read and write.
-func (b *Builder) writeBundle(w worker.Spec, spec *specs.Spec) (string, error) {
-	content, err := json.Marshal(spec)
+// writeBundle writes what the runtime reads where only root can read and write.
+func (b *Builder) writeBundle(w worker.Spec, name string, content any) (string, error) {
+	text, err := json.Marshal(content)
 	if err != nil {
-		return "", fmt.Errorf("encode config.json: %w", err)
+		return "", fmt.Errorf("encode %s: %w", name, err)
 	}
 	d, err := openTrusted(filepath.Join(b.workerDir(w), "bundle"), 0o700)
 	if err != nil {
 		return "", err
 	}
 	defer d.close()
-	return d.path, d.writeFile("config.json", content, owner{mode: 0o600})
+	return d.path, d.writeFile(name, text, owner{mode: 0o600})
 }

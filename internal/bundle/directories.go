@@ -73,15 +73,18 @@ func (b *Builder) makeArtifacts(paths ocispec.Paths, w worker.Spec, u hostuser.U
 	}
 	defer d.close()
 	o.mode = fileMode
-	if err := d.writeFile("worker.yaml", workerYAML(w), o); err != nil {
+	if err := d.writeFile("worker.yaml", workerYAML(w), o); err != nil || launch == nil {
 		return err
 	}
 	return d.writeFile("runc-"+w.ContainerID()+".yaml", launch, o)
 }
 
-// launchYAML tells people what image the worker was launched from: nothing
-// reads it. manifest is the manifest's hash, where Storm has the config's.
+// launchYAML tells people what image of the store the worker was launched from:
+// nothing reads it. manifest is the manifest's hash, where Storm has the config's.
 func launchYAML(w worker.Spec, image *manifest.LocalImage) []byte {
+	if w.Image.ManifestDigest == "" {
+		return nil
+	}
 	tag, _ := json.Marshal(w.Image.Tag) // strings always encode
 	hash, _ := json.Marshal(strings.TrimPrefix(string(w.Image.ManifestDigest), "sha256:"))
 	config, _ := json.Marshal(image.ConfigPath)
@@ -131,6 +134,22 @@ func makeWorker(paths ocispec.Paths, u hostuser.User, o owner, script string) er
 	}
 	o.mode = fileMode
 	return d.writeFile(filepath.Base(paths.Script), []byte(script), o)
+}
+
+// PutFile puts a file of root's at path, which is in a worker's own directory:
+// whatever the worker has put there is replaced, and not followed.
+func PutFile(path string, content []byte) error {
+	workers, err := openTrusted(filepath.Dir(filepath.Dir(path)), 0o755)
+	if err != nil {
+		return err
+	}
+	defer workers.close()
+	d, err := workers.open(filepath.Base(filepath.Dir(path)))
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	return d.writeFile(filepath.Base(path), content, owner{mode: 0o644})
 }
 
 // makeUserFile writes down whose the worker is; it is root's.

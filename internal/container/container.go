@@ -9,8 +9,14 @@ import (
 	"github.com/stormcell/stormcell/internal/process"
 )
 
-// ErrNotFound is a container that the runtime does not know (any more).
-var ErrNotFound = errors.New("no such container")
+// Errors of a runtime that its callers tell apart.
+var (
+	// ErrNotFound is a container that the runtime does not know (any more).
+	ErrNotFound = errors.New("no such container")
+	// ErrUnavailable is a runtime that cannot be asked now: its daemon is away.
+	// What it runs may run on.
+	ErrUnavailable = errors.New("runtime unavailable")
+)
 
 // Status is where a container is in its life.
 type Status string

@@ -15,6 +15,7 @@ import (
 // touches rec; others change what is desired and read the state.
 type actor struct {
 	engine *Engine
+	parts  Parts
 	rec    *record
 
 	// These are guarded by the engine's lock. next is a worker of the same UID
@@ -40,11 +41,12 @@ type actor struct {
 func newActor(e *Engine, rec *record) *actor {
 	w := rec.Spec
 	a := &actor{
-		engine: e, rec: rec, spec: w, dirty: rec.dirty,
+		engine: e, parts: e.partsOf(w), rec: rec, spec: w, dirty: rec.dirty,
 		confirmed: make(chan struct{}), stopped: make(chan struct{}), woken: make(chan struct{}, 1),
 		state: State{
 			Namespace: w.Namespace, Name: w.Name, UID: w.UID, TopologyID: w.TopologyID, Port: w.Port, ContainerID: w.ContainerID(),
-			Phase: Localizing, Since: time.Now(), TotalBytes: w.Image.SquashfsBytes(),
+			Runtime: runtimeOf(w),
+			Phase:   Localizing, Since: time.Now(), TotalBytes: w.Image.SquashfsBytes(),
 			Restarts: rec.restarts(), LastExit: rec.LastExit,
 		},
 	}
@@ -84,7 +86,7 @@ func (a *actor) run(ctx context.Context) {
 		}
 		a.engine.Log.Warn("removal failed", "worker", a.name(), "container", a.id(), "error", err)
 		a.publish(func(s *State) { s.Phase, s.Err = Stopping, err })
-		a.restAfter(ctx, err, launchBackOff(failures))
+		a.restAfter(ctx, err, retryIn(err, failures))
 	}
 }
 
@@ -94,7 +96,7 @@ func (a *actor) restAfter(ctx context.Context, err error, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	if errors.Is(err, process.ErrStuck) {
-		if _, err := a.engine.Runtime.Wait(ctx, a.id()); err == nil {
+		if _, err := a.parts.Runtime.Wait(ctx, a.id()); err == nil {
 			return
 		}
 	}
@@ -105,6 +107,8 @@ func (a *actor) restAfter(ctx context.Context, err error, d time.Duration) {
 // end of a process, or of the pause after one.
 func (a *actor) live(ctx context.Context) {
 	switch rec := a.rec; {
+	case rec.unsettled:
+		a.settle(ctx)
 	case rec.Running:
 		a.watch(ctx)
 	case a.dirty:

@@ -13,6 +13,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -26,10 +27,9 @@ import (
 
 // Options are the parts of an Engine.
 type Options struct {
-	Images  Images
-	Rootfs  Rootfs
-	Bundles Bundles
-	Runtime Runtime
+	// Runtimes has the parts of every runtime that a worker may name.
+	Runtimes map[worker.Runtime]Parts
+	Bundles  Bundles
 	// RunRoot is root's own directory on a tmpfs, such as /run/stormcell.
 	RunRoot string
 	// Changed is told of every worker whose State has changed. It must not block
@@ -114,6 +114,11 @@ func (e *Engine) Purge(w worker.Spec, past Past) {
 	e.mu.Unlock()
 	e.Remove(w.UID)
 }
+
+// partsOf are the parts that a worker is made with.
+func (e *Engine) partsOf(w worker.Spec) Parts { return e.Runtimes[runtimeOf(w)] }
+
+func runtimeOf(w worker.Spec) worker.Runtime { return cmp.Or(w.Runtime, worker.Runc) }
 
 // begin adds an actor and lets it run, unless another worker is in its way:
 // then it runs when that one is gone. The lock is held.
@@ -217,8 +222,19 @@ func (e *Engine) Inspect(ctx context.Context, uid string) (worker.Spec, containe
 	if !ok || a.snapshot().Phase != Running {
 		return worker.Spec{}, container.Info{}, container.ErrNotFound
 	}
-	info, err := e.Runtime.Inspect(ctx, a.id())
+	info, err := a.parts.Runtime.Inspect(ctx, a.id())
 	return a.desired(), info, err
+}
+
+// OpenLog opens the log of a worker, as its runtime does.
+func (e *Engine) OpenLog(ctx context.Context, uid string, o container.LogOptions) (io.ReadCloser, error) {
+	e.mu.Lock()
+	a, ok := e.actors[uid]
+	e.mu.Unlock()
+	if !ok {
+		return nil, container.ErrNoLog
+	}
+	return a.parts.Runtime.Log(ctx, a.id(), o)
 }
 
 // Kill ends the processes of a worker that runs; its restart policy says what
@@ -228,7 +244,7 @@ func (e *Engine) Kill(ctx context.Context, uid string) error {
 	if err != nil {
 		return err
 	}
-	return e.Runtime.Signal(ctx, w.ContainerID(), syscall.SIGKILL, true)
+	return e.partsOf(w).Runtime.Signal(ctx, w.ContainerID(), syscall.SIGKILL, true)
 }
 
 // finished notes that an actor's worker is gone, and lets those begin that
@@ -242,7 +258,7 @@ func (e *Engine) finished(done *actor) {
 	}
 	done.publish(func(s *State) {
 		*s = State{
-			Namespace: s.Namespace, Name: s.Name, UID: s.UID, TopologyID: s.TopologyID, Port: s.Port, ContainerID: s.ContainerID,
+			Namespace: s.Namespace, Name: s.Name, UID: s.UID, TopologyID: s.TopologyID, Port: s.Port, ContainerID: s.ContainerID, Runtime: s.Runtime,
 			Phase: Removed, Restarts: s.Restarts, LastExit: s.LastExit,
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -250,6 +251,11 @@ func (n *node) Delete(ctx context.Context, id string) error {
 	delete(n.exits, id)
 	return nil
 }
+
+func (n *node) Log(_ context.Context, id string, _ container.LogOptions) (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader("log of " + id)), nil
+}
+
 func (n *node) RemoveLogs(id string) error { delete(n.logs, id); return n.call("remove logs") }
 
 func (n *node) OldLogs(then time.Time) (ids []string, err error) {
@@ -290,7 +296,8 @@ func (n *node) begin() *agent {
 func (n *node) recover() (*agent, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := New(Options{
-		Images: n, Rootfs: n, Bundles: bundles{n}, Runtime: n, RunRoot: n.runRoot,
+		Runtimes: map[worker.Runtime]Parts{worker.Runc: {Images: n, Rootfs: n, Runtime: n}},
+		Bundles:  bundles{n}, RunRoot: n.runRoot,
 		Changed: func(s State) {
 			if n.changed != nil {
 				n.changed(s)

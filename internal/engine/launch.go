@@ -31,13 +31,15 @@ func (a *actor) launch(ctx context.Context) {
 	if err == nil || ctx.Err() != nil {
 		return // it runs, or the next agent goes on
 	}
-	err = errors.Join(err, a.teardown(ctx))
+	if undo := a.teardown(ctx); !errors.Is(err, container.ErrUnavailable) || !errors.Is(undo, container.ErrUnavailable) {
+		err = errors.Join(err, undo) // or it would say the same twice
+	}
 	if a.stopping() {
 		return
 	}
 	rec := a.rec
 	rec.Failures++
-	rec.RetryAt = time.Now().Add(launchBackOff(rec.Failures))
+	rec.RetryAt = time.Now().Add(retryIn(err, rec.Failures))
 	err = errors.Join(err, a.save())
 	a.engine.Log.Warn("launch failed", "worker", a.name(), "container", a.id(), "retryAt", rec.RetryAt, "error", err)
 	a.publish(func(s *State) {
@@ -86,7 +88,7 @@ func (a *actor) laps() func(Step) {
 }
 
 func (a *actor) localize(ctx context.Context) (*manifest.LocalImage, error) {
-	image, err := a.engine.Images.Localize(ctx, a.id(), a.rec.Spec.Image, a.progress())
+	image, err := a.parts.Images.Localize(ctx, a.id(), a.rec.Spec.Image, a.progress())
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +118,7 @@ func (a *actor) mount(ctx context.Context, image *manifest.LocalImage) (string, 
 	if err := a.save(); err != nil {
 		return "", err
 	}
-	rootfs, err := a.engine.Rootfs.Mount(ctx, a.id(), image.Layers)
+	rootfs, err := a.parts.Rootfs.Mount(ctx, a.id(), image.Layers)
 	if err != nil {
 		return "", err
 	}
@@ -129,7 +131,7 @@ func (a *actor) start(ctx context.Context, bundle string, lap func(Step)) error 
 	ctx, cancel := context.WithTimeout(ctx, createLimit)
 	defer cancel()
 	e, rec := a.engine, a.rec
-	created, err := e.Runtime.Create(ctx, a.id(), bundle, rec.Launched)
+	created, err := a.parts.Runtime.Create(ctx, a.id(), bundle, rec.Launched)
 	if err != nil {
 		return &StepError{StepCreate, err}
 	}
@@ -141,8 +143,11 @@ func (a *actor) start(ctx context.Context, bundle string, lap func(Step)) error 
 	if err := a.save(); err != nil {
 		return a.notStarted(StepRecord, err)
 	}
-	if err := e.Runtime.Start(ctx, a.id()); err != nil {
+	if err := a.parts.Runtime.Start(ctx, a.id()); err != nil {
 		return a.notStarted(StepStart, err)
+	}
+	if rec.PID == 0 {
+		a.learnPID(ctx)
 	}
 	lap(StepStart)
 	e.Log.Info("worker runs", "worker", a.name(), "container", a.id(), "pid", rec.PID)
@@ -151,6 +156,20 @@ func (a *actor) start(ctx context.Context, bundle string, lap func(Step)) error 
 		s.Err, s.RetryAt = nil, time.Time{}
 	})
 	return nil
+}
+
+// learnPID asks for the pid of a process that Start has made. It is for people
+// alone: without it, as of one that has ended already, the worker is watched
+// as any other.
+func (a *actor) learnPID(ctx context.Context) {
+	info, err := a.parts.Runtime.Inspect(ctx, a.id())
+	if err == nil {
+		a.rec.PID = info.Init.PID
+		err = a.save()
+	}
+	if err != nil {
+		a.engine.Log.Debug("pid is not known", "container", a.id(), "error", err)
+	}
 }
 
 // notStarted takes back what the record says of a process that did not start,
@@ -164,7 +183,7 @@ func (a *actor) notStarted(step Step, err error) error {
 func (a *actor) watch(ctx context.Context) {
 	watchCtx, cancel := a.untilStopped(ctx)
 	defer cancel()
-	exit, err := a.engine.Runtime.Wait(watchCtx, a.id())
+	exit, err := a.parts.Runtime.Wait(watchCtx, a.id())
 	if watchCtx.Err() != nil {
 		return // it goes on running: it shall be stopped, or the agent ends
 	}
@@ -183,7 +202,7 @@ func (a *actor) watch(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		a.rec.Failures++
 		a.publish(func(s *State) { s.Err = &StepError{StepWatch, err} })
-		a.rest(ctx, launchBackOff(a.rec.Failures))
+		a.rest(ctx, retryIn(err, a.rec.Failures))
 	}
 }
 
@@ -208,7 +227,7 @@ func (a *actor) cleanUp(ctx context.Context) {
 	}
 	a.rec.Failures++
 	a.publish(func(s *State) { s.Err = err })
-	a.rest(ctx, launchBackOff(a.rec.Failures))
+	a.rest(ctx, retryIn(err, a.rec.Failures))
 }
 
 // teardown undoes a launch, in reverse order. It goes on after a failure of
@@ -218,13 +237,13 @@ func (a *actor) teardown(ctx context.Context) (err error) {
 	defer func() { a.dirty = err != nil }()
 	ctx, cancel := context.WithTimeout(ctx, teardownLimit)
 	defer cancel()
-	e, id := a.engine, a.id()
-	if err := e.Runtime.Delete(ctx, id); err != nil {
+	id := a.id()
+	if err := a.parts.Runtime.Delete(ctx, id); err != nil {
 		return &StepError{StepRemove, err} // its mounts are in use
 	}
-	if err := e.Rootfs.Unmount(ctx, id); err != nil {
+	if err := a.parts.Rootfs.Unmount(ctx, id); err != nil {
 		return &StepError{StepRemove, err}
 	}
-	e.Images.Release(id)
+	a.parts.Images.Release(id)
 	return nil
 }

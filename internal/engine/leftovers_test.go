@@ -132,7 +132,7 @@ func TestNewerRecordStopsTheAgent(t *testing.T) {
 		first.end()
 		n.addStray()
 		n.marked = []string{strayID}
-		newer := n.writeRecord(strayID, `{"version": 2, "worker": "told in another way"}`)
+		newer := n.writeRecord(strayID, `{"version": 3, "worker": "told in another way"}`)
 		n.taken()
 
 		a, err := n.recover()

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"io"
 	"syscall"
 	"time"
 
@@ -32,6 +33,13 @@ func (nobody) StepDone(Step, time.Duration) {}
 func (nobody) LaunchDone(error)             {}
 func (nobody) Ended(container.Exit)         {}
 
+// Parts are what workers of one runtime are made with.
+type Parts struct {
+	Images  Images
+	Rootfs  Rootfs
+	Runtime Runtime
+}
+
 // Images brings images to the node and keeps them there while they are held.
 type Images interface {
 	// Localize fetches what is missing of image, verified, and holds it for
@@ -59,8 +67,8 @@ type Rootfs interface {
 	Recover(ctx context.Context, live map[string][]digest.Digest) error
 }
 
-// Bundles writes what a runtime and a worker read: config.json, the worker
-// script, the directories of the worker.
+// Bundles writes what a runtime and a worker read: the container's
+// configuration, the worker script, the directories of the worker.
 type Bundles interface {
 	// Prepare makes everything that the worker needs outside of its rootfs and
 	// returns the bundle directory. It can be repeated.
@@ -77,10 +85,12 @@ type Bundles interface {
 	Sweep(ctx context.Context, id string) error
 }
 
-// Runtime runs containers that outlive this process.
+// Runtime runs containers that outlive this process. Its calls, all but Wait,
+// fail with ErrUnavailable while its daemon is away, if it has one.
 type Runtime interface {
 	// Create makes a container that waits for Start. attempt counts the
-	// containers of this id from 0, for the name of its log file.
+	// containers of this id from 0, for the name of its log file. A runtime
+	// may make the process in Start, and return no pid here.
 	Create(ctx context.Context, id, bundle string, attempt int) (container.State, error)
 	// Start lets the container's process run.
 	Start(ctx context.Context, id string) error
@@ -90,6 +100,7 @@ type Runtime interface {
 	// Wait blocks until the container's first process has ended, and tells
 	// how. It also works for a container that an earlier process created and
 	// for one that has already ended. ErrNotFound if nothing is known of it.
+	// A daemon that is away is no end: Wait goes on until it is back.
 	Wait(ctx context.Context, id string) (container.Exit, error)
 	// Signal sends a signal to the first process, or to all processes of the
 	// container. A container that has ended is no error.
@@ -98,6 +109,9 @@ type Runtime interface {
 	// record of it but its logs. What is not there is no error; ErrStuck if a
 	// process does not end.
 	Delete(ctx context.Context, id string) error
+	// Log opens the container's log; container.ErrNoLog if there is none.
+	// Reads of one that is followed block until there is more, or ctx ends.
+	Log(ctx context.Context, id string, o container.LogOptions) (io.ReadCloser, error)
 	// RemoveLogs deletes the container's logs.
 	RemoveLogs(id string) error
 	// OldLogs returns the containers whose logs were last written before then.

@@ -21,7 +21,10 @@ import (
 // missing, what was so before there was one. What released agents wrote is kept
 // in testdata, and read for ever.
 const (
-	recordVersion = 1
+	recordVersion = 2
+	// runcVersion is still written for workers of Runc, which agents that know
+	// no other runtime can take over.
+	runcVersion   = 1
 	recordName    = "record.json"
 	maxRecordSize = 16 << 20
 )
@@ -48,6 +51,9 @@ type record struct {
 	// Unverified is the number of layers that the store has no identity for.
 	Unverified int `json:"unverified,omitempty"`
 
+	// unsettled is true until the runtime, which was away when the agent began,
+	// has told what it has of the worker.
+	unsettled bool
 	// dirty is true if what the record's last agent left is to be undone.
 	dirty bool
 	// stray is true of a worker that has no record: of its Spec only the port
@@ -87,6 +93,9 @@ func (r records) path(id string) string { return filepath.Join(r.dir, id, record
 // the containers with the records.
 func (r records) save(rec *record) error {
 	rec.Version = recordVersion
+	if runtimeOf(rec.Spec) == worker.Runc {
+		rec.Version = runcVersion
+	}
 	content, err := json.Marshal(rec)
 	if err != nil {
 		return fmt.Errorf("record of %s: %w", rec.Spec.ContainerID(), err)

@@ -17,39 +17,42 @@ import (
 // Recover takes over what an earlier agent left on this node: workers whose
 // process runs, or ended meanwhile, are adopted; what was under way is undone,
 // to be begun anew; what no record names is removed. All that takes time is
-// left to actors, so that nothing that is stuck keeps the others waiting. ctx
-// is the life of every worker's goroutine. ErrNewerRecord is returned before
-// anything is changed.
+// left to actors, so that nothing that is stuck keeps the others waiting; so is
+// what a runtime has whose daemon is away. ctx is the life of every worker's
+// goroutine. ErrNewerRecord is returned before anything is changed.
 func (e *Engine) Recover(ctx context.Context) error {
 	e.ctx = ctx
 	found, left, err := e.load()
 	if err != nil {
 		return err
 	}
-	containers, err := e.containers(ctx)
+	present, err := e.containers(ctx)
 	if err != nil {
 		return err
 	}
-	live, err := e.adopt(found, containers)
-	if err != nil {
-		return err
-	}
-	strays := e.strays(ctx, found, slices.Concat(left, slices.Collect(maps.Keys(containers))))
-	for _, id := range strays {
-		if _, exists := containers[id]; exists {
-			live[id] = nil // its root stays mounted while it runs
+	for _, rec := range found {
+		if err := e.adopt(rec, present); err != nil {
+			return err
 		}
 	}
-	if err := e.Rootfs.Recover(ctx, live); err != nil {
-		return fmt.Errorf("recover root file systems: %w", err)
+	strays := e.strays(ctx, found, left, present)
+	for r, parts := range e.Runtimes {
+		if err := parts.Rootfs.Recover(ctx, live(r, found, present)); err != nil {
+			return fmt.Errorf("recover root file systems: %w", err)
+		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, rec := range found {
 		e.begin(rec)
 	}
-	for _, id := range strays {
-		e.sweep(id)
+	for _, s := range strays {
+		e.sweep(s)
+	}
+	for r := range e.Runtimes {
+		if _, ok := present[r]; !ok {
+			e.group.Go(func() { e.sweepLater(ctx, r) })
+		}
 	}
 	e.removeOldLogs()
 	return nil
@@ -62,13 +65,17 @@ const strayLogAge = 7 * 24 * time.Hour
 // removeOldLogs removes logs that were not removed with their worker, since it
 // went while this node was down. The lock is held.
 func (e *Engine) removeOldLogs() {
-	ids, err := e.Runtime.OldLogs(time.Now().Add(-strayLogAge))
-	for _, id := range ids {
-		if !e.knows(id) {
-			err = errors.Join(err, e.Runtime.RemoveLogs(id))
+	var errs []error
+	for _, parts := range e.Runtimes {
+		ids, err := parts.Runtime.OldLogs(time.Now().Add(-strayLogAge))
+		errs = append(errs, err)
+		for _, id := range ids {
+			if !e.knows(id) {
+				errs = append(errs, parts.Runtime.RemoveLogs(id))
+			}
 		}
 	}
-	if err != nil {
+	if err := errors.Join(errs...); err != nil {
 		e.Log.Warn("logs of workers that are gone may be left", "error", err)
 	}
 }
@@ -83,40 +90,34 @@ func (e *Engine) knows(id string) bool {
 	return false
 }
 
-// strays returns the ids of all that is on this node and has no record: of
-// containers, of directories in the run root, and of files of workers.
-func (e *Engine) strays(ctx context.Context, found map[string]*record, ids []string) []string {
-	var known []worker.Spec
-	for _, rec := range found {
-		known = append(known, rec.Spec)
+// containers are those of each runtime, by id.
+type containers map[worker.Runtime]map[string]container.State
+
+// containers asks every runtime for its containers. One that is away has no
+// entry.
+func (e *Engine) containers(ctx context.Context) (containers, error) {
+	present := containers{}
+	for r, parts := range e.Runtimes {
+		list, err := containersOf(ctx, parts)
+		switch {
+		case errors.Is(err, container.ErrUnavailable):
+			e.Log.Info("runtime is away", "runtime", r, "reason", err)
+		case err != nil:
+			return nil, err
+		default:
+			present[r] = list
+		}
 	}
-	left, err := e.Bundles.Recover(ctx, known)
-	if err != nil {
-		// Files that are left for another day hinder nobody.
-		e.Log.Error("files of workers that are gone may be left", "error", err)
-	}
-	ids = append(ids, left...)
-	slices.Sort(ids)
-	return slices.DeleteFunc(slices.Compact(ids), func(id string) bool { _, ok := found[id]; return ok })
+	return present, nil
 }
 
-// sweep removes what is left of a container that no record names, as an actor
-// of its own that others see only if it is in their way. The lock is held.
-func (e *Engine) sweep(id string) {
-	w, err := worker.ParseContainerID(id)
-	if err != nil {
-		e.Log.Error("cannot remove what no record names", "container", id, "error", err)
-		return
-	}
-	e.Log.Info("remove what no record names", "container", id)
-	w.UID = "stray/" + id
-	a := newActor(e, &record{Spec: w, stray: true})
-	a.stop()
-	e.add(a)
-}
+// listLimit is how long a runtime may take to tell what it has.
+const listLimit = 30 * time.Second
 
-func (e *Engine) containers(ctx context.Context) (map[string]container.State, error) {
-	list, err := e.Runtime.List(ctx)
+func containersOf(ctx context.Context, parts Parts) (map[string]container.State, error) {
+	ctx, cancel := context.WithTimeout(ctx, listLimit)
+	defer cancel()
+	list, err := parts.Runtime.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
@@ -125,6 +126,102 @@ func (e *Engine) containers(ctx context.Context) (map[string]container.State, er
 		byID[c.ID] = c
 	}
 	return byID, nil
+}
+
+// live are the containers of a runtime whose root must stay mounted, with its
+// layers where a record tells them.
+func live(r worker.Runtime, found map[string]*record, present containers) map[string][]digest.Digest {
+	live := map[string][]digest.Digest{}
+	for id := range present[r] {
+		live[id] = nil
+		if rec, ok := found[id]; ok && runtimeOf(rec.Spec) == r {
+			live[id] = rec.Layers
+		}
+	}
+	return live
+}
+
+// strays returns all that is on this node and has no record, as workers of
+// which only the port, the id and the runtime are known: containers,
+// directories in the run root, and files of workers. Whose runtime is not
+// known counts as Runc's, whose parts remove all but containers of others.
+func (e *Engine) strays(ctx context.Context, found map[string]*record, left []string, present containers) []worker.Spec {
+	var known []worker.Spec
+	for _, rec := range found {
+		known = append(known, rec.Spec)
+	}
+	marked, err := e.Bundles.Recover(ctx, known)
+	if err != nil {
+		// Files that are left for another day hinder nobody.
+		e.Log.Error("files of workers that are gone may be left", "error", err)
+	}
+	var strays []worker.Spec
+	contained := map[string]bool{}
+	for r, list := range present {
+		for id := range list {
+			if rec, ok := found[id]; !ok || runtimeOf(rec.Spec) != r {
+				strays = e.appendStray(strays, id, r)
+			}
+			contained[id] = true
+		}
+	}
+	ids := slices.Concat(left, marked)
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		if found[id] == nil && !contained[id] {
+			strays = e.appendStray(strays, id, worker.Runc)
+		}
+	}
+	return strays
+}
+
+func (e *Engine) appendStray(strays []worker.Spec, id string, r worker.Runtime) []worker.Spec {
+	w, err := worker.ParseContainerID(id)
+	if err != nil {
+		e.Log.Error("cannot remove what no record names", "container", id, "error", err)
+		return strays
+	}
+	w.UID, w.Runtime = "stray/"+string(r)+"/"+id, r
+	return append(strays, w)
+}
+
+// sweep removes what is left of a worker that no record names, as an actor of
+// its own that others see only if it is in their way. The lock is held.
+func (e *Engine) sweep(w worker.Spec) {
+	e.Log.Info("remove what no record names", "container", w.ContainerID(), "runtime", w.Runtime)
+	a := newActor(e, &record{Spec: w, stray: true})
+	a.stop()
+	e.add(a)
+}
+
+// sweepLater removes the containers that no record names of a runtime that is
+// away, when it is back.
+func (e *Engine) sweepLater(ctx context.Context, r worker.Runtime) {
+	var list map[string]container.State
+	for failures := 1; ; failures++ {
+		var err error
+		if list, err = containersOf(ctx, e.Runtimes[r]); err == nil {
+			break
+		}
+		if pause(ctx, retryIn(err, failures), nil, nil); ctx.Err() != nil {
+			return
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known := map[string]*record{}
+	for _, a := range e.actors {
+		if !a.gone && runtimeOf(a.rec.Spec) == r {
+			known[a.id()] = a.rec
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(list)) {
+		if known[id] == nil {
+			for _, s := range e.appendStray(nil, id, r) {
+				e.sweep(s)
+			}
+		}
+	}
 }
 
 // load reads all records, and returns the ids of those that cannot be read:
@@ -151,27 +248,50 @@ func (e *Engine) load() (found map[string]*record, unreadable []string, err erro
 	return found, unreadable, errors.Join(newer...)
 }
 
-// adopt settles each record with what its container is now, and returns the
-// layers of those that have one. What was under way when the agent ended is
-// left dirty: its actor undoes it, and begins anew later.
-func (e *Engine) adopt(found map[string]*record, containers map[string]container.State) (map[string][]digest.Digest, error) {
-	live := map[string][]digest.Digest{}
-	for id, rec := range found {
-		c, exists := containers[id]
-		if exists {
-			live[id] = rec.Layers
-			e.Images.Hold(id, rec.Layers)
-		}
-		if rec.Running && (!exists || c.Status != container.Created) {
-			continue // if it has ended, the exit file tells, or nobody saw it
-		}
-		rec.dirty = true
-		if rec.Running { // put right before it is undone: then nobody can tell
-			rec.takeBack()
-			if err := e.records.save(rec); err != nil {
-				return nil, err
-			}
-		}
+// adopt settles a record with what its container is now. What was under way
+// when the agent ended is left dirty: its actor undoes it, and begins anew
+// later. If its runtime is away, its actor settles it.
+func (e *Engine) adopt(rec *record, present containers) error {
+	list, ok := present[runtimeOf(rec.Spec)]
+	rec.unsettled = !ok
+	if !ok {
+		return nil
 	}
-	return live, nil
+	id := rec.Spec.ContainerID()
+	c, exists := list[id]
+	if exists {
+		e.partsOf(rec.Spec).Images.Hold(id, rec.Layers)
+	}
+	if rec.Running && (!exists || c.Status != container.Created) {
+		return nil // if it has ended, the runtime tells how, or nobody saw it
+	}
+	rec.dirty = true
+	if rec.Running { // put right before it is undone: then nobody can tell
+		rec.takeBack()
+		return e.records.save(rec)
+	}
+	return nil
+}
+
+// settle adopts the worker once its runtime answers. What has run counts as
+// running until then.
+func (a *actor) settle(ctx context.Context) {
+	for failures := 1; ctx.Err() == nil && !a.stopping(); failures++ {
+		list, err := containersOf(ctx, a.parts)
+		if err == nil {
+			err = a.engine.adopt(a.rec, containers{runtimeOf(a.rec.Spec): list})
+		}
+		if err == nil {
+			a.dirty = a.rec.dirty
+			return
+		}
+		a.rec.unsettled = true
+		wait := retryIn(err, failures)
+		if !a.rec.Running {
+			a.publish(func(s *State) {
+				s.Phase, s.Err, s.RetryAt = BackOff, &StepError{StepWatch, err}, time.Now().Add(wait)
+			})
+		}
+		a.rest(ctx, wait)
+	}
 }

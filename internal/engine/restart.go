@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"time"
 
 	"github.com/stormcell/stormcell/internal/container"
@@ -13,6 +14,7 @@ const (
 	backOffFirst   = 10 * time.Second
 	backOffMax     = 5 * time.Minute
 	healthyRunTime = 10 * time.Minute
+	awayMax        = 30 * time.Second
 )
 
 // backOff is the pause before the next start after n failures in a row.
@@ -30,6 +32,15 @@ func backOff(n int) time.Duration {
 // launchBackOff is the pause after n launches in a row that did not get as far
 // as a running process: never none, since nothing of the worker ran.
 func launchBackOff(n int) time.Duration { return backOff(n + 1) }
+
+// retryIn is the pause after what has failed n times in a row, the last time
+// with err. A runtime that is away is asked more often, which costs nothing.
+func retryIn(err error, n int) time.Duration {
+	if errors.Is(err, container.ErrUnavailable) {
+		return min(launchBackOff(n), awayMax)
+	}
+	return launchBackOff(n)
+}
 
 // startsAgain tells whether policy starts a worker again that ended with exit.
 func startsAgain(policy worker.RestartPolicy, exit container.Exit) bool {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/worker"
 )
 
 // Phase is where a worker is on its way on this node.
@@ -38,6 +39,7 @@ type State struct {
 	TopologyID  string
 	Port        int
 	ContainerID string
+	Runtime     worker.Runtime
 	Phase       Phase
 	// Since is when the launch under way, or the last one, began.
 	Since time.Time

@@ -7,6 +7,8 @@ import (
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/internal/bundle"
+	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/docker"
 	"github.com/stormcell/stormcell/internal/engine"
 	"github.com/stormcell/stormcell/internal/hostuser"
 	"github.com/stormcell/stormcell/internal/imagestore"
@@ -27,6 +29,10 @@ var reasonsOfErrors = []struct {
 	{imagestore.ErrConfigMissing, api.ReasonConfigMissing},
 	{imagestore.ErrManifestMissing, api.ReasonManifestMissing},
 	{imagestore.ErrUnavailable, api.ReasonStoreUnavailable},
+	{docker.ErrPull, api.ReasonImagePullFailed},
+	{docker.ErrNotPresent, api.ReasonImagePullFailed},
+	{docker.ErrCredentials, api.ReasonImagePullFailed},
+	{container.ErrUnavailable, api.ReasonDockerUnavailable},
 	{hostuser.ErrRefused, api.ReasonUserRefused},
 	{bundle.ErrBindSourceMissing, api.ReasonBindSourceMissing},
 }

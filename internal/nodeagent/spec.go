@@ -1,6 +1,7 @@
 package nodeagent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -21,6 +22,9 @@ import (
 // node reads the rest from the store.
 func (r *Reconciler) image(ctx context.Context, w *api.StormWorker) (manifest.Image, error) {
 	pinned := w.Status.Image
+	if pinned.ManifestDigest == "" { // Docker's to find
+		return manifest.Image{Tag: pinned.Tag}, nil
+	}
 	list := new(api.StormImageList)
 	if err := r.Client.List(ctx, list); err != nil {
 		return manifest.Image{}, fmt.Errorf("list StormImages: %w", err)
@@ -57,7 +61,8 @@ func specOf(w *api.StormWorker, image manifest.Image) worker.Spec {
 	s := worker.Spec{
 		Namespace: w.Namespace, Name: w.Name, UID: string(w.UID),
 		ID: w.ID(), Port: int(w.Spec.Port), TopologyID: w.Spec.TopologyID,
-		User: w.Spec.User, Image: image, Command: w.Spec.Command,
+		Runtime: worker.Runtime(cmp.Or(w.Status.Runtime, api.RuntimeRunc)),
+		User:    w.Spec.User, Image: image, Command: w.Spec.Command,
 		CPUMillis:     milli(w.Spec.Resources.Limits.CPU),
 		MemoryBytes:   bytes(w.Spec.Resources.Limits.Memory),
 		RestartPolicy: worker.RestartPolicy(w.Spec.RestartPolicy),

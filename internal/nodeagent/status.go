@@ -12,6 +12,7 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/internal/container"
 	"github.com/stormcell/stormcell/internal/engine"
+	"github.com/stormcell/stormcell/internal/worker"
 )
 
 // agentConditions are the conditions of a StormWorker that agents write.
@@ -69,7 +70,7 @@ func ownConditions(w *api.StormWorker) []metav1.Condition {
 // reported tells whether w already says what status says.
 func reported(w *api.StormWorker, status *api.StormWorkerStatus) bool {
 	is := w.Status.DeepCopy()
-	is.NodeName, is.Image, is.Conditions = "", nil, ownConditions(w)
+	is.NodeName, is.Runtime, is.Image, is.Conditions = "", "", nil, ownConditions(w)
 	return equality.Semantic.DeepEqual(is, status)
 }
 
@@ -92,13 +93,23 @@ func conditionsOf(w *api.StormWorker, s engine.State) []metav1.Condition {
 	}
 	return []metav1.Condition{
 		condition(api.WorkerLocalized, s.Localized, api.ReasonLocalized, localizedStory(s), reason, message),
-		condition(api.WorkerMounted, s.Mounted, api.ReasonMounted, "the layers are mounted and stacked", reason, message),
+		condition(api.WorkerMounted, s.Mounted, api.ReasonMounted, mountedStory(s), reason, message),
 		condition(api.WorkerRunning, s.Phase == engine.Running, api.ReasonRunning, message, reason, message),
 		condition(api.WorkerReady, s.Phase == engine.Running, api.ReasonRunning, message, reason, message),
 	}
 }
 
+func mountedStory(s engine.State) string {
+	if s.Runtime == worker.Docker {
+		return "Docker mounts the image"
+	}
+	return "the layers are mounted and stacked"
+}
+
 func localizedStory(s engine.State) string {
+	if s.Runtime == worker.Docker {
+		return "Docker has the image"
+	}
 	if s.Unverified == 0 {
 		return "every layer is on the node, verified"
 	}

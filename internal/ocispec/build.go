@@ -56,7 +56,7 @@ type Host struct {
 // Build returns the specification that Storm's supervisor and worker-launcher
 // make together. It fails for a NUMA zone that the node does not have.
 func Build(in Input) (*specs.Spec, error) {
-	resources, err := resources(in)
+	resources, err := Resources(in)
 	if err != nil {
 		return nil, err
 	}

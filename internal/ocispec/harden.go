@@ -46,7 +46,7 @@ func noCapabilities(s *specs.Spec, _ Input) {
 }
 
 func limitProcess(s *specs.Spec, in Input) {
-	files := min(maxOpenFiles, in.Host.MaxOpenFiles)
+	files := OpenFiles(in.Host)
 	s.Process.Rlimits = []specs.POSIXRlimit{
 		{Type: "RLIMIT_CORE", Soft: 0, Hard: 0},
 		{Type: "RLIMIT_NOFILE", Soft: files, Hard: files},
@@ -59,7 +59,7 @@ func limitPids(s *specs.Spec, in Input) {
 }
 
 func scoreOOM(s *specs.Spec, in Input) {
-	score := max(oomScoreAdj, in.Host.OOMScoreAdj)
+	score := OOMScoreAdj(in.Host)
 	s.Process.OOMScoreAdj = &score
 }
 
@@ -87,6 +87,13 @@ func lockUserFile(s *specs.Spec, in Input) {
 		}
 	}
 }
+
+// OpenFiles is a worker's limit on open files.
+func OpenFiles(h Host) uint64 { return min(maxOpenFiles, h.MaxOpenFiles) }
+
+// OOMScoreAdj is how much sooner than others the kernel chooses a worker when
+// the node's memory runs out.
+func OOMScoreAdj(h Host) int { return max(oomScoreAdj, h.OOMScoreAdj) }
 
 // maskMore adds what Docker masks beyond Storm's list.
 func maskMore(s *specs.Spec, _ Input) {

@@ -23,9 +23,10 @@ const (
 	mebibyte = 1 << 20
 )
 
-// resources are the limits of the worker's cgroup: all devices denied (the
+// Resources are the limits of the worker's cgroup: all devices denied (the
 // runtime allows the harmless ones by itself), CPU time, memory and NUMA zone.
-func resources(in Input) (*specs.LinuxResources, error) {
+// It fails for a NUMA zone that the node does not have.
+func Resources(in Input) (*specs.LinuxResources, error) {
 	cpu, err := cpuLimits(in)
 	if err != nil {
 		return nil, err

@@ -40,21 +40,6 @@ func TestConmonIsOutOfOurCgroup(t *testing.T) {
 	}
 }
 
-func TestInspect(t *testing.T) {
-	b := newBox(t)
-	if _, err := b.Inspect(t.Context(), testID); !errors.Is(err, container.ErrNotFound) {
-		t.Errorf("before it is there: %v", err)
-	}
-	b.run("sleep")
-	info, err := b.Inspect(t.Context(), testID)
-	b.must(err)
-	members, err := b.cgroups.Members(info.Cgroup)
-	b.must(err)
-	if now, err := process.Identify(info.Init.PID); err != nil || now != info.Init || !members[now.PID] {
-		t.Errorf("%+v is %+v now (%v), and its cgroup has %v", info, now, err, members)
-	}
-}
-
 func TestConmonKilled(t *testing.T) {
 	b := newBox(t)
 	b.run("sleep")

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,27 +18,16 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/stormcell/stormcell/internal/container"
+	"github.com/stormcell/stormcell/internal/container/runtimetest"
 )
 
-const testID = "6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb"
+const testID = runtimetest.ID
 
 // guestDir is where guest builds the test's program, if a test needs it.
 var guestDir string
 
-// guest builds the test's program once. A machine without Go, as that of
-// hack/vm.sh, brings it along.
-var guest = sync.OnceValues(func() (string, error) {
-	if path := os.Getenv("STORMCELL_TEST_GUEST"); path != "" {
-		return path, nil
-	}
-	path := filepath.Join(guestDir, "guest")
-	cmd := exec.Command("go", "build", "-o", path, "./testdata/guest")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build guest: %w: %s", err, out)
-	}
-	return path, nil
-})
+// guest builds the test's program once.
+var guest = sync.OnceValues(func() (string, error) { return runtimetest.BuildGuest(guestDir) })
 
 func TestMain(m *testing.M) {
 	if options := os.Getenv("STORMCELL_TEST_CREATE"); options != "" {

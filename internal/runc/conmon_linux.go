@@ -10,12 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/stormcell/stormcell/internal/container"
 )
 
 // conmonArgs is conmon's command line.
@@ -140,7 +141,7 @@ func (r *Runtime) parseAnswer(id string, line []byte) (int, error) {
 	if text == "" {
 		text = "runc ended without a word; see whether the kernel killed it (dmesg)"
 	}
-	return 0, fmt.Errorf("%w %s: %s", ErrCreate, id, explain(text))
+	return 0, fmt.Errorf("%w %s: %s", ErrCreate, id, container.Explain(strings.TrimPrefix(clip(text), "runc create failed: ")))
 }
 
 // lastLog is the last error in the log that runc wrote for the container.
@@ -157,24 +158,6 @@ func (r *Runtime) lastLog(id string) string {
 		}
 	}
 	return last
-}
-
-var (
-	noProgram = regexp.MustCompile(`exec: "([^"]*)": (?:executable file not found|stat .*: no such file)`)
-	// runc 1.1's words, and those of 1.4 and newer.
-	noSource = regexp.MustCompile(`(?:error mounting "([^"]*)" to rootfs at "[^"]*": .*|failed to fulfil mount request: open (.*)): no such file or directory`)
-)
-
-// explain puts what most often goes wrong in front of runc's own words.
-func explain(text string) string {
-	text = strings.TrimPrefix(clip(text), "runc create failed: ")
-	if m := noProgram.FindStringSubmatch(text); m != nil {
-		return fmt.Sprintf("the image has no program %q in its PATH; use an image that has it (%s)", m[1], text)
-	}
-	if m := noSource.FindStringSubmatch(text); m != nil {
-		return fmt.Sprintf("bind mount source %s is missing on this node; create it or take it out of the configuration (%s)", m[1]+m[2], text)
-	}
-	return text
 }
 
 func clip(text string) string {

@@ -2,7 +2,6 @@ package runc
 
 import (
 	"errors"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -53,33 +52,4 @@ func FuzzParseExit(f *testing.F) {
 			t.Fatalf("%q became %+v", content, e)
 		}
 	})
-}
-
-func TestExplain(t *testing.T) {
-	tests := []struct{ name, text, want string }{
-		{
-			"no such program",
-			"runc create failed: unable to start container process: exec: \"bash\": executable file not found in $PATH\n",
-			`the image has no program "bash" in its PATH; use an image that has it (unable to start container process: exec: "bash": executable file not found in $PATH)`,
-		},
-		{
-			"no such source",
-			`runc create failed: unable to start container process: error during container init: error mounting "/x/y" to rootfs at "/x": stat /x/y: no such file or directory`,
-			`bind mount source /x/y is missing on this node; create it or take it out of the configuration (unable to start container process: error during container init: error mounting "/x/y" to rootfs at "/x": stat /x/y: no such file or directory)`,
-		},
-		{
-			"no such source, in newer words",
-			`runc create failed: unable to start container process: error during container init: failed to fulfil mount request: open /x/y: no such file or directory`,
-			`bind mount source /x/y is missing on this node; create it or take it out of the configuration (unable to start container process: error during container init: failed to fulfil mount request: open /x/y: no such file or directory)`,
-		},
-		{"else", "something\n", "something"},
-		{"cut to size, in whole letters", strings.Repeat("x", maxMessage-1) + "é", strings.Repeat("x", maxMessage-1)},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if d := cmp.Diff(tt.want, explain(tt.text)); d != "" {
-				t.Error(d)
-			}
-		})
-	}
 }

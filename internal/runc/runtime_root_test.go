@@ -1,7 +1,6 @@
 package runc
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"syscall"
@@ -12,66 +11,6 @@ import (
 
 	"github.com/stormcell/stormcell/internal/container"
 )
-
-func TestExitCodes(t *testing.T) {
-	for _, tt := range []struct {
-		args []string
-		want container.Exit
-	}{
-		{[]string{"exit", "0"}, container.Exit{}},
-		{[]string{"exit", "7"}, container.Exit{Code: 7}},
-		{[]string{"raise"}, container.Exit{Code: 137, Signal: 9}},
-	} {
-		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
-			b := newBox(t)
-			b.run(tt.args...)
-			if d := cmp.Diff(tt.want, b.wait()); d != "" {
-				t.Error(d)
-			}
-			if d := cmp.Diff(tt.want, b.wait()); d != "" { // again, until Delete
-				t.Error(d)
-			}
-		})
-	}
-}
-
-func TestSignals(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		args   []string
-		signal syscall.Signal
-		all    bool
-		want   container.Exit
-	}{
-		{"SIGKILL", []string{"forever"}, syscall.SIGKILL, false, container.Exit{Code: 137, Signal: 9}},
-		{"SIGKILL to all", []string{"parent"}, syscall.SIGKILL, true, container.Exit{Code: 137, Signal: 9}},
-		{"SIGTERM", []string{"trap"}, syscall.SIGTERM, false, container.Exit{Code: 42}},
-		{"SIGTERM to all", []string{"trap"}, syscall.SIGTERM, true, container.Exit{Code: 42}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			b := newBox(t)
-			b.run(tt.args...)
-			b.waitLog("ready", 1)
-			b.must(b.Signal(t.Context(), testID, tt.signal, tt.all))
-			if d := cmp.Diff(tt.want, b.wait()); d != "" {
-				t.Error(d)
-			}
-			b.must(b.Signal(t.Context(), testID, tt.signal, tt.all)) // it has ended: no error
-		})
-	}
-}
-
-func TestOOMKill(t *testing.T) {
-	b := newBox(t)
-	b.spec([]string{"eat"}, func(s *specs.Spec) {
-		limit := int64(32 << 20)
-		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit, Swap: &limit}
-	})
-	b.launch()
-	if d := cmp.Diff(container.Exit{Code: 137, Signal: 9, OOMKilled: true}, b.wait()); d != "" {
-		t.Error(d)
-	}
-}
 
 func TestOOMKillOfAChild(t *testing.T) {
 	b := newBox(t)
@@ -132,51 +71,6 @@ func TestCreateFailures(t *testing.T) {
 	}
 }
 
-func TestCreateDoesNotReplace(t *testing.T) {
-	b := newBox(t)
-	s := b.run("sleep")
-	if _, err := b.Create(t.Context(), testID, b.bundle, 1); !errors.Is(err, ErrExists) {
-		t.Fatalf("error = %v, want ErrExists", err)
-	}
-	list, err := b.List(t.Context())
-	b.must(err)
-	if d := cmp.Diff([]container.State{{ID: testID, Status: container.Running, PID: s.PID}}, list); d != "" {
-		t.Error(d)
-	}
-}
-
-func TestListTellsTheStatus(t *testing.T) {
-	b := newBox(t)
-	list := func() []container.State {
-		t.Helper()
-		l, err := b.List(t.Context())
-		b.must(err)
-		return l
-	}
-	if l := list(); len(l) != 0 {
-		t.Errorf("at first: %v", l)
-	}
-	b.spec([]string{"trap"}, nil)
-	created, err := b.Create(t.Context(), testID, b.bundle, 0)
-	b.must(err)
-	if d := cmp.Diff([]container.State{{ID: testID, Status: container.Created, PID: created.PID}}, list()); d != "" {
-		t.Error(d)
-	}
-	b.must(b.Start(t.Context(), testID))
-	if d := cmp.Diff([]container.State{{ID: testID, Status: container.Running, PID: created.PID}}, list()); d != "" {
-		t.Error(d)
-	}
-	b.must(b.Signal(t.Context(), testID, syscall.SIGKILL, false))
-	b.wait()
-	if d := cmp.Diff([]container.State{{ID: testID, Status: container.Stopped}}, list()); d != "" {
-		t.Error(d)
-	}
-	b.must(b.Delete(t.Context(), testID))
-	if l := list(); len(l) != 0 {
-		t.Errorf("in the end: %v", l)
-	}
-}
-
 func TestUnknownContainer(t *testing.T) {
 	b := newBox(t)
 	if _, err := b.Wait(t.Context(), testID); !errors.Is(err, container.ErrNotFound) {
@@ -195,17 +89,5 @@ func TestUnknownContainer(t *testing.T) {
 				t.Errorf("id %q: error = %v, want ErrInvalidID", id, err)
 			}
 		}
-	}
-}
-
-func TestWaitEndsWithItsContext(t *testing.T) {
-	b := newBox(t)
-	b.run("sleep")
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { _, err := b.Wait(ctx, testID); done <- err }()
-	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Errorf("error = %v", err)
 	}
 }

@@ -17,6 +17,7 @@ type Config struct {
 	Store  Store
 	Cgroup Cgroup
 	Node   Node
+	Docker Docker
 	// NUMA is supervisor.numa.meta by zone id.
 	NUMA map[int]NUMAZone
 }
@@ -95,6 +96,29 @@ type Node struct {
 	// RunRoot is stormcell.run.root unless worker-launcher.cfg names one.
 	RunRoot string
 }
+
+// Docker says how workers of runtime Docker come to run.
+type Docker struct {
+	// Default is true if workers that name no runtime are such, as
+	// storm.resource.isolation.plugin says.
+	Default bool
+	// Socket is the path of stormcell.docker.host.
+	Socket string
+	// Pull is stormcell.docker.pull.policy.
+	Pull PullPolicy
+	// ConfigFile is stormcell.docker.config; empty for none.
+	ConfigFile string
+}
+
+// PullPolicy says when an image is pulled that a worker is about to start from.
+type PullPolicy string
+
+// The pull policies.
+const (
+	PullAlways       PullPolicy = "Always"
+	PullIfNotPresent PullPolicy = "IfNotPresent"
+	PullNever        PullPolicy = "Never"
+)
 
 // NUMAZone is one zone of supervisor.numa.meta.
 type NUMAZone struct {

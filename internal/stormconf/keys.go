@@ -16,6 +16,7 @@ const (
 const (
 	keyAllowedImages  = "storm.oci.allowed.images"
 	keyImage          = "storm.oci.image"
+	keyPlugin         = "storm.resource.isolation.plugin"
 	keyStore          = "storm.oci.image.hdfs.toplevel.dir"
 	keyTagPlugin      = "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin"
 	keyStoreTagFile   = keyTagPlugin + ".hdfs.hash.file"
@@ -68,6 +69,11 @@ var keys = []key{
 		keyImage, "string", "none", byManager,
 		"The image of workers that name none. Must be set, and allowed, when there are allowed images.",
 		text(func(d *draft) *string { return &d.Images.Default }),
+	},
+	{
+		keyPlugin, "class name", "none", byManager,
+		"What runs workers that name no `spec.runtime`: Docker for `" + dockerPlugin + "`, stormcell's own Runc for any other.",
+		readPlugin,
 	},
 	{
 		keyStore, "URL", "required", byBoth,
@@ -235,6 +241,21 @@ var keys = []key{
 		integer(1<<16, func(d *draft) *int64 { return &d.Node.LogBytes }),
 	},
 	{
+		"stormcell.docker.host", "URL", "`unix://" + defaultDockerSocket + "`", byAgent,
+		"Docker's socket on the node, for workers with runtime Docker; see [Docker](docker.md).",
+		readSocket,
+	},
+	{
+		"stormcell.docker.pull.policy", "`Always`, `IfNotPresent` or `Never`", "`IfNotPresent`", byAgent,
+		"When Docker is told to pull a worker's image, before each start of the worker.",
+		readPullPolicy,
+	},
+	{
+		"stormcell.docker.config", "path", "none", byAgent,
+		"Credentials for registries: a Docker `config.json` with `auths`, readable by root alone. It is read before each pull.",
+		absolute(func(d *draft) *string { return &d.Docker.ConfigFile }),
+	},
+	{
 		keyStormHome, "path", "none", byAgent,
 		"Storm's own installation: workers see it read-only, and relative paths of Storm start there.",
 		absolute(func(d *draft) *string { return &d.Node.StormHome }),
@@ -252,7 +273,6 @@ var ignored = map[string]string{
 	"storm.oci.image.tag.to.manifest.plugin": "tags are looked up by stormcell itself",
 	"storm.oci.manifest.to.resources.plugin": "manifests are read by stormcell itself",
 	"storm.oci.resources.localizer":          "layers are fetched by stormcell itself",
-	"storm.resource.isolation.plugin":        "stormcell's workers always run in containers",
 	"storm.resource.isolation.plugin.enable": "stormcell's workers always run in containers",
 	"supervisor.worker.launcher":             "node-agent starts workers without worker-launcher",
 	"supervisor.run.worker.as.user":          "stormcell's workers always run as their own user",

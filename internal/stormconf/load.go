@@ -106,6 +106,7 @@ func newDraft(file string) *draft {
 		faulty: map[string]bool{},
 		Config: Config{
 			Store:  Store{RefreshInterval: time.Minute, ManifestsToCache: 10, Verify: imagestore.VerifyIfPresent},
+			Docker: Docker{Socket: defaultDockerSocket, Pull: PullIfNotPresent},
 			Cgroup: Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm", PidsLimit: 16384},
 			Node: Node{
 				LocalDir:          "storm-local",

@@ -33,6 +33,7 @@ func leastConfig() *Config {
 			ManifestsToCache: 10,
 			Verify:           imagestore.VerifyIfPresent,
 		},
+		Docker: Docker{Socket: "/var/run/docker.sock", Pull: PullIfNotPresent},
 		Cgroup: Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm", PidsLimit: 16384},
 		Node: Node{
 			LocalDir:          "/opt/storm/storm-local",
@@ -87,7 +88,6 @@ func TestParseSeed(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	wantNotes := []string{
-		"storm.yaml:1: storm.resource.isolation.plugin: has no effect: stormcell's workers always run in containers",
 		"storm.yaml:12: storm.oci.image.tag.to.manifest.plugin: has no effect: tags are looked up by stormcell itself",
 		"storm.yaml:14: storm.oci.manifest.to.resources.plugin: has no effect: manifests are read by stormcell itself",
 		"storm.yaml:19: storm.oci.resources.localizer: has no effect: layers are fetched by stormcell itself",
@@ -107,6 +107,11 @@ func TestParseValues(t *testing.T) {
 	}{
 		{"list of one as a bare string", "storm.oci.readonly.bindmounts: /etc/krb5.conf", func(c *Config) { c.Node.ReadonlyBinds = []string{"/etc/krb5.conf"} }},
 		{"no filter", "storm.oci.seccomp.profile: unconfined", func(c *Config) { c.Node.SeccompProfile = "unconfined" }},
+		{"Docker by default", "storm.resource.isolation.plugin: org.apache.storm.container.docker.DockerManager", func(c *Config) { c.Docker.Default = true }},
+		{"another plugin", "storm.resource.isolation.plugin: org.apache.storm.container.cgroup.CgroupManager", func(*Config) {}},
+		{"Docker's keys", "stormcell.docker.host: unix:///run//docker.sock\nstormcell.docker.pull.policy: Never\nstormcell.docker.config: /etc/stormcell/docker.json", func(c *Config) {
+			c.Docker = Docker{Socket: "/run/docker.sock", Pull: PullNever, ConfigFile: "/etc/stormcell/docker.json"}
+		}},
 		{"empty list", "storm.oci.readonly.bindmounts: []", func(*Config) {}},
 		{"paths are cleaned", "storm.oci.readwrite.bindmounts: [/a//b/, /c/../d]", func(c *Config) { c.Node.ReadwriteBinds = []string{"/a/b", "/d"} }},
 		{"yes is true in YAML 1.1", "storm.cgroup.memory.enforcement.enable: Yes", func(c *Config) { c.Cgroup.EnforceMemory = true }},
@@ -198,6 +203,9 @@ func TestParseProblems(t *testing.T) {
 		{"infinite", "storm.worker.cgroup.memory.mb.limit: .inf", "storm.yaml:4: storm.worker.cgroup.memory.mb.limit: want a number of at least 1, have a number (.inf)"},
 		{"less than the kernel's least quota", "storm.worker.cgroup.cpu.limit: 0.5", "storm.yaml:4: storm.worker.cgroup.cpu.limit: want a number of at least 1, have a number (0.5)"},
 		{"no interval", "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.cache.refresh.interval.secs: 0", "storm.yaml:4: storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.cache.refresh.interval.secs: want a whole number of seconds, at least 1, have a number (0)"},
+		{"a Docker that is far away", "stormcell.docker.host: tcp://docker:2375", `storm.yaml:4: stormcell.docker.host: want the URL of a unix socket, such as unix:///var/run/docker.sock, have "tcp://docker:2375"`},
+		{"a socket without a place", "stormcell.docker.host: unix://docker.sock", `storm.yaml:4: stormcell.docker.host: want the URL of a unix socket, such as unix:///var/run/docker.sock, have "unix://docker.sock"`},
+		{"a policy in other letters", "stormcell.docker.pull.policy: always", `storm.yaml:4: stormcell.docker.pull.policy: want "Always", "IfNotPresent" or "Never", have a string (always)`},
 		{"a word that is no path", "storm.oci.seccomp.profile: Unconfined", `storm.yaml:4: storm.oci.seccomp.profile: want an absolute path or "unconfined", have "Unconfined"`},
 		{"relative path", "storm.oci.seccomp.profile: seccomp.json", `storm.yaml:4: storm.oci.seccomp.profile: want an absolute path or "unconfined", have "seccomp.json"`},
 		{"verify", "stormcell.image.verify: always", `storm.yaml:4: stormcell.image.verify: want "required" or "if-present", have a string (always)`},

@@ -101,6 +101,42 @@ func number(least float64, field func(*draft) *float64) setter {
 	}
 }
 
+// dockerPlugin is Storm's class for workers in Docker's containers.
+const dockerPlugin = "org.apache.storm.container.docker.DockerManager"
+
+func readPlugin(d *draft, key string, n *yaml.Node) {
+	if s, ok := d.scalar(key, n); ok {
+		d.Docker.Default = s == dockerPlugin
+	}
+}
+
+// defaultDockerSocket is where Docker listens if nobody tells it otherwise.
+const defaultDockerSocket = "/var/run/docker.sock"
+
+// readSocket takes the URL of a unix socket: who may speak to Docker is root,
+// and a network knows no root.
+func readSocket(d *draft, key string, n *yaml.Node) {
+	s, ok := d.scalar(key, n)
+	if !ok {
+		return
+	}
+	path, isUnix := strings.CutPrefix(s, "unix://")
+	if !isUnix || !filepath.IsAbs(path) {
+		d.problem(key, n.Line, "want the URL of a unix socket, such as unix://%s, have %q", defaultDockerSocket, clip(s))
+		return
+	}
+	d.Docker.Socket = filepath.Clean(path)
+}
+
+func readPullPolicy(d *draft, key string, n *yaml.Node) {
+	switch p := PullPolicy(n.Value); p {
+	case PullAlways, PullIfNotPresent, PullNever:
+		d.Docker.Pull = p
+	default:
+		d.want(key, n, fmt.Sprintf("%q, %q or %q", PullAlways, PullIfNotPresent, PullNever))
+	}
+}
+
 func readVerify(d *draft, key string, n *yaml.Node) {
 	switch v := imagestore.VerifyPolicy(n.Value); v {
 	case imagestore.VerifyRequired, imagestore.VerifyIfPresent:

@@ -23,6 +23,9 @@ type Spec struct {
 	ID         string `json:"id"`
 	Port       int    `json:"port"`
 	TopologyID string `json:"topologyID"`
+	// Runtime is what runs the container; empty is Runc, as in records of
+	// versions that had no other.
+	Runtime Runtime `json:"runtime,omitempty"`
 	// User is the host user's name.
 	User string `json:"user"`
 	// Image is what the worker is pinned to.
@@ -39,6 +42,15 @@ type Spec struct {
 	// GracePeriod is the time between SIGTERM and SIGKILL.
 	GracePeriod time.Duration `json:"gracePeriod"`
 }
+
+// Runtime names what runs a container.
+type Runtime string
+
+// The runtimes.
+const (
+	Runc   Runtime = "Runc"
+	Docker Runtime = "Docker"
+)
 
 // EnvVar is a variable of a worker's environment.
 type EnvVar struct {

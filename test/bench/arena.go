@@ -37,7 +37,7 @@ func startArena(ctx context.Context, log io.Writer, row string) (a *arena, err e
 	if a.stack, err = stack.Start(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := a.docker.run(ctx, "load", "--input", a.stack.Path("image.tar")); err != nil {
+	if _, err := a.docker.Run(ctx, "load", "--input", a.stack.Path("image.tar")); err != nil {
 		return nil, err
 	}
 	return a, a.stack.StartAgent()
@@ -49,7 +49,7 @@ func (a *arena) stop(ctx context.Context) error {
 		errs = append(errs, a.stack.Stop())
 	}
 	if a.docker != nil {
-		errs = append(errs, a.docker.stop(ctx))
+		errs = append(errs, a.docker.Stop(ctx))
 	}
 	return errors.Join(append(errs, os.RemoveAll(a.dir))...)
 }

@@ -59,8 +59,8 @@ func (r *coldStart) measure(ctx context.Context, log io.Writer) (_ []figure, err
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, d.stop(context.WithoutCancel(ctx))) }()
-	peer := dockerNode{docker: d, image: d.registry + "/storm/bench:latest"}
+	defer func() { err = errors.Join(err, d.Stop(context.WithoutCancel(ctx))) }()
+	peer := dockerNode{docker: d, image: d.Registry + "/storm/bench:latest"}
 	if err := image.push(ctx, peer.image); err != nil {
 		return nil, err
 	}
@@ -167,7 +167,7 @@ type dockerNode struct {
 
 // coldStart pulls and runs the image, and removes it.
 func (n dockerNode) coldStart(ctx context.Context) (trial, error) {
-	data := filepath.Join(n.dir, "data")
+	data := filepath.Join(n.Dir, "data")
 	before, err := diskUsage(data)
 	if err != nil {
 		return trial{}, err

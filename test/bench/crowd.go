@@ -72,7 +72,7 @@ func (a *arena) containers(ctx context.Context, n int) (ids []string, last time.
 	clients, runCtx := errgroup.WithContext(ctx)
 	for i := range ids {
 		clients.Go(func() (err error) {
-			ids[i], err = a.docker.run(runCtx, append([]string{"run", "--detach", "--network", "host", stack.Image}, crowdProcess...)...)
+			ids[i], err = a.docker.Run(runCtx, append([]string{"run", "--detach", "--network", "host", stack.Image}, crowdProcess...)...)
 			return err
 		})
 	}
@@ -80,7 +80,7 @@ func (a *arena) containers(ctx context.Context, n int) (ids []string, last time.
 		return nil, last, err
 	}
 	for _, id := range ids {
-		at, err := a.stampOf(ctx, func() (string, error) { return a.docker.run(ctx, "logs", id) })
+		at, err := a.stampOf(ctx, func() (string, error) { return a.docker.Run(ctx, "logs", id) })
 		if err != nil {
 			return nil, last, err
 		}
@@ -114,6 +114,6 @@ func (a *arena) stampOf(ctx context.Context, output func() (string, error)) (tim
 
 // discard deletes containers.
 func (a *arena) discard(ctx context.Context, ids []string) error {
-	_, err := a.docker.run(ctx, append([]string{"rm", "--force"}, ids...)...)
+	_, err := a.docker.Run(ctx, append([]string{"rm", "--force"}, ids...)...)
 	return err
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
 
 // Crash does to what is of workers on this machine what a crash and a reboot
@@ -70,4 +72,9 @@ func (s *Stack) killWorkers() error {
 // device. It can mount nothing, since nobody else would see that.
 func (s *Stack) StartAgentWithoutLoopDevices() error {
 	return s.startAgent("unshare", "--mount", "sh", "-c", `mount --bind /dev/null /dev/loop-control && exec "$@"`, "sh")
+}
+
+// LoseRecord deletes what the agent, which must not run, knows of a worker.
+func (s *Stack) LoseRecord(w *api.StormWorker) error {
+	return os.Remove(s.Path("run", "workers", w.ContainerID(), "record.json"))
 }

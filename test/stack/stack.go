@@ -44,6 +44,8 @@ type Stack struct {
 	Client client.WithWatch
 
 	store  string   // its URL
+	images []string // that are allowed, beside the stack's own
+	conf   string   // lines of storm.yaml, beside the stack's own
 	env    []string // of the programs, beside this process's
 	faults bool     // the parts can be made to fail
 	// loopback is an address of this machine that no other stack uses.
@@ -62,6 +64,11 @@ type Option func(*Stack)
 // Env holds what programs need to reach it, such as HADOOP_CONF_DIR=/conf.
 func WithStore(url string, env ...string) Option {
 	return func(s *Stack) { s.store, s.env = url, env }
+}
+
+// WithConfiguration adds lines to storm.yaml, and images to those allowed.
+func WithConfiguration(lines string, images ...string) Option {
+	return func(s *Stack) { s.conf, s.images = lines, images }
 }
 
 // Start starts everything but the agent; the caller calls Stop. Dir is below
@@ -121,9 +128,13 @@ func (s *Stack) Path(elements ...string) string {
 func (s *Stack) CgroupParent() string { return "/" + filepath.Base(s.Dir) }
 
 func (s *Stack) configure(context.Context) error {
+	var images strings.Builder
+	for _, i := range s.images {
+		fmt.Fprintf(&images, ", %q", i)
+	}
 	storm := fmt.Sprintf(`storm.local.dir: %[1]s/storm
 storm.workers.artifacts.dir: %[1]s/artifacts
-storm.oci.allowed.images: ["%[2]s", "storm/absent:latest", "%[5]s"]
+storm.oci.allowed.images: ["%[2]s", "storm/absent:latest", "%[5]s"%[6]s]
 storm.oci.image: "%[2]s"
 storm.oci.image.hdfs.toplevel.dir: "%[4]s"
 storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.cache.refresh.interval.secs: 1
@@ -138,7 +149,7 @@ supervisor.numa.meta: {"0": {numa.cores: [0], numa.memory.mb: 1024, numa.ports: 
 stormcell.worker.pids.limit: 256
 stormcell.run.root: %[1]s/run
 stormcell.log.dir: %[1]s/log
-`, s.Dir, Image, s.CgroupParent(), s.store, OtherImage)
+%[7]s`, s.Dir, Image, s.CgroupParent(), s.store, OtherImage, &images, s.conf)
 	launcher := "min.user.id=1000\nbanned.users=bin,daemon\n"
 	if s.faults {
 		launcher += "worker.launcher.oci.runc=" + s.program("runc") + "\n"

@@ -412,7 +412,6 @@ var schemaYAML = typed.YAMLObject(`types:
           - name: runtime
             type:
               scalar: string
-            default: Runc
           - name: terminationGracePeriodSeconds
             type:
               scalar: numeric
@@ -525,6 +524,9 @@ var schemaYAML = typed.YAMLObject(`types:
           - name: restartCount
             type:
               scalar: numeric
+          - name: runtime
+            type:
+              scalar: string
           - name: startedAt
             type:
               scalar: untyped

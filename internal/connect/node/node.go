@@ -33,13 +33,9 @@ import (
 type Engine interface {
 	States() []engine.State
 	Inspect(ctx context.Context, uid string) (worker.Spec, container.Info, error)
-}
-
-// Logs opens what containers have written.
-type Logs interface {
-	// Log opens a container's log; container.ErrNoLog if there is none. Reads
-	// of a log that is followed block until there is more, or ctx ends.
-	Log(ctx context.Context, id string, o container.LogOptions) (io.ReadCloser, error)
+	// OpenLog opens the log of a worker; container.ErrNoLog if there is none.
+	// Reads of a log that is followed block until there is more, or ctx ends.
+	OpenLog(ctx context.Context, uid string, o container.LogOptions) (io.ReadCloser, error)
 }
 
 // Backend implements connect.Backend for one node.
@@ -47,7 +43,6 @@ type Backend struct {
 	// Node is the name of this node.
 	Node   string
 	Engine Engine
-	Logs   Logs
 	// Usage reads what the kernel counts of a container's cgroup.
 	Usage func(cgroup string) (cgroup.Usage, error)
 }
@@ -78,7 +73,7 @@ func (b *Backend) Log(ctx context.Context, w types.NamespacedName, o connectv1.L
 	if err != nil {
 		return nil, err
 	}
-	log, err := b.Logs.Log(ctx, s.ContainerID, container.LogOptions(o))
+	log, err := b.Engine.OpenLog(ctx, s.UID, container.LogOptions(o))
 	switch {
 	case errors.Is(err, container.ErrNoLog) && o.Previous:
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("worker %s has no attempt before the present one whose log is kept", w.Name))

@@ -33,11 +33,11 @@ func (s station) Inspect(_ context.Context, uid string) (worker.Spec, container.
 	return worker.Spec{}, container.Info{}, container.ErrNotFound
 }
 
-// Log knows the containers that have been started.
-func (s station) Log(_ context.Context, id string, o container.LogOptions) (io.ReadCloser, error) {
+// OpenLog knows the containers that have been started.
+func (s station) OpenLog(_ context.Context, uid string, o container.LogOptions) (io.ReadCloser, error) {
 	for _, w := range s {
-		if w.ContainerID == id && !o.Previous && w.Phase != engine.Localizing {
-			return io.NopCloser(strings.NewReader(id)), nil
+		if w.UID == uid && !o.Previous && w.Phase != engine.Localizing {
+			return io.NopCloser(strings.NewReader(w.ContainerID)), nil
 		}
 	}
 	return nil, container.ErrNoLog
@@ -53,7 +53,7 @@ func backend() *Backend {
 		{Namespace: "a", Name: "ends", UID: "4", ContainerID: "ends", Phase: engine.Running},
 		{Namespace: "a", Name: "b", UID: "5", ContainerID: "b", Phase: engine.Running},
 	}
-	return &Backend{Node: "n1", Engine: s, Logs: s, Usage: func(group string) (cgroup.Usage, error) {
+	return &Backend{Node: "n1", Engine: s, Usage: func(group string) (cgroup.Usage, error) {
 		if group == "ends" { // between the look at it and this one
 			return cgroup.Usage{}, fs.ErrNotExist
 		}

@@ -30,7 +30,8 @@ type StormWorkerSpecApplyConfiguration struct {
 	User *string `json:"user,omitempty"`
 	// image is the tag of the image; the cluster's default image where absent.
 	Image *string `json:"image,omitempty"`
-	// runtime is what runs the container.
+	// runtime is what runs the container; where absent, the cluster's default,
+	// which storm.resource.isolation.plugin tells.
 	Runtime *apiv1alpha1.Runtime `json:"runtime,omitempty"`
 	// command is the worker's command line: the program, looked up in the
 	// image's PATH, and its arguments, each taken as it is.

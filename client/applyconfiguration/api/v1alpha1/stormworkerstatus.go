@@ -3,6 +3,7 @@
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/stormcell/stormcell/api/v1alpha1"
 	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
@@ -10,12 +11,14 @@ import (
 // StormWorkerStatusApplyConfiguration represents a declarative configuration of the StormWorkerStatus type for use
 // with apply.
 //
-// StormWorkerStatus is what is so. The manager writes nodeName, image and the
-// conditions Admitted and Scheduled; the worker's node-agent all the rest. Once
-// it is bound, a worker never moves, and never changes its image.
+// StormWorkerStatus is what is so. The manager writes nodeName, runtime, image and
+// the conditions Admitted and Scheduled; the worker's node-agent all the rest. Once
+// it is bound, a worker never moves, and never changes its runtime or image.
 type StormWorkerStatusApplyConfiguration struct {
 	// nodeName is the node that the worker is bound to, whoever chose it.
 	NodeName *string `json:"nodeName,omitempty"`
+	// runtime is what runs the container, whoever chose it; Runc where absent.
+	Runtime *apiv1alpha1.Runtime `json:"runtime,omitempty"`
 	// image is what the worker is pinned to.
 	Image *WorkerImageApplyConfiguration `json:"image,omitempty"`
 	// containerID is "<port>-<workerID>".
@@ -46,6 +49,14 @@ func StormWorkerStatus() *StormWorkerStatusApplyConfiguration {
 // If called multiple times, the NodeName field is set to the value of the last call.
 func (b *StormWorkerStatusApplyConfiguration) WithNodeName(value string) *StormWorkerStatusApplyConfiguration {
 	b.NodeName = &value
+	return b
+}
+
+// WithRuntime sets the Runtime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Runtime field is set to the value of the last call.
+func (b *StormWorkerStatusApplyConfiguration) WithRuntime(value apiv1alpha1.Runtime) *StormWorkerStatusApplyConfiguration {
+	b.Runtime = &value
 	return b
 }
 

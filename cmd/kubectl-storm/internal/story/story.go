@@ -101,7 +101,7 @@ func (f Facts) fill(why, next string) Story {
 	names := strings.NewReplacer(
 		"{name}", w.Name, "{namespace}", w.Namespace, "{node}", w.Status.NodeName, "{tag}", f.tag(),
 		"{port}", strconv.Itoa(int(w.Spec.Port)), "{user}", w.Spec.User, "{program}", f.program(),
-		"{runtime}", string(w.Spec.Runtime), "{wanted}", w.Spec.NodeName, "{system}", api.SystemNamespace)
+		"{wanted}", w.Spec.NodeName, "{system}", api.SystemNamespace)
 	return Story{Sentence: names.Replace(lead + why), Next: names.Replace(next)}
 }
 

@@ -1,0 +1,128 @@
+package docker
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stormcell/stormcell/internal/cgroup"
+	"github.com/stormcell/stormcell/internal/container/runtimetest"
+	runtime "github.com/stormcell/stormcell/internal/docker"
+	"github.com/stormcell/stormcell/internal/engine"
+	"github.com/stormcell/stormcell/internal/hostuser"
+	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/ocispec"
+	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/worker"
+)
+
+// guestImage has the guest and nothing else.
+const guestImage = "stormcell/guest:latest"
+
+func TestConformance(t *testing.T) {
+	loadGuest(t)
+	runtimetest.Run(t, func(t *testing.T) *runtimetest.Subject {
+		dir := t.TempDir()
+		spec, err := worker.ParseContainerID(runtimetest.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec.Image = manifest.Image{Tag: guestImage}
+		in := ocispec.Input{
+			Worker: spec, User: hostuser.User{UID: 12345, GID: 12345}, Host: ocispec.Host{SwapAccounting: true, MaxOpenFiles: 1024},
+			Policy: ocispec.Policy{
+				Node:   stormconf.Node{LocalDir: dir, RunRoot: filepath.Join(dir, "run"), LogBytes: 1 << 20},
+				Cgroup: stormconf.Cgroup{Root: "/sys/fs/cgroup", Parent: s.CgroupParent(), EnforceMemory: true, PidsLimit: 1024},
+			},
+		}
+		r := newRuntime(t, in.Policy)
+		return &runtimetest.Subject{
+			Runtime: r, Members: cgroup.New(in.Policy.Cgroup.Root, in.Policy.Cgroup.Parent).Members,
+			Again: func() engine.Runtime { return newRuntime(t, in.Policy) },
+			Log:   func() string { return docker(t, "logs", spec.ID) },
+			Bundle: func(args []string, l runtimetest.Limits) string {
+				in.Worker.MemoryBytes = l.Memory
+				if l.Pids > 0 {
+					in.Policy.Cgroup.PidsLimit = l.Pids
+				}
+				return writeBundle(t, in, args)
+			},
+		}
+	})
+}
+
+func newRuntime(t *testing.T, p ocispec.Policy) *runtime.Runtime {
+	t.Helper()
+	daemon, err := runtime.New(d.Socket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return runtime.NewRuntime(daemon, runtime.Options{RunRoot: p.Node.RunRoot, CgroupRoot: p.Cgroup.Root, CgroupParent: p.Cgroup.Parent})
+}
+
+// loadGuest gives Docker an image with the guest, which the test removes.
+func loadGuest(t *testing.T) {
+	t.Helper()
+	root := t.TempDir()
+	guest, err := runtimetest.BuildGuest(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(guest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(root, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "bin", "guest"), program, 0o755); err != nil { //nolint:gosec // it is a program
+		t.Fatal(err)
+	}
+	archive := filepath.Join(t.TempDir(), "guest.tar")
+	tar(t, archive, root)
+	docker(t, "import", "--change", "ENV PATH=/bin", archive, guestImage)
+	t.Cleanup(func() { docker(t, "rmi", guestImage) })
+}
+
+// writeBundle writes what the agent would, but for the words that are run and
+// the mounts, of which the guest needs none.
+func writeBundle(t *testing.T, in ocispec.Input, args []string) string {
+	t.Helper()
+	name, content, err := runtime.Form(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, ok := content.(runtime.Configuration)
+	if !ok {
+		t.Fatalf("form of type %T", content)
+	}
+	c.Config.Cmd, c.Config.WorkingDir, c.Host.Mounts = append([]string{"guest"}, args...), "/", nil
+	if args[0] == runtimetest.NoProgram {
+		c.Config.Cmd = args
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle := filepath.Join(in.Policy.Node.RunRoot, "bundle")
+	for _, dir := range []string{bundle, filepath.Dir(c.Host.ContainerIDFile)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(bundle, name), text, 0o600); err != nil {
+		t.Fatal(fmt.Errorf("write bundle: %w", err))
+	}
+	return bundle
+}
+
+// tar packs a directory.
+func tar(t *testing.T, archive, dir string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), "tar", "--create", "--file", archive, "--directory", dir, ".").CombinedOutput(); err != nil {
+		t.Fatalf("tar: %v: %s", err, out)
+	}
+}

@@ -1,0 +1,231 @@
+// Package docker runs stormcell whole with workers in Docker's containers: a
+// real dockerd, and a registry that asks for passwords, on this machine.
+package docker
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/test/dockerd"
+	"github.com/stormcell/stormcell/test/image"
+	"github.com/stormcell/stormcell/test/stack"
+)
+
+var (
+	s *stack.Stack
+	d *dockerd.Docker
+	// imageName is a small image in the registry, otherHost the same by a name
+	// of the registry for which the node has no credentials.
+	imageName, otherHost string
+)
+
+// The registry's only account. The hash is bcrypt's of the password.
+const (
+	account, password = "storm", "correct horse"
+	passwordHash      = "$2a$05$uItKcq8iFJYmADUkh0lWx.AVO51KWn0bvmigFWK5vSpFUoMTcY0qe"
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) (code int) {
+	if os.Geteuid() != 0 {
+		fmt.Println("skipped: dockerd and the node-agent need root, so run this as root")
+		return 0
+	}
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("/var/lib", "stormcell-docker-")
+	if err == nil {
+		err = start(ctx, dir)
+	}
+	code = 1
+	if err == nil {
+		code = m.Run()
+	}
+	if code != 0 && s != nil {
+		tail(s.Path("manager.log"))
+		tail(s.Path("node-agent.log"))
+	}
+	err = errors.Join(err, stop(ctx), os.RemoveAll(dir))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// start starts all, with the node-agent.
+func start(ctx context.Context, dir string) (err error) {
+	if err := os.WriteFile(filepath.Join(dir, "htpasswd"), []byte(account+":"+passwordHash+"\n"), 0o600); err != nil {
+		return err
+	}
+	if d, err = dockerd.Start(ctx, dir); err != nil {
+		return err
+	}
+	if err := fillRegistry(ctx); err != nil {
+		return err
+	}
+	credentials := filepath.Join(dir, "config.json")
+	auth := base64.StdEncoding.EncodeToString([]byte(account + ":" + password))
+	if err := os.WriteFile(credentials, fmt.Appendf(nil, `{"auths": {%q: {"auth": %q}}}`, d.Registry, auth), 0o600); err != nil {
+		return err
+	}
+	lines := fmt.Sprintf("stormcell.docker.host: unix://%s\nstormcell.docker.config: %s\nstorm.resource.isolation.plugin: org.apache.storm.container.docker.DockerManager\n", d.Socket(), credentials)
+	if s, err = stack.Start(ctx, stack.WithConfiguration(lines, imageName, otherHost, d.Registry+"/storm/absent:latest", nowhere)); err != nil {
+		return err
+	}
+	return s.StartAgent()
+}
+
+// nowhere is an image of a registry that does not run.
+const nowhere = "127.0.0.1:9/storm/test:latest"
+
+func fillRegistry(ctx context.Context) error {
+	archive := filepath.Join(d.Dir, "image.tar")
+	if err := image.Write(archive, stack.Image); err != nil {
+		return err
+	}
+	if _, err := d.Run(ctx, "login", "--username", account, "--password", password, d.Registry); err != nil {
+		return err
+	}
+	var err error
+	imageName, err = d.Push(ctx, archive, stack.Image)
+	otherHost = strings.Replace(imageName, "127.0.0.1", "localhost", 1)
+	return err
+}
+
+func stop(ctx context.Context) (err error) {
+	if s != nil {
+		err = s.Stop()
+	}
+	if d != nil {
+		err = errors.Join(err, d.Stop(ctx))
+	}
+	return err
+}
+
+// tail prints the end of a log.
+func tail(path string) {
+	const most = 8 << 10
+	log, err := os.ReadFile(path)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	fmt.Fprintf(os.Stderr, "--- the end of %s\n%s\n", path, log[max(0, len(log)-most):])
+}
+
+func expect(t *testing.T) *WithT {
+	t.Helper()
+	g := NewWithT(t)
+	g.SetDefaultEventuallyTimeout(time.Minute)
+	g.SetDefaultEventuallyPollingInterval(20 * time.Millisecond)
+	return g
+}
+
+// shell is the command of a worker that runs a script.
+func shell(script string) []string { return []string{"bash", "-c", script} }
+
+const forever = "while :; do sleep 1; done"
+
+var lastPort int32 = 6700
+
+// aWorker is a worker as a user writes it, on a port of its own. The cluster's
+// default runtime is Docker.
+func aWorker(name string, change ...func(*api.StormWorkerSpec)) *api.StormWorker {
+	lastPort++
+	w := &api.StormWorker{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault},
+		Spec: api.StormWorkerSpec{
+			TopologyID: "it-1-1608581491", Port: lastPort, User: "nobody", Image: imageName, Command: shell(forever),
+			TerminationGracePeriodSeconds: new(int64(1)),
+		},
+	}
+	for _, c := range change {
+		c(&w.Spec)
+	}
+	return w
+}
+
+// apply creates a worker that is deleted at the end of the test.
+func apply(t *testing.T, w *api.StormWorker) *api.StormWorker {
+	t.Helper()
+	if err := s.Client.Create(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { remove(t, w) })
+	return w
+}
+
+// remove deletes a worker and waits until it is gone.
+func remove(t *testing.T, w *api.StormWorker) {
+	t.Helper()
+	ctx := context.Background()
+	if err := client.IgnoreNotFound(s.Client.Delete(ctx, w)); err != nil {
+		t.Error(err)
+	}
+	expect(t).Eventually(func() bool {
+		return apierrors.IsNotFound(s.Client.Get(ctx, client.ObjectKeyFromObject(w), w))
+	}).Should(BeTrue(), "the worker goes")
+}
+
+// ready returns why w is ready or not.
+func ready(t *testing.T, w *api.StormWorker) metav1.Condition {
+	t.Helper()
+	if err := s.Client.Get(context.Background(), client.ObjectKeyFromObject(w), w); err != nil {
+		t.Fatal(err)
+	}
+	if c := meta.FindStatusCondition(w.Status.Conditions, api.WorkerReady); c != nil {
+		return *c
+	}
+	return metav1.Condition{}
+}
+
+// waitFor waits until w is in the state that reason names.
+func waitFor(t *testing.T, w *api.StormWorker, reason string) metav1.Condition {
+	t.Helper()
+	var c metav1.Condition
+	expect(t).Eventually(func() string { c = ready(t, w); return c.Reason + ": " + c.Message }).Should(HavePrefix(reason+":"), "worker %s", w.Name)
+	return c
+}
+
+// docker runs Docker's client.
+func docker(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := d.Run(context.Background(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// logOf is what Docker has of a worker's output.
+func logOf(t *testing.T, w *api.StormWorker) string {
+	t.Helper()
+	out, err := d.Run(t.Context(), "logs", w.ID())
+	if err != nil {
+		return err.Error()
+	}
+	return out
+}
+
+// nothingLeft checks that there is nothing of workers, here or in Docker.
+func nothingLeft(t *testing.T) {
+	t.Helper()
+	g := expect(t)
+	g.Expect(s.Leftovers()).To(BeEmpty())
+	g.Expect(docker(t, "ps", "--all", "--quiet")).To(BeEmpty(), "containers")
+	g.Expect(docker(t, "volume", "ls", "--quiet")).To(BeEmpty(), "volumes")
+}
