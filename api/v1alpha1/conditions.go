@@ -60,11 +60,11 @@ const (
 // Reasons of a StormWorker's conditions; the reason of Ready is what
 // "kubectl get sw" shows as STATUS.
 const (
-	ReasonAdmitted           = "Admitted"
-	ReasonImageNotAllowed    = "ImageNotAllowed"
-	ReasonNoImage            = "NoImage"
-	ReasonImageNotResolved   = "ImageNotResolved"
-	ReasonImagePending       = "ImagePending"
+	ReasonAdmitted         = "Admitted"
+	ReasonImageNotAllowed  = "ImageNotAllowed"
+	ReasonNoImage          = "NoImage"
+	ReasonImageNotResolved = "ImageNotResolved"
+	ReasonImagePending     = "ImagePending"
 
 	ReasonScheduled    = "Scheduled"
 	ReasonNodeNotFound = "NodeNotFound"

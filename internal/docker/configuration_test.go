@@ -150,18 +150,30 @@ func TestBuild(t *testing.T) {
 		change func(*ocispec.Input)
 		want   []string
 	}{
-		{"memory, which Storm could not set", func(in *ocispec.Input) { in.Policy.Cgroup.EnforceMemory = true },
-			replaced("--cpus=2.6", "--cpus=2.6", "--memory=2048m")},
-		{"a NUMA zone", func(in *ocispec.Input) { in.Worker.NUMAZone = new(1) },
-			replaced("--cgroup-parent=/storm", "--cpuset-cpus=2,3", "--cpuset-mems=1", "--cgroup-parent=/storm")},
-		{"more groups", func(in *ocispec.Input) { in.User.Groups = []int{5548} },
-			replaced("--group-add 100", "--group-add 100", "--group-add 5548")},
-		{"writable directories", func(in *ocispec.Input) { in.Policy.Node.ReadwriteBinds = []string{"/data"} },
-			replaced("-v /etc/storm:/etc/storm:ro", "-v /etc/storm:/etc/storm:ro", "-v /data:/data")},
-		{"Docker's own filter", func(in *ocispec.Input) { in.Policy.Node.SeccompProfile = "" },
-			replaced("--security-opt seccomp=/usr/share/apache-storm-2.3.0/conf/seccomp.json")},
-		{"no filter", func(in *ocispec.Input) { in.Policy.Node.SeccompProfile = stormconf.Unconfined },
-			replaced("--security-opt seccomp=/usr/share/apache-storm-2.3.0/conf/seccomp.json", "--security-opt seccomp=unconfined")},
+		{
+			"memory, which Storm could not set", func(in *ocispec.Input) { in.Policy.Cgroup.EnforceMemory = true },
+			replaced("--cpus=2.6", "--cpus=2.6", "--memory=2048m"),
+		},
+		{
+			"a NUMA zone", func(in *ocispec.Input) { in.Worker.NUMAZone = new(1) },
+			replaced("--cgroup-parent=/storm", "--cpuset-cpus=2,3", "--cpuset-mems=1", "--cgroup-parent=/storm"),
+		},
+		{
+			"more groups", func(in *ocispec.Input) { in.User.Groups = []int{5548} },
+			replaced("--group-add 100", "--group-add 100", "--group-add 5548"),
+		},
+		{
+			"writable directories", func(in *ocispec.Input) { in.Policy.Node.ReadwriteBinds = []string{"/data"} },
+			replaced("-v /etc/storm:/etc/storm:ro", "-v /etc/storm:/etc/storm:ro", "-v /data:/data"),
+		},
+		{
+			"Docker's own filter", func(in *ocispec.Input) { in.Policy.Node.SeccompProfile = "" },
+			replaced("--security-opt seccomp=/usr/share/apache-storm-2.3.0/conf/seccomp.json"),
+		},
+		{
+			"no filter", func(in *ocispec.Input) { in.Policy.Node.SeccompProfile = stormconf.Unconfined },
+			replaced("--security-opt seccomp=/usr/share/apache-storm-2.3.0/conf/seccomp.json", "--security-opt seccomp=unconfined"),
+		},
 		{"no limits", func(in *ocispec.Input) { in.Worker.CPUMillis = 0 }, replaced("--cpus=2.6")},
 		{"a limit for every worker", func(in *ocispec.Input) { in.Policy.Cgroup.CPUPercent = 50 }, replaced("--cpus=2.6", "--cpus=0.5")},
 		{"no Storm, no nscd", func(in *ocispec.Input) { in.Policy.Node.StormHome, in.Policy.Node.NSCDDir = "", "" }, without(example,

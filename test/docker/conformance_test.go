@@ -78,7 +78,7 @@ func loadGuest(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(root, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(root, "bin", "guest"), program, 0o755); err != nil { //nolint:gosec // it is a program
+	if err := os.WriteFile(filepath.Join(root, "bin", "guest"), program, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	archive := filepath.Join(t.TempDir(), "guest.tar")
