@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
-
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -49,7 +48,7 @@ type result struct {
 // runPlugin runs the plugin as a user does, against a server.
 func runPlugin(ctx context.Context, kubeconfig string, args ...string) result {
 	streams, _, out, notes := genericiooptions.NewTestIOStreams()
-	root := newRoot(streams)
+	root := newRoot(streams) //nolint:contextcheck // commands get theirs when they run
 	root.SetArgs(append([]string{"--kubeconfig", kubeconfig}, args...))
 	err := root.ExecuteContext(ctx)
 	return result{out.String(), notes.String(), err}

@@ -127,29 +127,30 @@ const (
 func (t *top) run(ctx context.Context, wide bool) error {
 	_, _ = io.WriteString(t.Out, enterScreen)
 	defer func() { _, _ = io.WriteString(t.Out, leaveScreen) }()
-	pause := samplePause // to the first figures, then refresh
-	for {
-		if err := t.list(ctx); err != nil {
-			return unlessEnded(ctx, err)
-		}
-		t.sample(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		lines := t.lines(wide, t.height())
-		_, _ = io.WriteString(t.Out, toBegin+strings.Join(lines, clearLine+"\r\n")+clearLine+clearRest)
-		if err := backoff.Wait(ctx, pause); err != nil {
-			return unlessEnded(ctx, err)
-		}
-		pause = refresh
+	err := t.show(ctx, wide)
+	select {
+	case <-ctx.Done():
+		return nil
+	default:
+		return err
 	}
 }
 
-func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+// show shows screens until one cannot be made, or ctx ends.
+func (t *top) show(ctx context.Context, wide bool) error {
+	pause := samplePause // to the first figures, then refresh
+	for {
+		if err := t.list(ctx); err != nil {
+			return err
+		}
+		t.sample(ctx)
+		lines := t.lines(wide, t.height())
+		_, _ = io.WriteString(t.Out, toBegin+strings.Join(lines, clearLine+"\n")+clearLine+clearRest)
+		if err := backoff.Wait(ctx, pause); err != nil {
+			return err
+		}
+		pause = refresh
 	}
-	return err
 }
 
 // height is how many lines the terminal has.

@@ -43,8 +43,10 @@ func newVersion(p *plugin) *cobra.Command {
 		}
 		table := screen.Table{Header: []string{"PART", "VERSION"}}
 		for _, row := range [][2]string{
-			{"kubectl storm", v.Plugin}, {"Kubernetes", v.Kubernetes},
-			{api.GroupVersion.Group, v.Objects}, {connect.GroupVersion.Group, v.Connect},
+			{"kubectl storm", v.Plugin},
+			{"Kubernetes", v.Kubernetes},
+			{api.GroupVersion.Group, v.Objects},
+			{connect.GroupVersion.Group, v.Connect},
 		} {
 			table.Rows = append(table.Rows, []screen.Cell{{Text: row[0]}, {Text: orUnknown(row[1])}})
 		}

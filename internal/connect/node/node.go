@@ -47,15 +47,22 @@ type Backend struct {
 	Usage func(cgroup string) (cgroup.Usage, error)
 }
 
-// find returns the state of a worker of this node.
+// find returns the state of a worker of this node: of two of one name, that
+// which is not on its way out.
 func (b *Backend) find(w types.NamespacedName) (engine.State, error) {
+	var found *engine.State
 	for _, s := range b.Engine.States() {
-		// One that is being removed may have a follower of the same name.
-		if s.Namespace == w.Namespace && s.Name == w.Name && s.Phase != engine.Removed {
-			return s, nil
+		if s.Namespace != w.Namespace || s.Name != w.Name || s.Phase == engine.Removed {
+			continue
+		}
+		if found == nil || found.Phase == engine.Stopping {
+			found = &s
 		}
 	}
-	return engine.State{}, apierrors.NewNotFound(resource, w.Name)
+	if found == nil {
+		return engine.State{}, apierrors.NewNotFound(resource, w.Name)
+	}
+	return *found, nil
 }
 
 var resource = connectv1.GroupVersion.WithResource(connectv1.ResourceWorkers).GroupResource()

@@ -45,7 +45,8 @@ func (s station) OpenLog(_ context.Context, uid string, o container.LogOptions) 
 
 func backend() *Backend {
 	s := station{
-		{Namespace: "a", Name: "w", UID: "0", ContainerID: "old", Phase: engine.Removed},
+		{Namespace: "a", Name: "w", UID: "0", ContainerID: "older", Phase: engine.Removed},
+		{Namespace: "a", Name: "w", UID: "6", ContainerID: "old", Phase: engine.Stopping},
 		{Namespace: "a", Name: "w", UID: "1", ContainerID: "new", Phase: engine.Running, Restarts: 2},
 		{Namespace: "b", Name: "w", UID: "2", ContainerID: "other", Phase: engine.Running},
 		{Namespace: "a", Name: "early", UID: "3", ContainerID: "early", Phase: engine.Localizing},

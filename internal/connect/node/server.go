@@ -3,9 +3,11 @@ package node
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"syscall"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
@@ -50,7 +52,7 @@ func Listen(ctx context.Context, address string, backend *Backend, config *rest.
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	listener, err := listen(ctx, address, log)
 	if err != nil {
 		return nil, fmt.Errorf("listen for the manager (--connect-bind-address): %w", err)
 	}
@@ -58,6 +60,24 @@ func Listen(ctx context.Context, address string, backend *Backend, config *rest.
 		listener: listener, certificate: pair, pem: certificate,
 		handler: connect.NewHandler(backend, guard, maxStreams, log), log: log,
 	}, nil
+}
+
+// listen takes another port if that of address is taken: a worker, which has the
+// host's network, must not keep an agent from starting. The manager is told.
+func listen(ctx context.Context, address string, log *slog.Logger) (net.Listener, error) {
+	config := new(net.ListenConfig)
+	listener, err := config.Listen(ctx, "tcp", address)
+	host, _, splitErr := net.SplitHostPort(address)
+	if !errors.Is(err, syscall.EADDRINUSE) || splitErr != nil {
+		return listener, err
+	}
+	listener, otherErr := config.Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
+	if otherErr != nil {
+		return nil, otherErr
+	}
+	log.Warn("another program has the port for the manager", "error", err, "instead", listener.Addr(),
+		"cure", "end that program and restart the agent, if a firewall lets the manager through to no other port")
+	return listener, nil
 }
 
 // Port is where the server listens.

@@ -90,11 +90,12 @@ func (f Facts) fill(why, next string) Story {
 	w := f.Worker
 	lead := "worker {name} does not run: "
 	if ready := meta.FindStatusCondition(w.Status.Conditions, api.WorkerReady); ready != nil {
-		switch {
-		case ready.Status == metav1.ConditionTrue:
+		switch ready.Status {
+		case metav1.ConditionTrue:
 			lead = "worker {name} "
-		case ready.Status == metav1.ConditionUnknown:
+		case metav1.ConditionUnknown:
 			lead = "nobody knows whether worker {name} runs: "
+		default:
 		}
 	}
 	names := strings.NewReplacer(

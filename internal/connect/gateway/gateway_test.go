@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/discovery"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	connectv1 "github.com/stormcell/stormcell/api/connect/v1alpha1"
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/test/cluster"
+)
+
+var (
+	testCluster *cluster.Cluster
+	// identity is the manager's service account.
+	identity *rest.Config
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(cluster.Main(m, func(c *cluster.Cluster) {
+		testCluster = c
+		err := c.Install(context.Background(), "base")
+		if err == nil {
+			identity, err = c.Account(context.Background(), api.ManagerFieldOwner, "")
+		}
+		if err != nil {
+			panic(err)
+		}
+	}))
+}
+
+// waitingManager returns a manager that waits for another, which leads for ever.
+func waitingManager(t *testing.T) ctrl.Manager {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, api.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	admin, err := client.New(testCluster.Config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.Create(t.Context(), &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: api.SystemNamespace, Name: api.ManagerFieldOwner},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: new("another"), LeaseDurationSeconds: new(int32(3600)), RenewTime: new(metav1.NowMicro())},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	objects := map[client.Object]cache.ByObject{}
+	CacheObjects(objects)
+	mgr, err := ctrl.NewManager(identity, ctrl.Options{
+		Scheme: scheme, Cache: cache.Options{ByObject: objects}, Metrics: server.Options{BindAddress: "0"},
+		LeaderElection: true, LeaderElectionID: api.ManagerFieldOwner, LeaderElectionNamespace: api.SystemNamespace,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mgr
+}
+
+// TestManagerThatDoesNotLead answers the API server, too, with the rights of the
+// manager's role and by a certificate that it has made itself.
+func TestManagerThatDoesNotLead(t *testing.T) {
+	mgr := waitingManager(t)
+	free, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().(*net.TCPAddr)
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := testCluster.Connect(t.Context(), address.Port); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	if err := Setup(ctx, mgr, address.String(), slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil && !strings.Contains(err.Error(), "leader election lost") {
+			t.Error(err)
+		}
+	}()
+	clients, err := discovery.NewDiscoveryClientForConfig(testCluster.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last error
+	err = wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		var found *metav1.APIResourceList
+		found, last = clients.ServerResourcesForGroupVersion(connectv1.GroupVersion.String())
+		return last == nil && len(found.APIResources) == 3, nil
+	})
+	if err != nil {
+		t.Error(err, last)
+	}
+	select {
+	case <-mgr.Elected():
+		t.Error("it leads")
+	default:
+	}
+}
