@@ -4,7 +4,11 @@
 # dir (the demo's directory), cgroup (its cgroup) and user (its worker's user).
 # shellcheck disable=SC2154
 
-mounts() { awk -v below="$dir/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo; }
+# Mounts, but for those that a Docker has for itself.
+mounts() {
+    awk -v below="$dir/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo |
+        grep -vxF -e "$dir/docker/data" -e "$dir/docker/exec/netns/default" || true
+}
 
 # Loop devices; a file that was deleted still shows its name.
 loops() { grep -ls "^$dir/" /sys/block/loop*/loop/backing_file || true; }

@@ -15,6 +15,10 @@ check_runtime() {
 
 docker() { "$repo/bin/docker/usr/bin/docker" --host "unix://$dir/docker/docker.sock" "$@"; }
 
+# Docker's containers are counted, too.
+containers() { docker ps --all --quiet 2>/dev/null || true; }
+[[ $runtime != docker ]] || kinds+=(containers)
+
 prepare_runtime() {
     [[ $runtime == docker ]] || return 0
     step "Start Docker and a registry on loopback" "$here/docker.sh" up "$dir/docker"
@@ -48,21 +52,13 @@ push() {
     skopeo copy --quiet --dest-tls-verify=false "$source" "docker://$image"
 }
 
-log_name() {
-    if [[ $runtime == docker ]]; then
-        echo "by docker logs"
-    else
-        printf '%s/logs/%s/0.log' "$dir" "$(worker_field containerID)"
-    fi
-}
-
 # log_text prints the text of the worker's log. The lines of conmon's are "<time>
 # <stream> <F or P> <text>"; P is a part of a line that goes on.
 log_text() {
     if [[ $runtime == docker ]]; then
         docker logs "$(container_name)" 2>/dev/null || true
     else
-        awk '{ text = $0; sub(/^[^ ]+ [^ ]+ [FP] /, "", text); printf "%s%s", text, $3 == "P" ? "" : "\n" }' "$(log_name)" 2>/dev/null || true
+        awk '{ text = $0; sub(/^[^ ]+ [^ ]+ [FP] /, "", text); printf "%s%s", text, $3 == "P" ? "" : "\n" }' "$dir/logs/$(worker_field containerID)/0.log" 2>/dev/null || true
     fi
 }
 

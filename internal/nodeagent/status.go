@@ -129,6 +129,9 @@ func story(s engine.State) (reason, message string) {
 	case engine.Waiting:
 		return api.ReasonPortInUse, fmt.Sprintf("waits until StormWorker %s, which has its port or its id on this node, is gone", s.Blocker)
 	case engine.Localizing:
+		if s.TotalBytes == 0 {
+			return api.ReasonLocalizing, "the image is being brought to the node"
+		}
 		return api.ReasonLocalizing, fmt.Sprintf("the image is being brought to the node: %d of %d MB", s.LocalizedBytes/1e6, s.TotalBytes/1e6)
 	case engine.Mounting, engine.Starting:
 		return api.ReasonStarting, "the image is here, the container is being made"
