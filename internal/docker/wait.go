@@ -9,6 +9,7 @@ import (
 	api "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
+	"github.com/stormcell/stormcell/internal/backoff"
 	"github.com/stormcell/stormcell/internal/container"
 )
 
@@ -63,14 +64,7 @@ func retry(ctx context.Context, err error, pause time.Duration) error {
 	if !errors.Is(err, container.ErrUnavailable) {
 		return err
 	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return backoff.Wait(ctx, pause)
 }
 
 // highestSignal is SIGRTMAX.

@@ -11,18 +11,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/test/dockerd"
 	"github.com/stormcell/stormcell/test/image"
 	"github.com/stormcell/stormcell/test/stack"
+	"github.com/stormcell/stormcell/test/suite"
 )
 
 var (
@@ -56,8 +53,8 @@ func run(m *testing.M) (code int) {
 		code = m.Run()
 	}
 	if code != 0 && s != nil {
-		tail(s.Path("manager.log"))
-		tail(s.Path("node-agent.log"))
+		suite.Tail(s.Path("manager.log"))
+		suite.Tail(s.Path("node-agent.log"))
 	}
 	err = errors.Join(err, stop(ctx), os.RemoveAll(dir))
 	if err != nil {
@@ -117,46 +114,16 @@ func stop(ctx context.Context) (err error) {
 	return err
 }
 
-// tail prints the end of a log.
-func tail(path string) {
-	const most = 8 << 10
-	log, err := os.ReadFile(path)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	}
-	fmt.Fprintf(os.Stderr, "--- the end of %s\n%s\n", path, log[max(0, len(log)-most):])
-}
+const forever = suite.Forever
 
-func expect(t *testing.T) *WithT {
-	t.Helper()
-	g := NewWithT(t)
-	g.SetDefaultEventuallyTimeout(time.Minute)
-	g.SetDefaultEventuallyPollingInterval(20 * time.Millisecond)
-	return g
-}
+func expect(t *testing.T) *WithT { t.Helper(); return suite.Expect(t) }
 
-// shell is the command of a worker that runs a script.
-func shell(script string) []string { return []string{"bash", "-c", script} }
+func shell(script string) []string { return suite.Shell(script) }
 
-const forever = "while :; do sleep 1; done"
-
-var lastPort int32 = 6700
-
-// aWorker is a worker as a user writes it, on a port of its own. The cluster's
-// default runtime is Docker.
+// aWorker has an image of the registry. The cluster's default runtime is Docker.
 func aWorker(name string, change ...func(*api.StormWorkerSpec)) *api.StormWorker {
-	lastPort++
-	w := &api.StormWorker{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault},
-		Spec: api.StormWorkerSpec{
-			TopologyID: "it-1-1608581491", Port: lastPort, User: "nobody", Image: imageName, Command: shell(forever),
-			TerminationGracePeriodSeconds: new(int64(1)),
-		},
-	}
-	for _, c := range change {
-		c(&w.Spec)
-	}
-	return w
+	image := func(w *api.StormWorkerSpec) { w.Image = imageName }
+	return suite.Worker(metav1.NamespaceDefault, name, append([]func(*api.StormWorkerSpec){image}, change...)...)
 }
 
 // apply creates a worker that is deleted at the end of the test.
@@ -169,36 +136,16 @@ func apply(t *testing.T, w *api.StormWorker) *api.StormWorker {
 	return w
 }
 
-// remove deletes a worker and waits until it is gone.
-func remove(t *testing.T, w *api.StormWorker) {
-	t.Helper()
-	ctx := context.Background()
-	if err := client.IgnoreNotFound(s.Client.Delete(ctx, w)); err != nil {
-		t.Error(err)
-	}
-	expect(t).Eventually(func() bool {
-		return apierrors.IsNotFound(s.Client.Get(ctx, client.ObjectKeyFromObject(w), w))
-	}).Should(BeTrue(), "the worker goes")
-}
+func remove(t *testing.T, w *api.StormWorker) { t.Helper(); suite.Remove(t, s.Client, w) }
 
-// ready returns why w is ready or not.
 func ready(t *testing.T, w *api.StormWorker) metav1.Condition {
 	t.Helper()
-	if err := s.Client.Get(context.Background(), client.ObjectKeyFromObject(w), w); err != nil {
-		t.Fatal(err)
-	}
-	if c := meta.FindStatusCondition(w.Status.Conditions, api.WorkerReady); c != nil {
-		return *c
-	}
-	return metav1.Condition{}
+	return suite.Ready(t, s.Client, w)
 }
 
-// waitFor waits until w is in the state that reason names.
 func waitFor(t *testing.T, w *api.StormWorker, reason string) metav1.Condition {
 	t.Helper()
-	var c metav1.Condition
-	expect(t).Eventually(func() string { c = ready(t, w); return c.Reason + ": " + c.Message }).Should(HavePrefix(reason+":"), "worker %s", w.Name)
-	return c
+	return suite.WaitFor(t, s.Client, w, reason)
 }
 
 // docker runs Docker's client.

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/e2e-framework/pkg/envconf"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/test/suite"
 )
 
 var (
@@ -83,15 +84,9 @@ func connect(ctx context.Context, conf *envconf.Config) (context.Context, error)
 }
 
 // patience is how long a test waits for what must come.
-const patience = 2 * time.Minute
+const patience = suite.Patience
 
-func expect(t *testing.T) *WithT {
-	t.Helper()
-	g := NewWithT(t)
-	g.SetDefaultEventuallyTimeout(patience)
-	g.SetDefaultEventuallyPollingInterval(100 * time.Millisecond)
-	return g
-}
+func expect(t *testing.T) *WithT { t.Helper(); return suite.Expect(t) }
 
 // await is Eventually for what is done outside of a test.
 func await(ctx context.Context, what string, done func() (bool, error)) error {

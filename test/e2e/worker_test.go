@@ -9,37 +9,20 @@ import (
 	"strings"
 	"testing"
 
-	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
-	"k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/e2e-framework/pkg/envconf"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/test/suite"
 )
 
-// shell is the command of a worker that runs a script.
-func shell(script string) []string { return []string{"bash", "-c", script} }
+func shell(script string) []string { return suite.Shell(script) }
 
-const forever = "while :; do sleep 1; done"
+const forever = suite.Forever
 
-var lastPort int32 = 6700
-
-// aWorker is a worker as a user writes it, on a port of its own.
 func aWorker(name string, change ...func(*api.StormWorkerSpec)) *api.StormWorker {
-	lastPort++
-	w := &api.StormWorker{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
-		Spec: api.StormWorkerSpec{
-			TopologyID: "e2e-1-1608581491", Port: lastPort, User: "nobody", Command: shell(forever),
-			TerminationGracePeriodSeconds: new(int64(1)),
-		},
-	}
-	for _, c := range change {
-		c(&w.Spec)
-	}
-	return w
+	return suite.Worker(namespace, name, change...)
 }
 
 // apply creates a worker, which emptyNamespace deletes.
@@ -51,16 +34,7 @@ func apply(t *testing.T, w *api.StormWorker) *api.StormWorker {
 	return w
 }
 
-// remove deletes a worker and waits until it is gone.
-func remove(t *testing.T, w *api.StormWorker) {
-	t.Helper()
-	if err := cluster.Delete(t.Context(), w); err != nil {
-		t.Fatal(err)
-	}
-	expect(t).Eventually(func() bool {
-		return errors.IsNotFound(cluster.Get(t.Context(), client.ObjectKeyFromObject(w), w))
-	}).Should(BeTrue(), "the worker %s goes", w.Name)
-}
+func remove(t *testing.T, w *api.StormWorker) { t.Helper(); suite.Remove(t, cluster, w) }
 
 // emptyNamespace deletes every worker of the suite and waits until they are gone.
 func emptyNamespace(ctx context.Context, _ *envconf.Config, t *testing.T) (context.Context, error) {
@@ -83,17 +57,9 @@ func refresh(t *testing.T, w *api.StormWorker) {
 	}
 }
 
-// waitFor waits until w is in the state that reason names.
-func waitFor(t *testing.T, w *api.StormWorker, reason string) (c metav1.Condition) {
+func waitFor(t *testing.T, w *api.StormWorker, reason string) metav1.Condition {
 	t.Helper()
-	expect(t).Eventually(func() string {
-		refresh(t, w)
-		if found := meta.FindStatusCondition(w.Status.Conditions, api.WorkerReady); found != nil {
-			c = *found
-		}
-		return c.Reason + ": " + c.Message
-	}).Should(HavePrefix(reason+":"), "worker %s", w.Name)
-	return c
+	return suite.WaitFor(t, cluster, w, reason)
 }
 
 // command runs a program, and tells what it printed when it fails.

@@ -9,16 +9,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
-	"k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/test/stack"
+	"github.com/stormcell/stormcell/test/suite"
 )
 
 var s *stack.Stack
@@ -42,8 +39,8 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	if code != 0 {
-		tail("manager.log")
-		tail("node-agent.log")
+		suite.Tail(s.Path("manager.log"))
+		suite.Tail(s.Path("node-agent.log"))
 	}
 	if err := s.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -52,48 +49,17 @@ func run(m *testing.M) int {
 	return code
 }
 
-// tail prints the end of a daemon's log.
-func tail(name string) {
-	const most = 8 << 10
-	log, err := os.ReadFile(s.Path(name))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	}
-	fmt.Fprintf(os.Stderr, "--- the end of %s\n%s\n", name, log[max(0, len(log)-most):])
-}
-
 // patience is how long a test waits for what must come.
-const patience = time.Minute
+const patience = suite.Patience
 
-func expect(t *testing.T) *WithT {
-	t.Helper()
-	g := NewWithT(t)
-	g.SetDefaultEventuallyTimeout(patience)
-	g.SetDefaultEventuallyPollingInterval(20 * time.Millisecond)
-	return g
-}
+const forever = suite.Forever
 
-// shell is the command of a worker that runs a script.
-func shell(script string) []string { return []string{"bash", "-c", script} }
+func expect(t *testing.T) *WithT { t.Helper(); return suite.Expect(t) }
 
-const forever = "while :; do sleep 1; done"
+func shell(script string) []string { return suite.Shell(script) }
 
-var lastPort int32 = 6700
-
-// aWorker is a worker as a user writes it, on a port of its own.
 func aWorker(name string, change ...func(*api.StormWorkerSpec)) *api.StormWorker {
-	lastPort++
-	w := &api.StormWorker{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault},
-		Spec: api.StormWorkerSpec{
-			TopologyID: "it-1-1608581491", Port: lastPort, User: "nobody", Command: shell(forever),
-			TerminationGracePeriodSeconds: new(int64(1)),
-		},
-	}
-	for _, c := range change {
-		c(&w.Spec)
-	}
-	return w
+	return suite.Worker(metav1.NamespaceDefault, name, change...)
 }
 
 // apply creates a worker that is deleted at the end of the test.
@@ -106,36 +72,16 @@ func apply(t *testing.T, w *api.StormWorker) *api.StormWorker {
 	return w
 }
 
-// remove deletes a worker and waits until it is gone.
-func remove(t *testing.T, w *api.StormWorker) {
-	t.Helper()
-	ctx := context.Background()
-	if err := client.IgnoreNotFound(s.Client.Delete(ctx, w)); err != nil {
-		t.Error(err)
-	}
-	expect(t).Eventually(func() bool {
-		return errors.IsNotFound(s.Client.Get(ctx, client.ObjectKeyFromObject(w), w))
-	}).Should(BeTrue(), "the worker goes")
-}
+func remove(t *testing.T, w *api.StormWorker) { t.Helper(); suite.Remove(t, s.Client, w) }
 
-// ready returns why w is ready or not.
 func ready(t *testing.T, w *api.StormWorker) metav1.Condition {
 	t.Helper()
-	if err := s.Client.Get(context.Background(), client.ObjectKeyFromObject(w), w); err != nil {
-		t.Fatal(err)
-	}
-	if c := meta.FindStatusCondition(w.Status.Conditions, api.WorkerReady); c != nil {
-		return *c
-	}
-	return metav1.Condition{}
+	return suite.Ready(t, s.Client, w)
 }
 
-// waitFor waits until w is in the state that reason names.
 func waitFor(t *testing.T, w *api.StormWorker, reason string) metav1.Condition {
 	t.Helper()
-	var c metav1.Condition
-	expect(t).Eventually(func() string { c = ready(t, w); return c.Reason + ": " + c.Message }).Should(HavePrefix(reason+":"), "worker %s", w.Name)
-	return c
+	return suite.WaitFor(t, s.Client, w, reason)
 }
 
 // logOf returns what a worker's runs have printed.
