@@ -49,14 +49,6 @@ func emptyNamespace(ctx context.Context, _ *envconf.Config, t *testing.T) (conte
 	})
 }
 
-// refresh reads w again.
-func refresh(t *testing.T, w *api.StormWorker) {
-	t.Helper()
-	if err := cluster.Get(t.Context(), client.ObjectKeyFromObject(w), w); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func waitFor(t *testing.T, w *api.StormWorker, reason string) metav1.Condition {
 	t.Helper()
 	return suite.WaitFor(t, cluster, w, reason)
