@@ -14,9 +14,10 @@ import (
 // actor carries one worker through its life. Only its goroutine acts and
 // touches rec; others change what is desired and read the state.
 type actor struct {
-	engine *Engine
-	parts  Parts
-	rec    *record
+	engine      *Engine
+	parts       Parts
+	containerID string
+	rec         *record
 
 	// These are guarded by the engine's lock. next is a worker of the same UID
 	// that shall run once this one is gone.
@@ -41,7 +42,7 @@ type actor struct {
 func newActor(e *Engine, rec *record) *actor {
 	w := rec.Spec
 	a := &actor{
-		engine: e, parts: e.partsOf(w), rec: rec, spec: w, dirty: rec.dirty,
+		engine: e, parts: e.partsOf(w), containerID: w.ContainerID(), rec: rec, spec: w, dirty: rec.dirty,
 		confirmed: make(chan struct{}), stopped: make(chan struct{}), woken: make(chan struct{}, 1),
 		state: State{
 			Namespace: w.Namespace, Name: w.Name, UID: w.UID, TopologyID: w.TopologyID, Port: w.Port, ContainerID: w.ContainerID(),
@@ -224,7 +225,8 @@ func (a *actor) name() string {
 	return w.Namespace + "/" + w.Name
 }
 
-func (a *actor) id() string { return a.rec.Spec.ContainerID() }
+// id names the container. It never changes, so that others may ask, too.
+func (a *actor) id() string { return a.containerID }
 
 // publish changes the state and tells the engine's owner.
 func (a *actor) publish(change func(*State)) {

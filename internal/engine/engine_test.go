@@ -28,6 +28,8 @@ type node struct {
 	t       *testing.T
 	runRoot string
 
+	// called, if set, is told of each call before it is made.
+	called     func(name string)
 	mu         sync.Mutex
 	calls      []string
 	fail       map[string]error // by call, until cleared
@@ -67,6 +69,9 @@ func newNode(t *testing.T) *node {
 
 // call notes a call and returns the failure that is set for it.
 func (n *node) call(name string) error {
+	if n.called != nil {
+		n.called(name)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.calls = append(n.calls, name)
@@ -716,11 +721,18 @@ func TestCrashAtEveryCall(t *testing.T) {
 				n := newNode(t)
 				first := n.begin()
 				n.setFailure(call, context.Canceled)
-				// The engine's end and the failure of the call are one moment.
-				first.kill()
+				n.called = func(name string) {
+					if name == call {
+						first.kill()
+					}
+				}
 				first.Ensure(aWorker("a"), Past{})
 				first.Wait()
+				n.called = nil
 				n.setFailure(call, nil)
+				if calls := n.taken(); calls[len(calls)-1] != call {
+					t.Fatalf("the crash came after %v", calls)
+				}
 
 				second := n.begin()
 				defer second.end()

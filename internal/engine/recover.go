@@ -209,14 +209,14 @@ func (e *Engine) sweepLater(ctx context.Context, r worker.Runtime) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	known := map[string]*record{}
+	known := map[string]bool{}
 	for _, a := range e.actors {
-		if !a.gone && runtimeOf(a.rec.Spec) == r {
-			known[a.id()] = a.rec
+		if !a.gone && runtimeOf(a.desired()) == r {
+			known[a.id()] = true
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(list)) {
-		if known[id] == nil {
+		if !known[id] {
 			for _, s := range e.appendStray(nil, id, r) {
 				e.sweep(s)
 			}

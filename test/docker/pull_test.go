@@ -1,11 +1,17 @@
 package docker
 
 import (
+	"errors"
+	"path/filepath"
 	"testing"
 
 	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	engineapi "github.com/stormcell/stormcell/internal/docker"
+	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/test/image"
 )
 
 func TestImagesThatCannotBeHad(t *testing.T) {
@@ -20,5 +26,50 @@ func TestImagesThatCannotBeHad(t *testing.T) {
 			expect(t).Expect(c.Message).To(And(ContainSubstring(tt.image), ContainSubstring(tt.say)))
 			t.Log(c.Message)
 		})
+	}
+}
+
+// TestPullPolicies: the registry has a newer image of a tag than the node.
+func TestPullPolicies(t *testing.T) {
+	const tag = "storm/pulled:latest"
+	old, young := filepath.Join(t.TempDir(), "old.tar"), filepath.Join(t.TempDir(), "new.tar")
+	must(t, image.WriteLayers(old, tag, 2))
+	must(t, image.WriteLayers(young, tag, 3))
+	name, err := d.Push(t.Context(), young, tag)
+	must(t, err)
+	daemon, err := engineapi.New(d.Socket())
+	must(t, err)
+	localize := func(p stormconf.PullPolicy) error {
+		images := &engineapi.Images{Daemon: daemon, Settings: func() stormconf.Docker {
+			return stormconf.Docker{Pull: p, ConfigFile: filepath.Join(d.Dir, "config.json")}
+		}}
+		_, err := images.Localize(t.Context(), "owner", manifest.Image{Tag: name}, func(int64, int64) {})
+		return err
+	}
+	layers := func() string { return docker(t, "image", "inspect", "--format", "{{len .RootFS.Layers}}", name) }
+	if err := localize(stormconf.PullNever); !errors.Is(err, engineapi.ErrNotPresent) {
+		t.Errorf("never, and it is not there: %v", err)
+	}
+	docker(t, "load", "--quiet", "--input", old)
+	docker(t, "tag", tag, name)
+	t.Cleanup(func() { docker(t, "rmi", "--force", tag, name) })
+	for _, tt := range []struct {
+		policy stormconf.PullPolicy
+		layers string
+	}{{stormconf.PullNever, "2"}, {stormconf.PullIfNotPresent, "2"}, {stormconf.PullAlways, "3"}} {
+		if err := localize(tt.policy); err != nil || layers() != tt.layers {
+			t.Errorf("%s: %v, and %s layers, want %s", tt.policy, err, layers(), tt.layers)
+		}
+	}
+	docker(t, "rmi", name)
+	if err := localize(stormconf.PullIfNotPresent); err != nil || layers() != "3" {
+		t.Errorf("absent: %v", err)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -81,11 +81,14 @@ func start(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	lines := fmt.Sprintf("stormcell.docker.host: unix://%s\nstormcell.docker.config: %s\nstorm.resource.isolation.plugin: org.apache.storm.container.docker.DockerManager\n", d.Socket(), credentials)
-	if s, err = stack.Start(ctx, stack.WithConfiguration(lines, imageName, otherHost, d.Registry+"/storm/absent:latest", nowhere)); err != nil {
+	if s, err = stack.Start(ctx, stack.WithConfiguration(lines, imageName, otherHost, d.Registry+"/storm/absent:latest", d.Registry+"/"+jdkImage, nowhere)); err != nil {
 		return err
 	}
 	return s.StartAgent()
 }
+
+// jdkImage is an image with a JDK, which a test pushes.
+const jdkImage = "storm/jdk:latest"
 
 // nowhere is an image of a registry that does not run.
 const nowhere = "127.0.0.1:9/storm/test:latest"

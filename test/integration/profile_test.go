@@ -1,9 +1,6 @@
 package integration
 
 import (
-	"context"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -14,11 +11,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/test/image"
 	"github.com/stormcell/stormcell/test/stack"
+	"github.com/stormcell/stormcell/test/suite"
 )
 
 // aJavaWorker runs a program in a JVM of its image, which has a JDK.
@@ -49,36 +46,9 @@ func running(t *testing.T, w *api.StormWorker) {
 	}
 }
 
-// profiled makes a profile and waits for a reason of its condition.
 func profiled(t *testing.T, worker string, action api.ProfileAction, reason string, duration ...time.Duration) *api.StormProfile {
 	t.Helper()
-	p := &api.StormProfile{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "p-", Namespace: metav1.NamespaceDefault},
-		Spec:       api.StormProfileSpec{WorkerName: worker, Action: action},
-	}
-	for _, d := range duration {
-		p.Spec.Duration = &metav1.Duration{Duration: d}
-	}
-	if err := s.Client.Create(t.Context(), p); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := client.IgnoreNotFound(s.Client.Delete(context.Background(), p)); err != nil {
-			t.Error(err)
-		}
-	})
-	awaitProfile(t, p, reason)
-	return p
-}
-
-func awaitProfile(t *testing.T, p *api.StormProfile, reason string) {
-	t.Helper()
-	expect(t).Eventually(func(g Gomega) {
-		g.Expect(s.Client.Get(t.Context(), client.ObjectKeyFromObject(p), p)).To(Succeed())
-		c := meta.FindStatusCondition(p.Status.Conditions, api.ProfileComplete)
-		g.Expect(c).NotTo(BeNil())
-		g.Expect(c.Reason).To(Equal(reason), "%s: %s", c.Message, p.Status.Output)
-	}).Should(Succeed())
+	return suite.Profiled(t, s.Client, worker, action, reason, duration...)
 }
 
 func messageOf(p *api.StormProfile) string {
@@ -87,35 +57,7 @@ func messageOf(p *api.StormProfile) string {
 
 // TestProfiles does to a Java worker what the buttons of Storm's UI do, by
 // objects alone.
-func TestProfiles(t *testing.T) {
-	g := expect(t)
-	w := aJavaWorker(t)
-	p := profiled(t, w.Name, api.ProfileJStack, api.ReasonSucceeded)
-	g.Expect(p.Status.Files).To(ConsistOf(MatchRegexp(`/artifacts/it-1-1608581491/\d+/jstack-1-\d{14}\.txt$`)))
-	g.Expect(messageOf(p)).To(Equal("wrote " + p.Status.Files[0] + " on node " + stack.NodeName))
-	g.Expect(os.ReadFile(p.Status.Files[0])).To(ContainSubstring("spinner-of-the-test"))
-
-	p = profiled(t, w.Name, api.ProfileHeapDump, api.ReasonSucceeded)
-	g.Expect(os.ReadFile(p.Status.Files[0])).To(HavePrefix("JAVA PROFILE"))
-
-	p = profiled(t, w.Name, api.ProfileFlightRecordStart, api.ReasonRecording, time.Second)
-	awaitProfile(t, p, api.ReasonSucceeded)
-	g.Expect(p.Status.Files).To(HaveLen(1))
-	out, err := exec.CommandContext(t.Context(), "jfr", "summary", p.Status.Files[0]).CombinedOutput()
-	g.Expect(err).NotTo(HaveOccurred(), "%s", out)
-	g.Expect(string(out)).To(MatchRegexp(`jdk\.JVMInformation +[1-9]`))
-
-	p = profiled(t, w.Name, api.ProfileFlightRecordStop, api.ReasonFailed)
-	g.Expect(messageOf(p)).To(ContainSubstring("no flight recording runs"))
-
-	before := w.Status.PID
-	profiled(t, w.Name, api.ProfileRestart, api.ReasonSucceeded)
-	g.Eventually(func(g Gomega) {
-		g.Expect(s.Client.Get(t.Context(), client.ObjectKeyFromObject(w), w)).To(Succeed())
-		g.Expect(w.Status.RestartCount).To(Equal(int32(1)))
-		g.Expect(w.Status.PID).NotTo(Or(BeZero(), Equal(before)))
-	}).Should(Succeed())
-}
+func TestProfiles(t *testing.T) { suite.Profiles(t, s.Client, aJavaWorker(t)) }
 
 // TestProfilesOfNothing: each failure says what it is about.
 func TestProfilesOfNothing(t *testing.T) {
@@ -151,7 +93,7 @@ func TestRecordingOutlivesTheAgent(t *testing.T) {
 	if err := s.AwaitAgent(t.Context(), started); err != nil {
 		t.Fatal(err)
 	}
-	awaitProfile(t, p, api.ReasonSucceeded)
+	suite.AwaitProfile(t, s.Client, p, api.ReasonSucceeded)
 	if len(p.Status.Files) != 1 || !strings.HasSuffix(p.Status.Files[0], ".jfr") {
 		t.Errorf("files %v", p.Status.Files)
 	}
