@@ -124,8 +124,12 @@ func (n *node) Localize(ctx context.Context, owner string, _ manifest.Image, pro
 	return &manifest.LocalImage{Layers: []manifest.LocalLayer{{Digest: digest.FromString("layer")}}}, ctx.Err()
 }
 
-func (n *node) Hold(owner string, _ []digest.Digest) { n.held[owner] = true }
-func (n *node) Release(owner string)                 { n.mu.Lock(); delete(n.held, owner); n.mu.Unlock() }
+func (n *node) Hold(owner string, _ []digest.Digest) {
+	n.mu.Lock()
+	n.held[owner] = true
+	n.mu.Unlock()
+}
+func (n *node) Release(owner string) { n.mu.Lock(); delete(n.held, owner); n.mu.Unlock() }
 
 func (n *node) Mount(context.Context, string, []manifest.LocalLayer) (string, error) {
 	return "/rootfs", n.call("mount")
