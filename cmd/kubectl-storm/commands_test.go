@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -237,6 +238,16 @@ func TestImages(t *testing.T) {
 	makeNode(t, f, "node-1", manifest, api.PrefetchReady)
 	makeNode(t, f, "node-2", manifest, api.PrefetchFetching)
 	makeNode(t, f, "node-3", "sha256:"+strings.Repeat("f", 64), api.PrefetchReady) // of what the tag named before
+	for i, w := range []struct{ tag, manifest, node string }{
+		{"storm/plain:1", manifest, "node-4"}, {"storm/plain:1", "sha256:before", "node-5"}, {"storm/ahead:1", manifest, "node-1"},
+	} {
+		f.worker(fmt.Sprintf("has-it-%d", i), 6710+int32(i), func(o *api.StormWorker) {
+			o.Status.NodeName, o.Status.Image = w.node, &api.WorkerImage{Tag: w.tag, ManifestDigest: w.manifest}
+			o.Status.Conditions = []metav1.Condition{{
+				Type: api.WorkerLocalized, Status: metav1.ConditionTrue, Reason: api.ReasonLocalized, LastTransitionTime: metav1.Now(),
+			}}
+		})
+	}
 	golden(t, "images", f.run("images").out)
 	golden(t, "images-wide", f.run("images", "-o", "wide").out)
 	wantOutput(t, f.run("images", "-o", "yaml"), "wanted: 3", "bytes: 125829120", "manifest: "+manifest)
@@ -264,15 +275,15 @@ func TestProfile(t *testing.T) {
 		name, reason, message string
 		check                 func(*testing.T, result)
 	}{
-		{"well", api.ReasonSucceeded, "done in 2s", func(t *testing.T, r result) {
-			wantOutput(t, r, "JStack of worker clock: done in 2s\n", "on node node-1: /artifacts/jstack-1.txt\n", "  dumping\n  ␛[2Jdone\n")
+		{"well", api.ReasonSucceeded, "wrote /artifacts/jstack-1.txt on node node-1", func(t *testing.T, r result) {
+			wantOutput(t, r, "JStack of worker clock: wrote /artifacts/jstack-1.txt on node node-1\n", "  dumping\n  ␛[2Jdone\n")
 			if !strings.Contains(r.notes, "Profiling: the script runs") {
 				t.Errorf("it does not tell how far it is: %q", r.notes)
 			}
 		}},
 		{"badly", api.ReasonFailed, "no JVM", func(t *testing.T, r result) {
 			wantError(t, r, "JStack of worker clock failed: no JVM")
-			if !strings.Contains(r.out, "  dumping\n") {
+			if !strings.Contains(r.out, "on node node-1: /artifacts/jstack-1.txt\n") || !strings.Contains(r.out, "  dumping\n") {
 				t.Errorf("it does not show the output: %q", r.out)
 			}
 		}},

@@ -17,10 +17,10 @@ import (
 
 const imagesHelp = `Lists the images that are known to the cluster: those that workers have named, and
 those that an admin has made a StormImage of. RESOLVED is the digest of the
-manifest that the tag names in the store, or why there is none. NODES tells how
-many nodes have the image ahead of time, of those that shall have it; where
-nothing asks for that, it is not known, since a node fetches an image when its
-first worker needs it.`
+manifest that the tag names in the store, or why there is none. NODES is how many
+nodes are known to have the image: it was fetched there ahead of time, or a worker
+of it runs there. PREFETCHED is how many of those have it that shall have it ahead
+of time.`
 
 func newImages(p *plugin) *cobra.Command {
 	cmd := &cobra.Command{
@@ -51,10 +51,15 @@ func newImages(p *plugin) *cobra.Command {
 		}
 		nodes, err := objects.StormNodes().List(cmd.Context(), metav1.ListOptions{})
 		if err != nil {
-			p.note("which nodes have an image is not known: list StormNodes: %v", err)
+			p.note("which nodes have an image ahead of time is not known: list StormNodes: %v", err)
 			nodes = &api.StormNodeList{}
 		}
-		return p.writeImages(imageRows(images.Items, nodes.Items), output)
+		workers, err := objects.StormWorkers(metav1.NamespaceAll).List(cmd.Context(), metav1.ListOptions{})
+		if err != nil {
+			p.note("which nodes have an image for a worker is not known: list StormWorkers: %v", err)
+			workers = &api.StormWorkerList{}
+		}
+		return p.writeImages(imageRows(images.Items, nodes.Items, workers.Items), output)
 	}
 	return cmd
 }
@@ -71,25 +76,27 @@ type imageRow struct {
 	// Bytes is the size of the squashfs files of all layers.
 	Bytes  int64 `json:"bytes"`
 	Layers int   `json:"layers"`
+	// Nodes are those that are known to have the image.
+	Nodes []string `json:"nodes,omitempty"`
 	// Wanted is how many nodes shall have the image ahead of time; absent where
-	// nothing asks for that. Nodes are those that do.
-	Wanted *int32   `json:"wanted,omitempty"`
-	Nodes  []string `json:"nodes,omitempty"`
+	// nothing asks for that. Prefetched is how many of them do.
+	Wanted     *int32 `json:"wanted,omitempty"`
+	Prefetched int32  `json:"prefetched,omitempty"`
 }
 
 // imageRows joins images with what nodes have of them, by tag.
-func imageRows(images []api.StormImage, nodes []api.StormNode) []imageRow {
+func imageRows(images []api.StormImage, nodes []api.StormNode, workers []api.StormWorker) []imageRow {
 	rows := make([]imageRow, 0, len(images))
 	for _, i := range images {
 		row := imageRow{
 			Tag: i.Spec.Tag, Name: i.Name, Allowed: meta.IsStatusConditionTrue(i.Status.Conditions, api.ImageAllowed),
-			Manifest: i.Status.ManifestDigest, Layers: len(i.Status.Layers), Nodes: holders(i, nodes),
+			Manifest: i.Status.ManifestDigest, Layers: len(i.Status.Layers), Nodes: holders(i, nodes, workers),
 		}
 		for _, l := range i.Status.Layers {
 			row.Bytes += l.SquashfsSize
 		}
 		if i.Status.Prefetch != nil {
-			row.Wanted = &i.Status.Prefetch.Nodes
+			row.Wanted, row.Prefetched = &i.Status.Prefetch.Nodes, i.Status.Prefetch.NodesReady
 		}
 		if c := meta.FindStatusCondition(i.Status.Conditions, api.ImageReady); c != nil && c.Status != metav1.ConditionTrue {
 			row.Trouble = c.Reason
@@ -100,9 +107,17 @@ func imageRows(images []api.StormImage, nodes []api.StormNode) []imageRow {
 	return rows
 }
 
-// holders are the nodes that have every layer of what an image's tag names.
-func holders(i api.StormImage, nodes []api.StormNode) []string {
+// holders are the nodes that are known to have every layer of what an image's tag
+// names.
+func holders(i api.StormImage, nodes []api.StormNode, workers []api.StormWorker) []string {
 	var names []string
+	for _, w := range workers {
+		image := w.Status.Image
+		if image != nil && image.Tag == i.Spec.Tag && image.ManifestDigest == i.Status.ManifestDigest &&
+			meta.IsStatusConditionTrue(w.Status.Conditions, api.WorkerLocalized) {
+			names = append(names, w.Status.NodeName)
+		}
+	}
 	for _, n := range nodes {
 		if slices.ContainsFunc(n.Status.Images, func(has api.StormNodeImageStatus) bool {
 			return has.Tag == i.Spec.Tag && has.ManifestDigest == i.Status.ManifestDigest && has.State == api.PrefetchReady
@@ -111,7 +126,7 @@ func holders(i api.StormImage, nodes []api.StormNode) []string {
 		}
 	}
 	slices.Sort(names)
-	return names
+	return slices.Compact(names)
 }
 
 func (p *plugin) writeImages(rows []imageRow, output *outputFlag) error {
@@ -124,7 +139,7 @@ func (p *plugin) writeImages(rows []imageRow, output *outputFlag) error {
 		p.note("there are no images yet: the manager makes a StormImage of each allowed tag that a worker names, and admins can make them ahead")
 		return nil
 	}
-	table := screen.Table{Header: []string{"TAG", "ALLOWED", "RESOLVED", "SIZE", "LAYERS", "NODES"}}
+	table := screen.Table{Header: []string{"TAG", "ALLOWED", "RESOLVED", "SIZE", "LAYERS", "NODES", "PREFETCHED"}}
 	wide := output.form == asWide
 	if wide {
 		table.Header = append(table.Header, "NODE NAMES")
@@ -151,14 +166,14 @@ func (r imageRow) cells(wide bool) []screen.Cell {
 	if r.Layers > 0 {
 		size, layers = bytesText(r.Bytes), strconv.Itoa(r.Layers)
 	}
-	nodes := screen.Cell{Text: unknown, Right: true}
+	prefetched := screen.Cell{Text: unknown, Right: true}
 	if r.Wanted != nil {
-		nodes.Text = fmt.Sprintf("%d/%d", len(r.Nodes), *r.Wanted)
-		if len(r.Nodes) < int(*r.Wanted) {
-			nodes.Color = screen.Amber
+		prefetched.Text = fmt.Sprintf("%d/%d", r.Prefetched, *r.Wanted)
+		if r.Prefetched < *r.Wanted {
+			prefetched.Color = screen.Amber
 		}
 	}
-	cells := []screen.Cell{{Text: r.Tag}, allowed, resolved, {Text: size, Right: true}, {Text: layers, Right: true}, nodes}
+	cells := []screen.Cell{{Text: r.Tag}, allowed, resolved, {Text: size, Right: true}, {Text: layers, Right: true}, {Text: strconv.Itoa(len(r.Nodes)), Right: true}, prefetched}
 	if wide {
 		cells = append(cells, screen.Cell{Text: orUnknown(strings.Join(r.Nodes, ","))})
 	}

@@ -202,14 +202,16 @@ func (r *profileRun) tell(profile *api.StormProfile, output *outputFlag) error {
 	return err
 }
 
-// outcome is a complete profile in words: its files, and the end of its output.
+// outcome is a complete profile in words: its files, which the message of one that
+// succeeded names, and the end of its output.
 func outcome(profile *api.StormProfile, complete *metav1.Condition) string {
 	var b strings.Builder
 	if complete.Reason == api.ReasonSucceeded {
 		fmt.Fprintf(&b, "%s of worker %s: %s\n", profile.Spec.Action, profile.Spec.WorkerName, screen.Clean(complete.Message))
-	}
-	for _, file := range profile.Status.Files {
-		fmt.Fprintf(&b, "on node %s: %s\n", screen.Clean(profile.Status.NodeName), screen.Clean(file))
+	} else {
+		for _, file := range profile.Status.Files {
+			fmt.Fprintf(&b, "on node %s: %s\n", screen.Clean(profile.Status.NodeName), screen.Clean(file))
+		}
 	}
 	if profile.Status.Output != "" {
 		b.WriteString("the script's last words:\n")

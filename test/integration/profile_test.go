@@ -57,7 +57,27 @@ func messageOf(p *api.StormProfile) string {
 
 // TestProfiles does to a Java worker what the buttons of Storm's UI do, by
 // objects alone.
-func TestProfiles(t *testing.T) { suite.Profiles(t, s.Client, aJavaWorker(t)) }
+func TestProfiles(t *testing.T) {
+	w := aJavaWorker(t)
+	suite.Profiles(t, s.Client, w)
+	expect(t).Eventually(func() int { return strings.Count(logOf(t, w), "spins") }).Should(Equal(2), "it runs again")
+	profileByKubectl(t, w)
+}
+
+// profileByKubectl: what a person sees.
+func profileByKubectl(t *testing.T, w *api.StormWorker) {
+	t.Helper()
+	kubectl, g := plugin(t), expect(t)
+	out, err := kubectl("profile", w.Name, "jstack", "--as-group", "system:masters")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(out).To(MatchRegexp(`(?m)^JStack of worker java: wrote /.*/jstack-1-\d{14}\.txt on node ` + stack.NodeName + `$`))
+	out, err = kubectl("profile", "nobody-has-it", "HeapDump", "--as-group", "system:masters")
+	g.Expect(err).To(HaveOccurred())
+	g.Expect(out).To(ContainSubstring("error: HeapDump of worker nobody-has-it failed: there is no StormWorker nobody-has-it in namespace default"))
+	out, err = kubectl("profile", w.Name, "HeapDump")
+	g.Expect(err).To(HaveOccurred())
+	g.Expect(out).To(ContainSubstring("forbidden"))
+}
 
 // TestProfilesOfNothing: each failure says what it is about.
 func TestProfilesOfNothing(t *testing.T) {
