@@ -3,6 +3,8 @@ package profile
 import (
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 )
 
 func TestTail(t *testing.T) {
@@ -30,4 +32,22 @@ func TestTail(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
 	}
+}
+
+// FuzzTail: what is kept fits into a status, whatever a script prints.
+func FuzzTail(f *testing.F) {
+	f.Add("done\n", "\x1b[31m\xff\x00")
+	f.Add(strings.Repeat("x", maxOutput), "é\n")
+	f.Fuzz(func(t *testing.T, first, second string) {
+		var out tail
+		for _, s := range []string{first, second} {
+			if n, err := out.Write([]byte(s)); n != len(s) || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		got := out.String()
+		if len(got) > maxOutput || !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }) {
+			t.Errorf("%q", got)
+		}
+	})
 }

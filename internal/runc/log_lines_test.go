@@ -41,3 +41,26 @@ func TestLogLines(t *testing.T) {
 		})
 	}
 }
+
+// It makes no difference in what pieces a record comes.
+func FuzzLogLines(f *testing.F) {
+	f.Add("2026-11-26T11:00:00.1+00:00 stdout F one\n", 3)
+	f.Add("t stderr P two\n", 14)
+	f.Add("\x1b[31m\x00 F F F\n", 0)
+	f.Fuzz(func(t *testing.T, record string, at int) {
+		if len(record) >= logBuffer || strings.Count(record, "\n") != 1 || !strings.HasSuffix(record, "\n") {
+			t.Skip()
+		}
+		at = max(0, at) % len(record)
+		var whole, pieces logLines
+		whole.add([]byte(record))
+		pieces.add([]byte(record[:at]))
+		pieces.add([]byte(record[at:]))
+		if whole.out.String() != pieces.out.String() || whole.count != pieces.count || whole.inside != pieces.inside {
+			t.Errorf("whole %q, in pieces %q", &whole.out, &pieces.out)
+		}
+		if !strings.Contains(record, whole.out.String()) {
+			t.Errorf("%q is no part of %q", &whole.out, record)
+		}
+	})
+}

@@ -43,3 +43,23 @@ func TestLogOptionsRefused(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParseLogOptions: what is taken means the same when it is sent on.
+func FuzzParseLogOptions(f *testing.F) {
+	f.Add("follow=true&tailLines=10")
+	f.Add("previous=1&timestamps=T&timeout=3s")
+	f.Fuzz(func(t *testing.T, query string) {
+		q, err := url.ParseQuery(query)
+		if err != nil {
+			t.Skip()
+		}
+		o, err := ParseLogOptions(q)
+		if err != nil {
+			return
+		}
+		again, err := ParseLogOptions(o.Query())
+		if diff := cmp.Diff(o, again); err != nil || diff != "" {
+			t.Errorf("%q: %v\n%s", query, err, diff)
+		}
+	})
+}
