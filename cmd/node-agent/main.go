@@ -86,7 +86,7 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer parts.engine.Wait()
 	defer cancel()
-	if err := parts.recover(ctx); err != nil {
+	if err := parts.recover(ctx, log); err != nil {
 		return fmt.Errorf("take over what is on this node: %w", err)
 	}
 	agent, err := listen(ctx, mgr, o, parts.connect, log)

@@ -119,12 +119,12 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 }
 
 // recover takes over what an earlier agent left, before anything else happens.
-func (p *parts) recover(ctx context.Context) error {
+func (p *parts) recover(ctx context.Context, log *slog.Logger) error {
 	if err := p.localizer.Recover(ctx); err != nil {
 		return fmt.Errorf("layer cache: %w", err)
 	}
 	if err := p.profiles.scripts.Recover(ctx); err != nil {
-		return err
+		log.Error("profiler scripts of an earlier agent may be left", "error", err) // they hinder no worker
 	}
 	return p.engine.Recover(ctx)
 }

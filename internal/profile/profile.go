@@ -132,6 +132,9 @@ func (p *Profiler) run(ctx context.Context, t Target, args []string) (output str
 		return "", err
 	}
 	defer spaces.close()
+	if err := p.sweep(ctx, group(t.ID)); err != nil { // one that was stuck when its agent ended
+		return "", err
+	}
 	defer func() { err = errors.Join(err, p.sweep(context.WithoutCancel(ctx), group(t.ID))) }()
 	out := new(tail)
 	c, err := p.start(ctx, t, spaces, args, out)
