@@ -122,15 +122,16 @@ func TestFiftyWorkersShareLayers(t *testing.T) {
 
 	// No room for anything.
 	files := cached(t)
-	const keep, full = "storm.oci.layer.mounts.to.keep: ", "stormcell.cache.max.bytes: 1"
-	configure(t, keep+"0", keep+"0\n"+full)
+	const keep, limit = "storm.oci.layer.mounts.to.keep: ", "stormcell.cache.max.bytes: "
+	const all, none = limit + "1099511627776\n", limit + "1\n"
+	configure(t, all, none)
 	other := apply(t, aWorker("wants-room", func(spec *api.StormWorkerSpec) { spec.Image = stack.OtherImage }))
 	waitFor(t, other, api.ReasonDiskFull)
 	remove(t, other)
 	g.Expect(cached(t)).To(Equal(files), "files in use stay, and no other comes")
 
 	// One layer is kept when nobody uses it, and the file has room.
-	configure(t, keep+"0\n"+full, keep+"1")
+	configure(t, none, all, keep+"0", keep+"1")
 	for _, w := range workers[1:] {
 		g.Expect(s.Client.Delete(t.Context(), w)).To(Succeed())
 	}
