@@ -18,21 +18,21 @@ import (
 	"github.com/stormcell/stormcell/test/suite"
 )
 
+// jdkImage is an image with a JDK.
+const jdkImage = "storm/jdk:latest"
+
 // aJavaWorker runs a program in a JVM of its image, which has a JDK.
 func aJavaWorker(t *testing.T) *api.StormWorker {
 	t.Helper()
 	archive := filepath.Join(t.TempDir(), "jdk.tar")
-	if err := image.WriteJDK(archive, stack.OtherImage, "testdata/Spinner.java"); err != nil {
+	if err := image.WriteJDK(archive, jdkImage, "testdata/Spinner.java"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Push(t.Context(), "docker-archive:"+archive, stack.OtherImage); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Forget(t.Context(), stack.OtherImage); err != nil {
+	if err := s.Push(t.Context(), "docker-archive:"+archive, jdkImage); err != nil {
 		t.Fatal(err)
 	}
 	w := apply(t, aWorker("java", func(w *api.StormWorkerSpec) {
-		w.Image, w.Command = stack.OtherImage, []string{"java", "-Xmx64m", "-cp", image.Classes, "Spinner"}
+		w.Image, w.Command = jdkImage, []string{"java", "-Xmx64m", "-cp", image.Classes, "Spinner"}
 	}))
 	running(t, w)
 	expect(t).Eventually(func() string { return logOf(t, w) }).Should(ContainSubstring("spins"))

@@ -28,7 +28,7 @@ func run(m *testing.M) int {
 		return 0
 	}
 	var err error
-	if s, err = stack.Start(context.Background()); err != nil {
+	if s, err = stack.Start(context.Background(), stack.WithConfiguration("", jdkImage)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
