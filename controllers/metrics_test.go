@@ -3,7 +3,6 @@ package controllers
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -52,16 +51,9 @@ stormcell_cluster_nodes{agent="unproven"} 0
 stormcell_cluster_workers{reason="ImageNotResolved"} 1
 stormcell_cluster_workers{reason="Running"} 1
 `
-	var err error
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) { // the cache follows
-		err = testutil.GatherAndCompare(w.metrics, strings.NewReader(want), "stormcell_cluster_images", "stormcell_cluster_nodes", "stormcell_cluster_workers")
-		if err == nil {
-			break
-		}
-	}
-	if err != nil {
-		t.Error(err)
-	}
+	w.eventually(func() error { // the cache follows
+		return testutil.GatherAndCompare(w.metrics, strings.NewReader(want), "stormcell_cluster_images", "stormcell_cluster_nodes", "stormcell_cluster_workers")
+	})
 	if n, err := testutil.GatherAndCount(w.metrics, "stormcell_worker_placement_duration_seconds"); err != nil || n != 1 {
 		t.Errorf("placement: %d, %v", n, err)
 	}

@@ -22,17 +22,13 @@ type nodeMetrics struct {
 }
 
 // newState tells what is so of the parts.
-func newState(conf *stormconf.Config, e *engine.Engine, l *localizer.Localizer, r *rootfs.Manager, ahead *prefetch.Queue) *metrics.Node {
-	tree := cgroup.New(conf.Cgroup.Root, conf.Cgroup.Parent)
+func newState(
+	conf *stormconf.Config, e *engine.Engine, usage func(ctx context.Context, uid string) (cgroup.Usage, error),
+	l *localizer.Localizer, r *rootfs.Manager, ahead *prefetch.Queue,
+) *metrics.Node {
 	return metrics.NewNode(metrics.Sources{
-		Workers: e.States,
-		Usage: func(ctx context.Context, w engine.State) (cgroup.Usage, error) {
-			_, info, err := e.Inspect(ctx, w.UID)
-			if err != nil {
-				return cgroup.Usage{}, err
-			}
-			return tree.Usage(info.Cgroup)
-		},
+		Workers:    e.States,
+		Usage:      func(ctx context.Context, w engine.State) (cgroup.Usage, error) { return usage(ctx, w.UID) },
 		CacheBytes: l.Size, CacheLimit: conf.Node.CacheBytes, MountedLayers: r.Mounted, Prefetch: ahead.States,
 	})
 }

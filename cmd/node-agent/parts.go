@@ -110,11 +110,19 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		Changed: changes.workers.Add, Observer: events,
 		Log: log,
 	}))
+	tree := cgroup.New(conf.Cgroup.Root, conf.Cgroup.Parent)
+	usage := func(ctx context.Context, uid string) (cgroup.Usage, error) {
+		_, info, err := e.Inspect(ctx, uid)
+		if err != nil {
+			return cgroup.Usage{}, err
+		}
+		return tree.Usage(info.Cgroup)
+	}
 	return &parts{
 		engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot,
-		connect:  &node.Backend{Node: o.nodeName, Engine: e, Usage: cgroup.New(conf.Cgroup.Root, conf.Cgroup.Parent).Usage},
-		profiles: newProfiles(e, users, launcher, w.Current),
-		metrics:  &nodeMetrics{events, newState(conf, e, l, r, ahead)},
+		connect:  &node.Backend{Node: o.nodeName, Engine: e, Usage: usage},
+		profiles: newProfiles(e, users, launcher, w.Current, tree),
+		metrics:  &nodeMetrics{events, newState(conf, e, usage, l, r, ahead)},
 	}, nil
 }
 

@@ -26,13 +26,12 @@ type profiles struct {
 
 var _ nodeagent.Profiles = (*profiles)(nil)
 
-func newProfiles(e *engine.Engine, users bundle.Users, launcher *stormconf.Launcher, node func() *stormconf.Config) *profiles {
-	cgroups := node().Cgroup
+func newProfiles(e *engine.Engine, users bundle.Users, launcher *stormconf.Launcher, node func() *stormconf.Config, tree *cgroup.Tree) *profiles {
 	return &profiles{engine: e, users: users, node: node, scripts: profile.New(profile.Options{
 		Nsenter: launcher.Nsenter,
 		Script:  func() ([]byte, error) { return profilerScript(launcher.ProfilerScript) },
 		Timeout: func() time.Duration { return node().Node.ProfilerTimeout },
-		Cgroups: cgroup.New(cgroups.Root, cgroups.Parent),
+		Cgroups: tree,
 	})}
 }
 

@@ -176,7 +176,7 @@ var launcherKeys = []launcherKey{
 		launcherPath(func(l *Launcher) *string { return &l.ProfilerScript }),
 	},
 	{
-		"docker.binary", "path", "`/usr/bin/docker`", "The docker program. Not used yet.",
+		"docker.binary", "path", "`/usr/bin/docker`", "Not used: Docker is asked by its Engine API.",
 		launcherPath(func(l *Launcher) *string { return &l.Docker }),
 	},
 	{

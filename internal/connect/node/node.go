@@ -21,7 +21,6 @@ import (
 	"github.com/stormcell/stormcell/internal/cgroup"
 	"github.com/stormcell/stormcell/internal/container"
 	"github.com/stormcell/stormcell/internal/engine"
-	"github.com/stormcell/stormcell/internal/worker"
 )
 
 // The manager's tokens and its rights are looked up at the API server.
@@ -32,7 +31,6 @@ import (
 // Engine is what is needed of an engine.Engine.
 type Engine interface {
 	States() []engine.State
-	Inspect(ctx context.Context, uid string) (worker.Spec, container.Info, error)
 	// OpenLog opens the log of a worker; container.ErrNoLog if there is none.
 	// Reads of a log that is followed block until there is more, or ctx ends.
 	OpenLog(ctx context.Context, uid string, o container.LogOptions) (io.ReadCloser, error)
@@ -43,8 +41,9 @@ type Backend struct {
 	// Node is the name of this node.
 	Node   string
 	Engine Engine
-	// Usage reads what the kernel counts of a container's cgroup.
-	Usage func(cgroup string) (cgroup.Usage, error)
+	// Usage reads what the kernel counts of a worker's cgroup.
+	// container.ErrNotFound or fs.ErrNotExist if it does not run.
+	Usage func(ctx context.Context, uid string) (cgroup.Usage, error)
 }
 
 // find returns the state of a worker of this node: of two of one name, that
@@ -124,11 +123,7 @@ func gone(err error) bool {
 }
 
 func (b *Backend) read(ctx context.Context, s engine.State) (*connectv1.StormWorkerStats, error) {
-	_, info, err := b.Engine.Inspect(ctx, s.UID)
-	if err != nil {
-		return nil, fmt.Errorf("container of worker %s/%s: %w", s.Namespace, s.Name, err)
-	}
-	usage, err := b.Usage(info.Cgroup)
+	usage, err := b.Usage(ctx, s.UID)
 	if err != nil {
 		return nil, fmt.Errorf("use of worker %s/%s: %w", s.Namespace, s.Name, err)
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/stormcell/stormcell/internal/cgroup"
 	"github.com/stormcell/stormcell/internal/container"
 	"github.com/stormcell/stormcell/internal/engine"
-	"github.com/stormcell/stormcell/internal/worker"
 )
 
 // station is a node with workers that are nowhere but in a test.
@@ -24,13 +23,21 @@ type station []engine.State
 
 func (s station) States() []engine.State { return s }
 
-func (s station) Inspect(_ context.Context, uid string) (worker.Spec, container.Info, error) {
+// usage is the same of all that run.
+func (s station) usage(_ context.Context, uid string) (cgroup.Usage, error) {
 	for _, w := range s {
-		if w.UID == uid && w.Phase == engine.Running {
-			return worker.Spec{}, container.Info{Cgroup: w.ContainerID}, nil
+		switch {
+		case w.UID != uid || w.Phase != engine.Running:
+		case w.Name == "ends": // between the look at it and this one
+			return cgroup.Usage{}, fs.ErrNotExist
+		default:
+			return cgroup.Usage{
+				Memory: &cgroup.MemoryUsage{Usage: 5, Limit: 7},
+				CPU:    &cgroup.CPUUsage{User: time.Second, System: time.Millisecond, Cores: 1.5}, Pids: new(uint64(3)),
+			}, nil
 		}
 	}
-	return worker.Spec{}, container.Info{}, container.ErrNotFound
+	return cgroup.Usage{}, container.ErrNotFound
 }
 
 // OpenLog knows the containers that have been started.
@@ -53,15 +60,7 @@ func backend() *Backend {
 		{Namespace: "a", Name: "ends", UID: "4", ContainerID: "ends", Phase: engine.Running},
 		{Namespace: "a", Name: "b", UID: "5", ContainerID: "b", Phase: engine.Running},
 	}
-	return &Backend{Node: "n1", Engine: s, Usage: func(group string) (cgroup.Usage, error) {
-		if group == "ends" { // between the look at it and this one
-			return cgroup.Usage{}, fs.ErrNotExist
-		}
-		return cgroup.Usage{
-			Memory: &cgroup.MemoryUsage{Usage: 5, Limit: 7},
-			CPU:    &cgroup.CPUUsage{User: time.Second, System: time.Millisecond, Cores: 1.5}, Pids: new(uint64(3)),
-		}, nil
-	}}
+	return &Backend{Node: "n1", Engine: s, Usage: s.usage}
 }
 
 func TestLog(t *testing.T) {
@@ -111,7 +110,9 @@ func TestStats(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	b.Usage = func(string) (cgroup.Usage, error) { return cgroup.Usage{}, errors.New("no cgroups are mounted") }
+	b.Usage = func(context.Context, string) (cgroup.Usage, error) {
+		return cgroup.Usage{}, errors.New("no cgroups are mounted")
+	}
 	if _, err := b.ListStats(t.Context(), "b"); err == nil {
 		t.Error("a node that cannot read its cgroups says nothing")
 	}
