@@ -80,7 +80,7 @@ test-hdfs: hadoop k8s ## Run the tests that use a real HDFS.
 
 .PHONY: test-docker
 test-docker: packages k8s ## Run the tests that use a real dockerd and a registry.
-	KUBEBUILDER_ASSETS=$(ASSETS) go test -race -count 1 -timeout 10m ./internal/docker/... ./test/docker
+	KUBEBUILDER_ASSETS=$(ASSETS) go test -race -count 1 -timeout 10m ./internal/node/runtime/docker/... ./test/docker
 
 .PHONY: test-faults
 test-faults: packages k8s ## Kill, starve and rob the node-agent; count what leaks (10 minutes at most).
@@ -115,10 +115,10 @@ generate: $(ASSETS)/kubectl ## Generate deep copies, CRDs, RBAC, the typed clien
 	$(call TOOL,controller-gen) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(call TOOL,controller-gen) crd paths=./api/v1alpha1 output:crd:dir=config/crd/bases
 	$(call TOOL,controller-gen) rbac:roleName=stormcell-manager,fileName=manager_role.yaml paths=./controllers/... paths=./internal/connect/gateway/... output:rbac:dir=config/rbac
-	$(call TOOL,controller-gen) rbac:roleName=stormcell-node-agent,fileName=node_agent_role.yaml paths=./internal/nodeagent/... paths=./internal/connect/node/... output:rbac:dir=config/rbac
+	$(call TOOL,controller-gen) rbac:roleName=stormcell-node-agent,fileName=node_agent_role.yaml paths=./internal/node/agent/... paths=./internal/connect/node/... output:rbac:dir=config/rbac
 	hack/generate-client.sh
 	hack/manifests.sh $(ASSETS)/kubectl
-	hack/syscalls.sh > internal/seccomp/syscalls.txt
+	hack/syscalls.sh > internal/node/seccomp/syscalls.txt
 
 .PHONY: fmt
 fmt: ## Format the Go sources.

@@ -22,9 +22,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
-	"github.com/stormcell/stormcell/internal/allowlist"
-	"github.com/stormcell/stormcell/internal/imagetags"
-	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/store/allowlist"
+	"github.com/stormcell/stormcell/internal/store/manifest"
+	"github.com/stormcell/stormcell/internal/store/tags"
 )
 
 // The rights that the manager needs. It patches stormworkers for the finalizer;
@@ -61,8 +61,8 @@ type Settings struct {
 type Resolver interface {
 	// Resolve returns what tag names in the store, or what it named before if
 	// the store is away; Answer.Err says so. Errors wrap those of packages
-	// imagetags, imagestore and manifest, which say what is wrong.
-	Resolve(ctx context.Context, tag string) (*manifest.Image, imagetags.Answer, error)
+	// tags, store and manifest, which say what is wrong.
+	Resolve(ctx context.Context, tag string) (*manifest.Image, tags.Answer, error)
 }
 
 // Options are the surroundings of the controllers.

@@ -20,10 +20,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
-	"github.com/stormcell/stormcell/internal/imagestore"
-	"github.com/stormcell/stormcell/internal/imagestore/localdir"
-	"github.com/stormcell/stormcell/internal/imagetags"
-	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/store"
+	"github.com/stormcell/stormcell/internal/store/localdir"
+	"github.com/stormcell/stormcell/internal/store/manifest"
+	"github.com/stormcell/stormcell/internal/store/tags"
 )
 
 // testStore is a real store in a directory, with the real resolver over it,
@@ -32,26 +32,26 @@ type testStore struct {
 	t       testing.TB
 	dir     string
 	asked   atomic.Int64
-	resolve *imagetags.Resolver
+	resolve *tags.Resolver
 	tags    *manifest.Tags
 }
 
 func newTestStore(t testing.TB) *testStore {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "store")
-	store := localdir.New(dir)
-	if err := store.Bootstrap(context.Background()); err != nil {
+	local := localdir.New(dir)
+	if err := local.Bootstrap(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	index := imagetags.NewIndex([]imagetags.File{{Store: store, Name: manifest.TagFile}}, interval/2, time.Now)
-	resolver := imagetags.NewResolver(index, store, imagetags.Options{
-		Verify: imagestore.VerifyIfPresent, Interval: interval / 2, Images: 10, Now: time.Now,
+	index := tags.NewIndex([]tags.File{{Store: local, Name: manifest.TagFile}}, interval/2, time.Now)
+	resolver := tags.NewResolver(index, local, tags.Options{
+		Verify: store.VerifyIfPresent, Interval: interval / 2, Images: 10, Now: time.Now,
 	})
 	return &testStore{t: t, dir: dir, resolve: resolver, tags: new(manifest.Tags)}
 }
 
 // Resolve implements Resolver.
-func (s *testStore) Resolve(ctx context.Context, tag string) (*manifest.Image, imagetags.Answer, error) {
+func (s *testStore) Resolve(ctx context.Context, tag string) (*manifest.Image, tags.Answer, error) {
 	s.asked.Add(1)
 	return s.resolve.Resolve(ctx, tag)
 }

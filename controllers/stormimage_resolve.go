@@ -10,10 +10,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
-	"github.com/stormcell/stormcell/internal/allowlist"
-	"github.com/stormcell/stormcell/internal/imagestore"
-	"github.com/stormcell/stormcell/internal/imagetags"
-	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/store"
+	"github.com/stormcell/stormcell/internal/store/allowlist"
+	"github.com/stormcell/stormcell/internal/store/manifest"
+	"github.com/stormcell/stormcell/internal/store/tags"
 )
 
 // imageFindings is all that a StormImage's status is made of.
@@ -141,20 +141,20 @@ const pushAnew = "push the image anew with docker-to-squash"
 
 // troubles are matched in order: the first whose err is in the chain counts.
 var troubles = []trouble{
-	{imagetags.ErrTagNotFound, metav1.ConditionFalse, api.ReasonTagNotFound, ""},
-	{imagestore.ErrUnavailable, metav1.ConditionUnknown, api.ReasonStoreUnavailable, "bring the store back, or correct storm.oci.image.hdfs.toplevel.dir in the manager's storm.yaml"},
+	{tags.ErrTagNotFound, metav1.ConditionFalse, api.ReasonTagNotFound, ""},
+	{store.ErrUnavailable, metav1.ConditionUnknown, api.ReasonStoreUnavailable, "bring the store back, or correct storm.oci.image.hdfs.toplevel.dir in the manager's storm.yaml"},
 	{context.DeadlineExceeded, metav1.ConditionUnknown, api.ReasonStoreUnavailable, "the store did not answer in time: see to its health"},
-	{imagestore.ErrManifestMissing, metav1.ConditionFalse, api.ReasonManifestMissing, pushAnew},
-	{imagestore.ErrConfigMissing, metav1.ConditionFalse, api.ReasonConfigMissing, pushAnew},
-	{imagestore.ErrLayerMissing, metav1.ConditionFalse, api.ReasonLayerMissing, pushAnew},
-	{imagestore.ErrIdentityMismatch, metav1.ConditionFalse, api.ReasonLayerInvalid, "the layer's file or its identity file was altered: remove both and " + pushAnew},
-	{imagestore.ErrUnverifiable, metav1.ConditionFalse, api.ReasonLayerInvalid, pushAnew + ", or set stormcell.image.verify to if-present"},
+	{store.ErrManifestMissing, metav1.ConditionFalse, api.ReasonManifestMissing, pushAnew},
+	{store.ErrConfigMissing, metav1.ConditionFalse, api.ReasonConfigMissing, pushAnew},
+	{store.ErrLayerMissing, metav1.ConditionFalse, api.ReasonLayerMissing, pushAnew},
+	{store.ErrIdentityMismatch, metav1.ConditionFalse, api.ReasonLayerInvalid, "the layer's file or its identity file was altered: remove both and " + pushAnew},
+	{store.ErrUnverifiable, metav1.ConditionFalse, api.ReasonLayerInvalid, pushAnew + ", or set stormcell.image.verify to if-present"},
 	{manifest.ErrDigestMismatch, metav1.ConditionFalse, api.ReasonManifestInvalid, "the file was altered: remove it and " + pushAnew},
 	{manifest.ErrMalformed, metav1.ConditionFalse, api.ReasonManifestInvalid, pushAnew},
 	{manifest.ErrUnsupported, metav1.ConditionFalse, api.ReasonManifestInvalid, pushAnew},
-	{imagetags.ErrUnreadable, metav1.ConditionUnknown, api.ReasonStoreUnreadable, "see to the tag file; docker-to-squash --bootstrap makes one where it is missing"},
+	{tags.ErrUnreadable, metav1.ConditionUnknown, api.ReasonStoreUnreadable, "see to the tag file; docker-to-squash --bootstrap makes one where it is missing"},
 	// After the tag file, which may be too large as well.
-	{imagestore.ErrTooLarge, metav1.ConditionFalse, api.ReasonManifestInvalid, "no document of an image is that large: remove the file and " + pushAnew},
+	{store.ErrTooLarge, metav1.ConditionFalse, api.ReasonManifestInvalid, "no document of an image is that large: remove the file and " + pushAnew},
 	{fs.ErrPermission, metav1.ConditionUnknown, api.ReasonStoreUnreadable, "let the manager's user read the store"},
 }
 

@@ -14,10 +14,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
-	"github.com/stormcell/stormcell/internal/allowlist"
-	"github.com/stormcell/stormcell/internal/imagestore"
-	"github.com/stormcell/stormcell/internal/imagetags"
-	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/store"
+	"github.com/stormcell/stormcell/internal/store/allowlist"
+	"github.com/stormcell/stormcell/internal/store/manifest"
+	"github.com/stormcell/stormcell/internal/store/tags"
 )
 
 func foundImage() *manifest.Image {
@@ -34,24 +34,24 @@ func TestStoreTrouble(t *testing.T) {
 		status metav1.ConditionStatus
 		reason string
 	}{
-		{imagetags.ErrTagNotFound, no, api.ReasonTagNotFound},
-		{imagetags.ErrUnreadable, unknown, api.ReasonStoreUnreadable},
-		{imagestore.ErrUnavailable, unknown, api.ReasonStoreUnavailable},
-		{imagestore.ErrManifestMissing, no, api.ReasonManifestMissing},
-		{imagestore.ErrConfigMissing, no, api.ReasonConfigMissing},
-		{imagestore.ErrLayerMissing, no, api.ReasonLayerMissing},
-		{imagestore.ErrIdentityMismatch, no, api.ReasonLayerInvalid},
-		{imagestore.ErrUnverifiable, no, api.ReasonLayerInvalid},
+		{tags.ErrTagNotFound, no, api.ReasonTagNotFound},
+		{tags.ErrUnreadable, unknown, api.ReasonStoreUnreadable},
+		{store.ErrUnavailable, unknown, api.ReasonStoreUnavailable},
+		{store.ErrManifestMissing, no, api.ReasonManifestMissing},
+		{store.ErrConfigMissing, no, api.ReasonConfigMissing},
+		{store.ErrLayerMissing, no, api.ReasonLayerMissing},
+		{store.ErrIdentityMismatch, no, api.ReasonLayerInvalid},
+		{store.ErrUnverifiable, no, api.ReasonLayerInvalid},
 		{manifest.ErrDigestMismatch, no, api.ReasonManifestInvalid},
 		{manifest.ErrMalformed, no, api.ReasonManifestInvalid},
 		{manifest.ErrUnsupported, no, api.ReasonManifestInvalid},
-		{imagestore.ErrTooLarge, no, api.ReasonManifestInvalid},
-		{errors.Join(imagetags.ErrUnreadable, imagestore.ErrTooLarge), unknown, api.ReasonStoreUnreadable},
+		{store.ErrTooLarge, no, api.ReasonManifestInvalid},
+		{errors.Join(tags.ErrUnreadable, store.ErrTooLarge), unknown, api.ReasonStoreUnreadable},
 		{fs.ErrPermission, unknown, api.ReasonStoreUnreadable},
 		{context.DeadlineExceeded, unknown, api.ReasonStoreUnavailable},
 		{errors.New("input/output error"), unknown, api.ReasonStoreUnreadable},
 		// What is away cannot be missing.
-		{errors.Join(imagestore.ErrManifestMissing, imagestore.ErrUnavailable), unknown, api.ReasonStoreUnavailable},
+		{errors.Join(store.ErrManifestMissing, store.ErrUnavailable), unknown, api.ReasonStoreUnavailable},
 	}
 	for _, tt := range tests {
 		t.Run(tt.err.Error(), func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestImageStatusOverTime(t *testing.T) {
 		t.Errorf("changes without news: %+v then %+v", i.Status, again)
 	}
 
-	away := imageFindings{image: foundImage(), err: imagetags.ErrUnreadable}
+	away := imageFindings{image: foundImage(), err: tags.ErrUnreadable}
 	i.Status = imageStatus(i, away, noon.Add(time.Minute))
 	ready := meta.FindStatusCondition(i.Status.Conditions, api.ImageReady)
 	if ready.Status != metav1.ConditionUnknown || i.Status.ManifestDigest != "sha256:1" || !i.Status.ResolvedAt.Time.Equal(noon) {
@@ -84,7 +84,7 @@ func TestImageStatusOverTime(t *testing.T) {
 	if !ready.LastTransitionTime.Time.Equal(noon.Add(time.Minute)) {
 		t.Errorf("transition at %s", ready.LastTransitionTime)
 	}
-	i.Status = imageStatus(i, imageFindings{err: imagestore.ErrUnavailable}, noon.Add(time.Minute))
+	i.Status = imageStatus(i, imageFindings{err: store.ErrUnavailable}, noon.Add(time.Minute))
 	if i.Status.ManifestDigest != "sha256:1" || len(i.Status.Layers) != 1 {
 		t.Errorf("a restarted manager forgets the last answer: %+v", i.Status)
 	}

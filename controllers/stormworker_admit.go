@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
-	"github.com/stormcell/stormcell/internal/allowlist"
+	"github.com/stormcell/stormcell/internal/store/allowlist"
 )
 
 // admission is the verdict on whether a worker may run, and with what image.

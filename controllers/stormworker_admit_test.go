@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
-	"github.com/stormcell/stormcell/internal/allowlist"
+	"github.com/stormcell/stormcell/internal/store/allowlist"
 )
 
 // imageWith is a StormImage whose conditions Allowed and Resolved have some

@@ -4,7 +4,7 @@
 # came with Linux 6.7), and with two NUMA nodes. The machine has no disk and no
 # network: all that it needs goes into its initramfs, and it is gone when it ends.
 #
-# usage: hack/vm.sh [FOLDER...]    folders of test packages, such as internal/runc
+# usage: hack/vm.sh [FOLDER...]    folders of test packages, such as internal/node/runtime/runc
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,7 +17,7 @@ parts=$PWD/bin/vm
 # What hack/vm/init.sh and the tests call, beside what busybox does.
 programs=(bash cat sleep mount umount unshare ldd mksquashfs runc conmon getent)
 modules=(loop squashfs overlay)
-tests=(internal/cgroup internal/loopdev internal/preflight internal/rootfs internal/runc)
+tests=(internal/node/cgroup internal/node/loopdev internal/node/preflight internal/node/rootfs internal/node/runtime/runc)
 # What is tested where the machine is emulated, which is slow: all that depends
 # on the version of cgroups, and both ways of mounting an overlay.
 essential='Attach$|AttachFalls|ThisNodeIsFit|MountShows|ManyLayers/120|RecoverAdopts|ExitCodes|OOMKill|ForksBeyond|DeleteKills|OutlivesItsAgent|ConmonIsOut|WorkerInside|WorkersOwnMetrics|RemoveEmpty'
@@ -77,7 +77,10 @@ compose() {
         CGO_ENABLED=0 go test -c -o "$guest/test/$folder/tests" "./$folder"
         [[ ! -d $folder/testdata ]] || cp -r "$folder/testdata" "$guest/test/$folder/"
     done
-    CGO_ENABLED=0 go build -o "$guest/test/guest" ./internal/container/runtimetest/testdata/guest
+    # Those of runc read it.
+    mkdir -p "$guest/test/internal/node/ocispec"
+    cp -r internal/node/ocispec/testdata "$guest/test/internal/node/ocispec/"
+    CGO_ENABLED=0 go build -o "$guest/test/guest" ./internal/node/runtime/runtimetest/testdata/guest
     printf '%s\n' "${modules[@]}" >"$guest/test/modules"
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"github.com/stormcell/stormcell/internal/convert/source"
-	"github.com/stormcell/stormcell/internal/curator"
+	"github.com/stormcell/stormcell/internal/store/admin"
+	"github.com/stormcell/stormcell/internal/store/convert/source"
 )
 
 const addTagHelp = `Gives more tags to images that the store has. An image is named by its manifest
@@ -38,13 +38,13 @@ func newAddTag(f *flags) *cobra.Command {
 }
 
 func addTag(cmd *cobra.Command, f *flags, args []string) error {
-	taggings := make([]curator.Tagging, 0, len(args))
+	taggings := make([]admin.Tagging, 0, len(args))
 	for _, arg := range args {
 		image, tags, err := splitTags(arg)
 		if err != nil {
 			return err
 		}
-		taggings = append(taggings, curator.Tagging{Image: image, Tags: tags})
+		taggings = append(taggings, admin.Tagging{Image: image, Tags: tags})
 	}
 	platform, err := source.ParsePlatform(f.platform)
 	if err != nil {
@@ -72,7 +72,7 @@ func addTag(cmd *cobra.Command, f *flags, args []string) error {
 }
 
 // writeTagChange writes which tags were set or removed.
-func (f *flags) writeTagChange(cmd *cobra.Command, change *curator.TagChange) error {
+func (f *flags) writeTagChange(cmd *cobra.Command, change *admin.TagChange) error {
 	return f.write(cmd, change, func(w io.Writer) {
 		for _, image := range change.Images {
 			fmt.Fprintf(w, "%s  %s\n", image.ManifestDigest, strings.Join(image.Tags, " "))

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stormcell/stormcell/internal/curator"
+	"github.com/stormcell/stormcell/internal/store/admin"
 )
 
 const cleanupHelp = `Moves each image without tags one step on in its life; run it every day. One that
@@ -40,7 +40,7 @@ func newCleanup(f *flags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			report, err := c.Cleanup(cmd.Context(), curator.CleanupOptions{Transition: transition, Unreferenced: f.unreferenced})
+			report, err := c.Cleanup(cmd.Context(), admin.CleanupOptions{Transition: transition, Unreferenced: f.unreferenced})
 			if err != nil {
 				return err
 			}
@@ -49,7 +49,7 @@ func newCleanup(f *flags) *cobra.Command {
 	}, writeFlags, []string{"dry-run", "dead-perms", "untagged-transition-sec", "unreferenced"})
 }
 
-func writeCleanup(w io.Writer, report *curator.CleanupReport) {
+func writeCleanup(w io.Writer, report *admin.CleanupReport) {
 	for _, s := range report.Images {
 		due := ""
 		if s.Due != nil {

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stormcell/stormcell/internal/curator"
-	"github.com/stormcell/stormcell/internal/imagestore/publication"
-	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/store/admin"
+	"github.com/stormcell/stormcell/internal/store/manifest"
+	"github.com/stormcell/stormcell/internal/store/publish"
 )
 
 // TestTheWholeTool goes through all sub-commands as an operator would.
@@ -28,7 +28,7 @@ func wholeTool(t *testing.T, store, other string) {
 	image := sharedImages(t, 2)
 	mustRun(t, "--hdfs-root", store, "bootstrap")
 	mustRun(t, "--hdfs-root", store, "bootstrap") // once more is no harm
-	pushed := runJSON[publication.Report](t, "-r", "1", "--hdfs-root", store, "pull-build-push-update", image+":v1,storm/a:1", image+":v2,storm/b:1")
+	pushed := runJSON[publish.Report](t, "-r", "1", "--hdfs-root", store, "pull-build-push-update", image+":v1,storm/a:1", image+":v2,storm/b:1")
 	a, b := pushed.Images[0].ManifestDigest, pushed.Images[1].ManifestDigest
 
 	if out := string(mustRun(t, "list-tags", "--store", store)); !strings.Contains(out, "storm/a:1:"+a.Encoded()+"#"+image+":v1\n") {
@@ -39,17 +39,17 @@ func wholeTool(t *testing.T, store, other string) {
 		t.Errorf("query-tag says %+v", images)
 	}
 	for _, name := range []string{a.Encoded(), "storm/a:1", image + ":v1"} {
-		runJSON[curator.TagChange](t, "add-tag", "--store", store, name+",storm/a:2,storm/a:3")
+		runJSON[admin.TagChange](t, "add-tag", "--store", store, name+",storm/a:2,storm/a:3")
 		if got := tagsOf(t, store); got["storm/a:2"] != a.Encoded() || got["storm/a:3"] != a.Encoded() {
 			t.Errorf("add-tag %s: %v", name, got)
 		}
-		runJSON[curator.TagChange](t, "remove-tag", "--store", store, "storm/a:2,storm/a:3")
+		runJSON[admin.TagChange](t, "remove-tag", "--store", store, "storm/a:2,storm/a:3")
 	}
 	if got, want := tagsOf(t, store), map[string]string{"storm/a:1": a.Encoded(), "storm/b:1": b.Encoded()}; !maps.Equal(got, want) {
 		t.Errorf("tags %v, want %v", got, want)
 	}
-	copied := runJSON[publication.Report](t, "copy-update", "-b", store, other, "storm/a:1", "storm/b:1,storm/c")
-	if got := copied.Images[1].Layers[0].Outcome; got != publication.Kept {
+	copied := runJSON[publish.Report](t, "copy-update", "-b", store, other, "storm/a:1", "storm/b:1,storm/c")
+	if got := copied.Images[1].Layers[0].Outcome; got != publish.Kept {
 		t.Errorf("the shared layer was %s by the second image", got)
 	}
 	if got, want := tagsOf(t, other), map[string]string{"storm/a:1": a.Encoded(), "storm/c": b.Encoded()}; !maps.Equal(got, want) {
@@ -57,26 +57,26 @@ func wholeTool(t *testing.T, store, other string) {
 	}
 	wantNoFaults(t, other)
 
-	plan := runJSON[curator.RemovalReport](t, "remove-image", "--store", store, "--dry-run", "storm/a:1")
-	removed := runJSON[curator.RemovalReport](t, "remove-image", "--store", store, "storm/a:1")
+	plan := runJSON[admin.RemovalReport](t, "remove-image", "--store", store, "--dry-run", "storm/a:1")
+	removed := runJSON[admin.RemovalReport](t, "remove-image", "--store", store, "storm/a:1")
 	if !slices.Equal(plan.Images[0].Files, removed.Images[0].Files) || len(removed.Images[0].Files) != 4 {
 		t.Errorf("removed %q, planned %q; want layer, identity, config, manifest", removed.Images[0].Files, plan.Images[0].Files)
 	}
 	wantNoFaults(t, store)
-	for _, want := range []curator.Action{curator.Mark, curator.Keep, curator.Kill, curator.Delete} {
-		if want == curator.Mark {
+	for _, want := range []admin.Action{admin.Mark, admin.Keep, admin.Kill, admin.Delete} {
+		if want == admin.Mark {
 			mustRun(t, "remove-tag", "--store", store, "storm/b:1")
 		}
 		age := "604800"
-		if want == curator.Kill || want == curator.Delete {
+		if want == admin.Kill || want == admin.Delete {
 			age = "0"
 		}
-		report := runJSON[curator.CleanupReport](t, "--untagged-transition-sec", age, "cleanup", "--store", store)
+		report := runJSON[admin.CleanupReport](t, "--untagged-transition-sec", age, "cleanup", "--store", store)
 		if len(report.Images) != 1 || report.Images[0].Action != want {
 			t.Errorf("cleanup did %+v, want %s", report.Images, want)
 		}
 	}
-	if v := runJSON[curator.Verification](t, "verify", "--store", store); v.Layers+v.Manifests+v.Configs+v.Tags+v.Faults != 0 {
+	if v := runJSON[admin.Verification](t, "verify", "--store", store); v.Layers+v.Manifests+v.Configs+v.Tags+v.Faults != 0 {
 		t.Errorf("an empty store is %+v", v)
 	}
 }
@@ -86,8 +86,8 @@ func TestPullBuildThenPushUpdate(t *testing.T) {
 	image := sharedImages(t, 3)
 	work, store := t.TempDir(), filepath.Join(t.TempDir(), "store")
 	mustRun(t, "pull-build", "--working-dir", work, image+":v1,storm/a")
-	second := runJSON[publication.Report](t, "--working-dir", work, "pull-build", image+":v2,storm/b", image+":v1")
-	if got := second.Images[0].Layers[0].Outcome; got != publication.Kept {
+	second := runJSON[publish.Report](t, "--working-dir", work, "pull-build", image+":v2,storm/b", image+":v1")
+	if got := second.Images[0].Layers[0].Outcome; got != publish.Kept {
 		t.Errorf("the shared layer was %s by the second image", got)
 	}
 	dir := strings.TrimPrefix(image, "oci:")
@@ -95,7 +95,7 @@ func TestPullBuildThenPushUpdate(t *testing.T) {
 		t.Fatal(err)
 	}
 	// --pull-format says what the name leaves out.
-	pushed := runJSON[publication.Report](t, "push-update", "-b", "--store", store, "--working-dir", work, "--pull-format", "oci",
+	pushed := runJSON[publish.Report](t, "push-update", "-b", "--store", store, "--working-dir", work, "--pull-format", "oci",
 		dir+":v1,storm/a", image+":v2,storm/b,storm/c")
 	tags := tagsOf(t, store)
 	if tags["storm/a"] != pushed.Images[0].ManifestDigest.Encoded() || tags["storm/c"] != second.Images[0].ManifestDigest.Encoded() || len(tags) != 3 {
@@ -145,8 +145,8 @@ func TestVerifyEndsWithItsOwnCode(t *testing.T) {
 		if !errors.As(err, &exit) || exit.ExitCode() != tt.code {
 			t.Errorf("%v, want %d", err, tt.code)
 		}
-		var v curator.Verification
-		if tt.code == exitFaults && tt.form == "json" && (json.Unmarshal(out, &v) != nil || v.Faults != 1 || v.Findings[0].Kind != curator.Missing) {
+		var v admin.Verification
+		if tt.code == exitFaults && tt.form == "json" && (json.Unmarshal(out, &v) != nil || v.Faults != 1 || v.Findings[0].Kind != admin.Missing) {
 			t.Errorf("it writes %s", out)
 		}
 		if tt.form == "text" && !strings.Contains(string(out), "hurts storm/x") {

@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stormcell/stormcell/internal/curator"
-	"github.com/stormcell/stormcell/internal/imagestore"
+	"github.com/stormcell/stormcell/internal/store"
+	"github.com/stormcell/stormcell/internal/store/admin"
 )
 
 const copyUpdateHelp = `Copies images from one store to another, and then sets their tags there, all at
@@ -40,13 +40,13 @@ func newCopyUpdate(f *flags) *cobra.Command {
 }
 
 func copyUpdate(cmd *cobra.Command, f *flags, from, to string, args []string) error {
-	requests := make([]curator.CopyRequest, 0, len(args))
+	requests := make([]admin.CopyRequest, 0, len(args))
 	for _, arg := range args {
 		all := strings.Split(arg, ",")
 		if all[0] == "" {
 			return fmt.Errorf("argument %q: write IMAGETAG[,TAG...]", arg)
 		}
-		requests = append(requests, curator.CopyRequest{Tag: all[0], Tags: all[1:]})
+		requests = append(requests, admin.CopyRequest{Tag: all[0], Tags: all[1:]})
 	}
 	source, err := f.open(from)
 	if err != nil {
@@ -61,7 +61,7 @@ func copyUpdate(cmd *cobra.Command, f *flags, from, to string, args []string) er
 }
 
 // copy copies images into store and reports it.
-func (f *flags) copy(cmd *cobra.Command, from *curator.Curator, store imagestore.Writer, requests []curator.CopyRequest) error {
+func (f *flags) copy(cmd *cobra.Command, from *admin.Curator, store store.Writer, requests []admin.CopyRequest) error {
 	limits, err := f.limits()
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func (f *flags) copy(cmd *cobra.Command, from *curator.Curator, store imagestore
 	c := f.curatorOf(store)
 	progress := newProgress(cmd.ErrOrStderr(), f.log, copying)
 	c.Progress = progress
-	report, err := c.Copy(cmd.Context(), from, requests, curator.CopyOptions{Limits: limits, Force: f.force})
+	report, err := c.Copy(cmd.Context(), from, requests, admin.CopyOptions{Limits: limits, Force: f.force})
 	progress.Close()
 	if err != nil {
 		return err

@@ -10,10 +10,10 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/stormcell/stormcell/internal/curator"
-	"github.com/stormcell/stormcell/internal/imagestore"
-	"github.com/stormcell/stormcell/internal/imagestore/opener"
-	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/store"
+	"github.com/stormcell/stormcell/internal/store/admin"
+	"github.com/stormcell/stormcell/internal/store/backends"
+	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
 // sharedImages makes n images by umoci, "v1" and so on, of two layers each, of
@@ -86,7 +86,7 @@ func runJSON[T any](t *testing.T, args ...string) T {
 func tagsOf(t *testing.T, store string) map[string]string {
 	t.Helper()
 	tags := map[string]string{}
-	for _, tag := range runJSON[curator.Listing](t, "list-tags", "--store", store).Tags {
+	for _, tag := range runJSON[admin.Listing](t, "list-tags", "--store", store).Tags {
 		tags[tag.Name] = tag.ManifestDigest.Encoded()
 	}
 	return tags
@@ -95,11 +95,11 @@ func tagsOf(t *testing.T, store string) map[string]string {
 // wantWhole checks that every tag of a store leads to an image that is whole.
 func wantWhole(t *testing.T, url string) {
 	t.Helper()
-	store, err := opener.Open(url, opener.Options{HadoopConf: opener.HadoopConf(os.Getenv)})
+	writer, err := backends.Open(url, backends.Options{HadoopConf: backends.HadoopConf(os.Getenv)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := store.ReadFile(t.Context(), manifest.TagFile, manifest.MaxTagFileSize)
+	content, err := writer.ReadFile(t.Context(), manifest.TagFile, manifest.MaxTagFileSize)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func wantWhole(t *testing.T, url string) {
 	}
 	for _, tag := range tags.All() {
 		d, _ := tags.Lookup(tag)
-		if _, err := imagestore.Resolve(t.Context(), store, tag, d, imagestore.VerifyRequired); err != nil {
+		if _, err := store.Resolve(t.Context(), writer, tag, d, store.VerifyRequired); err != nil {
 			t.Errorf("tag %s: %v", tag, err)
 		}
 	}
@@ -118,7 +118,7 @@ func wantWhole(t *testing.T, url string) {
 // wantNoFaults verifies a store by the program.
 func wantNoFaults(t *testing.T, store string) {
 	t.Helper()
-	if v := runJSON[curator.Verification](t, "verify", "--store", store); v.Faults > 0 || len(v.Findings) > 0 {
+	if v := runJSON[admin.Verification](t, "verify", "--store", store); v.Faults > 0 || len(v.Findings) > 0 {
 		t.Errorf("findings %+v", v.Findings)
 	}
 }

@@ -18,19 +18,19 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/stormcell/stormcell/internal/convert"
-	"github.com/stormcell/stormcell/internal/convert/source"
-	"github.com/stormcell/stormcell/internal/curator"
-	"github.com/stormcell/stormcell/internal/imagestore"
-	"github.com/stormcell/stormcell/internal/imagestore/opener"
-	"github.com/stormcell/stormcell/internal/imagestore/publication"
-	"github.com/stormcell/stormcell/internal/imagestore/tagfile"
-	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/store"
+	"github.com/stormcell/stormcell/internal/store/admin"
+	"github.com/stormcell/stormcell/internal/store/backends"
+	"github.com/stormcell/stormcell/internal/store/convert"
+	"github.com/stormcell/stormcell/internal/store/convert/source"
+	"github.com/stormcell/stormcell/internal/store/manifest"
+	"github.com/stormcell/stormcell/internal/store/publish"
+	"github.com/stormcell/stormcell/internal/store/tagfile"
 )
 
 // flags are the flags of all sub-commands.
 type flags struct {
-	hadoop       opener.Options
+	hadoop       backends.Options
 	store        string
 	bootstrap    bool
 	force        bool
@@ -77,7 +77,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.tagFile, "image-tag-to-hash", manifest.TagFile, "`name` of the store's tag file")
 	set.StringVar(&f.workingDir, "working-dir", cmp.Or(os.Getenv("TMPDIR"), "/var/tmp"), "`directory` for squashfs files in the making, and of what pull-build keeps for push-update")
 	set.StringVarP(&f.output, "output", "o", "text", "form of the result: text or json")
-	set.StringVar(&f.hadoop.HadoopConf, "hadoop-conf", opener.HadoopConf(os.Getenv), "`directory` of core-site.xml and hdfs-site.xml; as $HADOOP_CONF_DIR says by default, or etc/hadoop in $HADOOP_PREFIX or $HADOOP_HOME")
+	set.StringVar(&f.hadoop.HadoopConf, "hadoop-conf", backends.HadoopConf(os.Getenv), "`directory` of core-site.xml and hdfs-site.xml; as $HADOOP_CONF_DIR says by default, or etc/hadoop in $HADOOP_PREFIX or $HADOOP_HOME")
 	set.StringVar(&f.hadoopPrefix, "hadoop-prefix", "", "`directory` in whose etc/hadoop these files are, as with the original")
 	set.StringVar(&f.hadoop.Keytab, "keytab", "", "`file` to log in to a secure HDFS with; the tickets of kinit by default")
 	set.StringVar(&f.hadoop.Principal, "principal", "", "Kerberos `name` in the keytab; _HOST in it stands for the host's name")
@@ -125,11 +125,11 @@ func (f *flags) check(cmd *cobra.Command, _ []string) error {
 }
 
 // limits checks the flags that bound images.
-func (f *flags) limits() (publication.Limits, error) {
+func (f *flags) limits() (publish.Limits, error) {
 	if f.maxLayers < 1 || f.maxLayers > manifest.MaxLayers {
-		return publication.Limits{}, fmt.Errorf("--max-layers %d: must be 1 to %d, which is what the kernel stacks", f.maxLayers, manifest.MaxLayers)
+		return publish.Limits{}, fmt.Errorf("--max-layers %d: must be 1 to %d, which is what the kernel stacks", f.maxLayers, manifest.MaxLayers)
 	}
-	return publication.Limits{Layers: f.maxLayers, Compressed: int64(f.maxSize)}, nil
+	return publish.Limits{Layers: f.maxLayers, Compressed: int64(f.maxSize)}, nil
 }
 
 // options checks the flags for a conversion.
@@ -175,11 +175,11 @@ func (f *flags) image(name string) (string, error) {
 }
 
 // open opens a store.
-func (f *flags) open(url string) (imagestore.Writer, error) { return opener.Open(url, f.hadoop) }
+func (f *flags) open(url string) (store.Writer, error) { return backends.Open(url, f.hadoop) }
 
 // curator opens a store to look after it, and sets it up where that is asked
 // for.
-func (f *flags) curator(cmd *cobra.Command) (*curator.Curator, error) {
+func (f *flags) curator(cmd *cobra.Command) (*admin.Curator, error) {
 	store, err := f.openStore(cmd)
 	if err != nil {
 		return nil, err
@@ -187,8 +187,8 @@ func (f *flags) curator(cmd *cobra.Command) (*curator.Curator, error) {
 	return f.curatorOf(store), nil
 }
 
-func (f *flags) curatorOf(store imagestore.Writer) *curator.Curator {
-	return &curator.Curator{
+func (f *flags) curatorOf(store store.Writer) *admin.Curator {
+	return &admin.Curator{
 		Store:       store,
 		TagFile:     f.tagFile,
 		Replication: f.replication,
@@ -199,7 +199,7 @@ func (f *flags) curatorOf(store imagestore.Writer) *curator.Curator {
 }
 
 // openStore opens --store and sets it up where that is asked for.
-func (f *flags) openStore(cmd *cobra.Command) (imagestore.Writer, error) {
+func (f *flags) openStore(cmd *cobra.Command) (store.Writer, error) {
 	if f.store == "" {
 		return nil, errors.New("--store is missing: say where the store is, such as --store file:///srv/images")
 	}
@@ -210,8 +210,8 @@ func (f *flags) openStore(cmd *cobra.Command) (imagestore.Writer, error) {
 	return store, f.setUp(cmd, store, f.tagFile)
 }
 
-func (f *flags) setUp(cmd *cobra.Command, store imagestore.Writer, tagFile string) error {
-	file := tagfile.File{Store: store, Name: tagFile, Options: imagestore.CreateOptions{Replication: f.replication}}
+func (f *flags) setUp(cmd *cobra.Command, writer store.Writer, tagFile string) error {
+	file := tagfile.File{Store: writer, Name: tagFile, Options: store.CreateOptions{Replication: f.replication}}
 	return file.Bootstrap(cmd.Context())
 }
 
@@ -220,12 +220,12 @@ func (f *flags) setUp(cmd *cobra.Command, store imagestore.Writer, tagFile strin
 const builtDir = "docker-to-squash"
 
 // built opens the store of pull-build.
-func (f *flags) built() (imagestore.Writer, error) {
+func (f *flags) built() (store.Writer, error) {
 	dir, err := filepath.Abs(f.workingDir)
 	if err != nil {
 		return nil, fmt.Errorf("--working-dir %s: %w", f.workingDir, err)
 	}
-	return opener.Open(filepath.Join(dir, builtDir), f.hadoop)
+	return backends.Open(filepath.Join(dir, builtDir), f.hadoop)
 }
 
 // waiting tells whom the tags of a store have to wait for.
@@ -272,8 +272,8 @@ func (m *fileMode) Set(text string) error {
 	if err != nil || n > 0o777 {
 		return fmt.Errorf("%q is not a mode: write three octal digits", text)
 	}
-	if n&0o400 == 0 || fs.FileMode(n) == publication.LiveMode {
-		return fmt.Errorf("%q: the owner must be able to read, and it must differ from %03o", text, publication.LiveMode)
+	if n&0o400 == 0 || fs.FileMode(n) == publish.LiveMode {
+		return fmt.Errorf("%q: the owner must be able to read, and it must differ from %03o", text, publish.LiveMode)
 	}
 	*m = fileMode(n)
 	return nil

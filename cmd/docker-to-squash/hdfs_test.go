@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stormcell/stormcell/internal/imagestore/lease"
-	"github.com/stormcell/stormcell/internal/imagestore/publication"
-	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/store/lease"
+	"github.com/stormcell/stormcell/internal/store/manifest"
+	"github.com/stormcell/stormcell/internal/store/publish"
 	"github.com/stormcell/stormcell/test/hdfs"
 )
 
@@ -64,7 +64,7 @@ func killedOverNetwork(t *testing.T, store string, args ...string) {
 func readByJava(t *testing.T, hadoop *hdfs.Cluster) {
 	local, store := filepath.Join(t.TempDir(), "store"), hadoop.URL("/copied")
 	mustRun(t, "-b", "--store", local, "pull-build-push-update", sharedImages(t, 1)+":v1,storm/a")
-	report := runJSON[publication.Report](t, "copy-update", "-b", "-r", "2", local, store, "storm/a")
+	report := runJSON[publish.Report](t, "copy-update", "-b", "-r", "2", local, store, "storm/a")
 	list, err := hadoop.DFS("-ls", "-R", store)
 	if err != nil {
 		t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/stormcell/stormcell/internal/curator"
+	"github.com/stormcell/stormcell/internal/store/admin"
 )
 
 // version is set by the linker.
@@ -34,7 +34,7 @@ func run() int {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		fmt.Fprintln(os.Stderr, "docker-to-squash: interrupted; each tag is as it was, or as it was to be: run the command again")
 		return exitInterrupted
-	case errors.Is(err, curator.ErrFaults):
+	case errors.Is(err, admin.ErrFaults):
 		fmt.Fprintln(os.Stderr, "docker-to-squash:", err)
 		return exitFaults
 	default:

@@ -17,8 +17,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/stormcell/stormcell/internal/imagestore/publication"
-	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/store/manifest"
+	"github.com/stormcell/stormcell/internal/store/publish"
 )
 
 // asProgram makes this test binary be the program itself.
@@ -84,7 +84,7 @@ func TestFlagsStandWhereTheyLike(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v: %s", err, stderr.String())
 			}
-			var report publication.Report
+			var report publish.Report
 			if err := json.Unmarshal(out, &report); err != nil {
 				t.Fatalf("%v in %s", err, out)
 			}

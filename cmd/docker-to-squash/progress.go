@@ -13,12 +13,12 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
-	"github.com/stormcell/stormcell/internal/imagestore/publication"
+	"github.com/stormcell/stormcell/internal/store/publish"
 )
 
 // progress shows how far layers are.
 type progress interface {
-	publication.Progress
+	publish.Progress
 	// Close waits until the last state is shown. Every layer has ended by then.
 	Close()
 }
@@ -50,7 +50,7 @@ type bars struct {
 	bars      map[digest.Digest]*mpb.Bar
 }
 
-// Begin implements publication.Progress.
+// Begin implements publish.Progress.
 func (b *bars) Begin(layer digest.Digest, size int64) {
 	// A bar that is born with a total ends by itself when it is reached. This
 	// one goes on until the layer is in the store.
@@ -76,10 +76,10 @@ func (b *bars) bar(layer digest.Digest) *mpb.Bar {
 	return b.bars[layer]
 }
 
-// Advance implements publication.Progress.
+// Advance implements publish.Progress.
 func (b *bars) Advance(layer digest.Digest, n int64) { b.bar(layer).IncrInt64(n) }
 
-// End implements publication.Progress.
+// End implements publish.Progress.
 func (b *bars) End(layer digest.Digest, done bool) {
 	if done {
 		b.bar(layer).SetTotal(-1, true)
@@ -108,7 +108,7 @@ type layerLine struct {
 	began, written time.Time
 }
 
-// Begin implements publication.Progress.
+// Begin implements publish.Progress.
 func (l *lines) Begin(layer digest.Digest, size int64) {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -117,7 +117,7 @@ func (l *lines) Begin(layer digest.Digest, size int64) {
 	l.log.Info(l.say.doing, "layer", layer, "size", humanBytes(size))
 }
 
-// Advance implements publication.Progress.
+// Advance implements publish.Progress.
 func (l *lines) Advance(layer digest.Digest, n int64) {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -129,7 +129,7 @@ func (l *lines) Advance(layer digest.Digest, n int64) {
 	}
 }
 
-// End implements publication.Progress.
+// End implements publish.Progress.
 func (l *lines) End(layer digest.Digest, done bool) {
 	l.lock.Lock()
 	defer l.lock.Unlock()

@@ -7,9 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stormcell/stormcell/internal/convert"
-	"github.com/stormcell/stormcell/internal/imagestore/publication"
-	"github.com/stormcell/stormcell/internal/squashfs"
+	"github.com/stormcell/stormcell/internal/store/convert"
+	"github.com/stormcell/stormcell/internal/store/publish"
+	"github.com/stormcell/stormcell/internal/store/squashfs"
 )
 
 const pullBuildPushUpdateHelp = `Reads images, converts their layers, puts all into the store, and then points
@@ -108,7 +108,7 @@ func splitTags(arg string) (image string, tags []string, _ error) {
 }
 
 // report writes what was published, with what the operator should know.
-func (f *flags) report(cmd *cobra.Command, report *publication.Report) error {
+func (f *flags) report(cmd *cobra.Command, report *publish.Report) error {
 	for _, w := range report.Warnings {
 		f.log.Warn("a line of the old tag file was dropped", "problem", w)
 	}
@@ -128,17 +128,17 @@ func (f *flags) report(cmd *cobra.Command, report *publication.Report) error {
 	})
 }
 
-func (f *flags) warnLayer(image string, l publication.LayerResult) {
+func (f *flags) warnLayer(image string, l publish.LayerResult) {
 	log := f.log.With("image", image, "layer", l.Digest)
 	if l.DroppedXattrs > 0 {
 		log.Warn("extended attributes that a squashfs layer cannot have were left out", "count", l.DroppedXattrs)
 	}
 	switch l.Outcome {
-	case publication.Identified:
+	case publish.Identified:
 		log.Warn("a layer of the store had no identity and got that of its present content; --force makes the layer anew")
-	case publication.Unverified:
+	case publish.Unverified:
 		log.Warn("a layer had no identity to verify the copy by; the copy got one")
-	case publication.Converted, publication.Kept, publication.Copied:
+	case publish.Converted, publish.Kept, publish.Copied:
 	}
 }
 

@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stormcell/stormcell/internal/curator"
-	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/store/admin"
+	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
 const pushUpdateHelp = `Puts images into the store that "pull-build" has left in the working directory, and
@@ -47,7 +47,7 @@ func (f *flags) builtName(arg string) (string, error) {
 }
 
 func pushUpdate(cmd *cobra.Command, f *flags, args []string) error {
-	requests := make([]curator.CopyRequest, 0, len(args))
+	requests := make([]admin.CopyRequest, 0, len(args))
 	for _, arg := range args {
 		_, tags, err := splitTags(arg)
 		if err != nil {
@@ -57,7 +57,7 @@ func pushUpdate(cmd *cobra.Command, f *flags, args []string) error {
 		if err != nil {
 			return err
 		}
-		requests = append(requests, curator.CopyRequest{Tag: image, Tags: tags})
+		requests = append(requests, admin.CopyRequest{Tag: image, Tags: tags})
 	}
 	built, err := f.built()
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
 const queryTagHelp = `Shows the files of images: manifest, config and layers, base first. An image of

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stormcell/stormcell/internal/curator"
+	"github.com/stormcell/stormcell/internal/store/admin"
 )
 
 const removeImageHelp = `Deletes images at once: first all their tags, in one step, then their layers,
@@ -55,7 +55,7 @@ func newRemoveImage(f *flags) *cobra.Command {
 	}, storeFlags, []string{"replication", "dry-run"})
 }
 
-func writeFiles(w io.Writer, r curator.Removal) {
+func writeFiles(w io.Writer, r admin.Removal) {
 	for _, name := range r.Files {
 		fmt.Fprintf(w, "  %s\n", name)
 	}

@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stormcell/stormcell/internal/convert"
-	"github.com/stormcell/stormcell/internal/curator"
+	"github.com/stormcell/stormcell/internal/store/admin"
+	"github.com/stormcell/stormcell/internal/store/convert"
 )
 
 const rootHelp = `Docker-to-squash puts container images into an image store, and looks after them
@@ -22,7 +22,7 @@ func newRoot() *cobra.Command {
 	f := &flags{
 		maxSize:     byteSize(convert.DefaultLimits.Compressed),
 		maxUnpacked: byteSize(convert.DefaultLimits.Unpacked),
-		deadPerms:   fileMode(curator.DefaultDeadMode),
+		deadPerms:   fileMode(admin.DefaultDeadMode),
 	}
 	root := &cobra.Command{
 		Use:               "docker-to-squash",

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stormcell/stormcell/internal/curator"
+	"github.com/stormcell/stormcell/internal/store/admin"
 )
 
 const verifyHelp = `Reads all of a store, layers side by side, and reports what is missing, altered,
@@ -47,12 +47,12 @@ func verify(cmd *cobra.Command, f *flags) error {
 		return err
 	}
 	if v.Faults > 0 {
-		return fmt.Errorf("%w: %d, see above", curator.ErrFaults, v.Faults)
+		return fmt.Errorf("%w: %d, see above", admin.ErrFaults, v.Faults)
 	}
 	return nil
 }
 
-func writeVerification(w io.Writer, v *curator.Verification) {
+func writeVerification(w io.Writer, v *admin.Verification) {
 	for _, finding := range v.Findings {
 		fmt.Fprintf(w, "%-12s  %s: %s\n", finding.Kind, finding.File, finding.Detail)
 		if len(finding.Tags) > 0 {

@@ -10,29 +10,29 @@ import (
 	"sync"
 	"time"
 
-	"github.com/stormcell/stormcell/internal/imagestore/localdir"
-	"github.com/stormcell/stormcell/internal/imagestore/opener"
-	"github.com/stormcell/stormcell/internal/imagetags"
-	"github.com/stormcell/stormcell/internal/manifest"
-	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/config"
+	"github.com/stormcell/stormcell/internal/store/backends"
+	"github.com/stormcell/stormcell/internal/store/localdir"
+	"github.com/stormcell/stormcell/internal/store/manifest"
+	"github.com/stormcell/stormcell/internal/store/tags"
 )
 
 // images resolves images by the configuration of the moment.
 type images struct {
-	current func() *stormconf.Config
+	current func() *config.Config
 	log     *slog.Logger
 
 	mu       sync.Mutex
-	store    stormconf.Store
-	resolver *imagetags.Resolver
+	store    config.Store
+	resolver *tags.Resolver
 	warnings []string
 }
 
 // Resolve implements controllers.Resolver.
-func (m *images) Resolve(ctx context.Context, tag string) (*manifest.Image, imagetags.Answer, error) {
+func (m *images) Resolve(ctx context.Context, tag string) (*manifest.Image, tags.Answer, error) {
 	r, err := m.follow()
 	if err != nil {
-		return nil, imagetags.Answer{}, err
+		return nil, tags.Answer{}, err
 	}
 	image, answer, err := r.Resolve(ctx, tag)
 	m.warn(r.Warnings())
@@ -41,7 +41,7 @@ func (m *images) Resolve(ctx context.Context, tag string) (*manifest.Image, imag
 
 // follow returns the resolver of the current configuration. It begins anew only
 // where the store's part of it has changed, since a resolver has a memory.
-func (m *images) follow() (*imagetags.Resolver, error) {
+func (m *images) follow() (*tags.Resolver, error) {
 	store := m.current().Store
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -70,28 +70,28 @@ func (m *images) warn(warnings []string) {
 }
 
 // newResolver builds the resolver of a configuration. It contacts no store.
-func newResolver(c stormconf.Store) (*imagetags.Resolver, error) {
-	options := opener.Options{HadoopConf: opener.HadoopConf(os.Getenv), Keytab: c.Keytab, Principal: c.Principal}
-	store, err := opener.Open(c.URL, options)
+func newResolver(c config.Store) (*tags.Resolver, error) {
+	options := backends.Options{HadoopConf: backends.HadoopConf(os.Getenv), Keytab: c.Keytab, Principal: c.Principal}
+	store, err := backends.Open(c.URL, options)
 	if err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
-	var files []imagetags.File
+	var files []tags.File
 	if c.LocalTagFile != "" {
 		// As in Storm, where only the store's own tag file must be there.
 		local := localdir.New(filepath.Dir(c.LocalTagFile))
-		files = append(files, imagetags.File{Store: local, Name: filepath.Base(c.LocalTagFile), Optional: true})
+		files = append(files, tags.File{Store: local, Name: filepath.Base(c.LocalTagFile), Optional: true})
 	}
 	if c.HDFSTagFile != "" {
-		owner, name, err := opener.OpenFile(c.HDFSTagFile, options)
+		owner, name, err := backends.OpenFile(c.HDFSTagFile, options)
 		if err != nil {
 			return nil, fmt.Errorf("open tag file: %w", err)
 		}
-		files = append(files, imagetags.File{Store: owner, Name: name})
+		files = append(files, tags.File{Store: owner, Name: name})
 	}
 	interval := memory(c.RefreshInterval)
-	index := imagetags.NewIndex(files, interval, time.Now)
-	return imagetags.NewResolver(index, store, imagetags.Options{
+	index := tags.NewIndex(files, interval, time.Now)
+	return tags.NewResolver(index, store, tags.Options{
 		Verify: c.Verify, Interval: interval, Images: c.ManifestsToCache, Now: time.Now,
 	}), nil
 }

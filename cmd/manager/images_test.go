@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stormcell/stormcell/internal/imagestore"
-	"github.com/stormcell/stormcell/internal/imagestore/localdir"
-	"github.com/stormcell/stormcell/internal/imagetags"
-	"github.com/stormcell/stormcell/internal/manifest"
-	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/config"
+	"github.com/stormcell/stormcell/internal/store"
+	"github.com/stormcell/stormcell/internal/store/localdir"
+	"github.com/stormcell/stormcell/internal/store/manifest"
+	"github.com/stormcell/stormcell/internal/store/tags"
 )
 
 // TestImagesFollow checks by which tag file an image is looked up: the store
@@ -28,12 +28,12 @@ func TestImagesFollow(t *testing.T) {
 	writeFile(t, filepath.Join(root, manifest.TagFile), "a:1,b:1:"+ones+"\nno line of a tag file\n")
 	local := filepath.Join(dir, "overrides")
 
-	conf := &stormconf.Config{Store: stormconf.Store{
+	conf := &config.Config{Store: config.Store{
 		URL: "file://" + root, HDFSTagFile: "file://" + root + "/" + manifest.TagFile, LocalTagFile: local,
-		RefreshInterval: time.Hour, ManifestsToCache: 2, Verify: imagestore.VerifyIfPresent,
+		RefreshInterval: time.Hour, ManifestsToCache: 2, Verify: store.VerifyIfPresent,
 	}}
 	var log strings.Builder
-	m := &images{current: func() *stormconf.Config { return conf }, log: slog.New(slog.NewTextHandler(&log, nil))}
+	m := &images{current: func() *config.Config { return conf }, log: slog.New(slog.NewTextHandler(&log, nil))}
 	wantManifest(t, m, "a:1", ones) // the local file may be missing
 	if first, second := m.resolver, must(m.follow()); first != second {
 		t.Error("a resolver was lost without a change")
@@ -52,7 +52,7 @@ func TestImagesFollow(t *testing.T) {
 	conf = &changed
 	wantManifest(t, m, "a:1", twos)
 	wantManifest(t, m, "b:1", ones)
-	if _, _, err := m.Resolve(t.Context(), "c:1"); !errors.Is(err, imagetags.ErrTagNotFound) {
+	if _, _, err := m.Resolve(t.Context(), "c:1"); !errors.Is(err, tags.ErrTagNotFound) {
 		t.Errorf("unknown tag: %v", err)
 	}
 
@@ -67,12 +67,12 @@ func TestImagesFollow(t *testing.T) {
 func wantManifest(t *testing.T, m *images, tag, hex string) {
 	t.Helper()
 	_, _, err := m.Resolve(t.Context(), tag)
-	if !errors.Is(err, imagestore.ErrManifestMissing) || !strings.Contains(err.Error(), hex) {
+	if !errors.Is(err, store.ErrManifestMissing) || !strings.Contains(err.Error(), hex) {
 		t.Errorf("%s: %v, want manifest %s missing", tag, err, hex)
 	}
 }
 
-func must(r *imagetags.Resolver, err error) *imagetags.Resolver {
+func must(r *tags.Resolver, err error) *tags.Resolver {
 	if err != nil {
 		panic(err)
 	}

@@ -17,8 +17,8 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/controllers"
+	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/internal/connect/gateway"
-	"github.com/stormcell/stormcell/internal/stormconf"
 )
 
 // version is set by the linker.
@@ -63,7 +63,7 @@ nodes whose agent is silent. It needs no root. Several may run: one works.`,
 func run(ctx context.Context, o *options, log *slog.Logger) error {
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	klog.SetSlogLogger(log)
-	conf, notes, err := stormconf.Load(o.Config)
+	conf, notes, err := config.Load(o.Config)
 	daemon.Tell(log, notes)
 	if err != nil {
 		return err
@@ -117,9 +117,9 @@ func (f everywhere) Start(ctx context.Context) error { return f(ctx) }
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (everywhere) NeedLeaderElection() bool { return false }
 
-func watch(path string, conf *stormconf.Config, log *slog.Logger) *stormconf.Watcher {
-	return stormconf.NewWatcher(path, conf, stormconf.WatchOptions{
-		Reloaded: func(_ *stormconf.Config, notes []string) {
+func watch(path string, conf *config.Config, log *slog.Logger) *config.Watcher {
+	return config.NewWatcher(path, conf, config.WatchOptions{
+		Reloaded: func(_ *config.Config, notes []string) {
 			log.Info("configuration reloaded", "file", path)
 			daemon.Tell(log, notes)
 		},

@@ -22,7 +22,7 @@ import (
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/controllers"
-	"github.com/stormcell/stormcell/internal/imagestore/localdir"
+	"github.com/stormcell/stormcell/internal/store/localdir"
 	"github.com/stormcell/stormcell/test/cluster"
 )
 

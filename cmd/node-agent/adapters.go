@@ -5,23 +5,23 @@ import (
 	"log/slog"
 
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
-	"github.com/stormcell/stormcell/internal/bundle"
-	"github.com/stormcell/stormcell/internal/engine"
-	"github.com/stormcell/stormcell/internal/imagestore"
-	"github.com/stormcell/stormcell/internal/localizer"
-	"github.com/stormcell/stormcell/internal/manifest"
-	"github.com/stormcell/stormcell/internal/ocispec"
-	"github.com/stormcell/stormcell/internal/prefetch"
-	"github.com/stormcell/stormcell/internal/stormconf"
-	"github.com/stormcell/stormcell/internal/worker"
+	"github.com/stormcell/stormcell/internal/config"
+	"github.com/stormcell/stormcell/internal/node/bundle"
+	"github.com/stormcell/stormcell/internal/node/engine"
+	"github.com/stormcell/stormcell/internal/node/localizer"
+	"github.com/stormcell/stormcell/internal/node/ocispec"
+	"github.com/stormcell/stormcell/internal/node/prefetch"
+	"github.com/stormcell/stormcell/internal/node/worker"
+	"github.com/stormcell/stormcell/internal/store"
+	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
 // images resolves on the node what the cluster says no more of: a worker is
 // pinned to a manifest, and its tag may have moved on since.
 type images struct {
 	*localizer.Localizer
-	store  imagestore.Reader
-	verify imagestore.VerifyPolicy
+	store  store.Reader
+	verify store.VerifyPolicy
 }
 
 var (
@@ -51,7 +51,7 @@ func (i *images) resolve(ctx context.Context, image manifest.Image) (manifest.Im
 	if len(image.Layers) > 0 {
 		return image, nil
 	}
-	resolved, err := imagestore.Resolve(ctx, i.store, image.Tag, image.ManifestDigest, i.verify)
+	resolved, err := store.Resolve(ctx, i.store, image.Tag, image.ManifestDigest, i.verify)
 	if err != nil {
 		return image, err
 	}
@@ -60,7 +60,7 @@ func (i *images) resolve(ctx context.Context, image manifest.Image) (manifest.Im
 
 // bundles makes bundles by the configuration of the moment.
 type bundles struct {
-	current func() *stormconf.Config
+	current func() *config.Config
 	builder *bundle.Builder
 }
 
@@ -84,14 +84,14 @@ func (b *bundles) Recover(ctx context.Context, known []worker.Spec) ([]string, e
 // Sweep implements engine.Bundles.
 func (b *bundles) Sweep(ctx context.Context, id string) error { return b.now().Sweep(ctx, id) }
 
-func policy(c *stormconf.Config) ocispec.Policy {
+func policy(c *config.Config) ocispec.Policy {
 	return ocispec.Policy{Node: c.Node, Cgroup: c.Cgroup, NUMA: c.NUMA}
 }
 
 // watcher follows the configuration as a part of the manager.
 type watcher struct {
-	*stormconf.Watcher
-	first *stormconf.Config
+	*config.Watcher
+	first *config.Config
 }
 
 // Start implements manager.Runnable.
@@ -100,17 +100,17 @@ func (w *watcher) Start(ctx context.Context) error { return w.Run(ctx) }
 // Current is the configuration of the moment, with everything in its place:
 // where things are on the node is fixed for the life of an agent, since what
 // runs was put there and must be found again.
-func (w *watcher) Current() *stormconf.Config {
+func (w *watcher) Current() *config.Config {
 	c := *w.Watcher.Current()
 	placesOf(w.first).apply(&c)
 	return &c
 }
 
 // watch follows the configuration.
-func watch(path string, first *stormconf.Config, log *slog.Logger) *watcher {
-	return &watcher{first: first, Watcher: stormconf.NewWatcher(path, first, stormconf.WatchOptions{
-		Accept: func(c *stormconf.Config) error { return checkProfile(c.Node.SeccompProfile, log) },
-		Reloaded: func(c *stormconf.Config, notes []string) {
+func watch(path string, first *config.Config, log *slog.Logger) *watcher {
+	return &watcher{first: first, Watcher: config.NewWatcher(path, first, config.WatchOptions{
+		Accept: func(c *config.Config) error { return checkProfile(c.Node.SeccompProfile, log) },
+		Reloaded: func(c *config.Config, notes []string) {
 			log.Info("configuration reloaded", "file", path)
 			daemon.Tell(log, notes)
 			if placesOf(c) != placesOf(first) {
@@ -125,7 +125,7 @@ func watch(path string, first *stormconf.Config, log *slog.Logger) *watcher {
 // The run root is among them, and is not compared, since the launcher's
 // configuration may have the last word on it.
 type places struct {
-	store                                    stormconf.Store
+	store                                    config.Store
 	cgroupRoot, cgroupParent                 string
 	dockerSocket                             string
 	localDir, artifactsDir, cacheDir, logDir string
@@ -134,7 +134,7 @@ type places struct {
 	diskHigh, diskLow                        int
 }
 
-func placesOf(c *stormconf.Config) places {
+func placesOf(c *config.Config) places {
 	n := c.Node
 	return places{
 		store: c.Store, cgroupRoot: c.Cgroup.Root, cgroupParent: c.Cgroup.Parent,
@@ -145,7 +145,7 @@ func placesOf(c *stormconf.Config) places {
 	}
 }
 
-func (p places) apply(c *stormconf.Config) {
+func (p places) apply(c *config.Config) {
 	c.Store, c.Cgroup.Root, c.Cgroup.Parent = p.store, p.cgroupRoot, p.cgroupParent
 	c.Docker.Socket = p.dockerSocket
 	n := &c.Node

@@ -5,20 +5,20 @@ import (
 	"log/slog"
 	"testing"
 
-	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/config"
 )
 
 // TestPlacesStay: a configuration that moves things is followed in all but
 // where they are, or what runs would not be found again.
 func TestPlacesStay(t *testing.T) {
-	first := &stormconf.Config{
-		Store:  stormconf.Store{URL: "file:///a"},
-		Cgroup: stormconf.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
-		Node:   stormconf.Node{LocalDir: "/a", ArtifactsDir: "/b", ResourcesDir: "/c", LogDir: "/d", CacheBytes: 1, LogBytes: 2, LayerMountsToKeep: 3, DiskHighPercent: 4, DiskLowPercent: 5},
+	first := &config.Config{
+		Store:  config.Store{URL: "file:///a"},
+		Cgroup: config.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
+		Node:   config.Node{LocalDir: "/a", ArtifactsDir: "/b", ResourcesDir: "/c", LogDir: "/d", CacheBytes: 1, LogBytes: 2, LayerMountsToKeep: 3, DiskHighPercent: 4, DiskLowPercent: 5},
 	}
 	moved := *first
 	moved.Store.URL, moved.Cgroup.Parent = "file:///z", "/zzz"
-	moved.Node = stormconf.Node{LocalDir: "/z", ArtifactsDir: "/z", ResourcesDir: "/z", LogDir: "/z", CacheBytes: 9, LogBytes: 9, LayerMountsToKeep: 9, DiskHighPercent: 9, DiskLowPercent: 8}
+	moved.Node = config.Node{LocalDir: "/z", ArtifactsDir: "/z", ResourcesDir: "/z", LogDir: "/z", CacheBytes: 9, LogBytes: 9, LayerMountsToKeep: 9, DiskHighPercent: 9, DiskLowPercent: 8}
 	moved.Node.ReadonlyBinds = []string{"/etc/krb5.conf"}
 	moved.Cgroup.EnforceMemory = true
 

@@ -20,8 +20,9 @@ func TestDependencies(t *testing.T) {
 			"github.com/google/go-containerregistry",
 			"github.com/stormcell/stormcell/controllers",
 			"github.com/stormcell/stormcell/internal/connect/gateway",
-			"github.com/stormcell/stormcell/internal/convert",
-			"github.com/stormcell/stormcell/internal/imagetags",
+			"github.com/stormcell/stormcell/internal/store/admin",
+			"github.com/stormcell/stormcell/internal/store/convert",
+			"github.com/stormcell/stormcell/internal/store/tags",
 			"google.golang.org/grpc",
 		} {
 			if dep == no || strings.HasPrefix(dep, no+"/") {

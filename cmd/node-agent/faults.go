@@ -14,10 +14,10 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/stormcell/stormcell/internal/container"
-	"github.com/stormcell/stormcell/internal/engine"
-	"github.com/stormcell/stormcell/internal/manifest"
-	"github.com/stormcell/stormcell/internal/worker"
+	"github.com/stormcell/stormcell/internal/node/engine"
+	"github.com/stormcell/stormcell/internal/node/runtime"
+	"github.com/stormcell/stormcell/internal/node/worker"
+	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
 // withFaults puts itself between the engine and each of its parts, so that
@@ -134,20 +134,20 @@ type faultyRuntime struct {
 	faults faults
 }
 
-func (r *faultyRuntime) Create(ctx context.Context, id, bundle string, attempt int) (container.State, error) {
-	return call(r.faults, "Runtime.Create", func() (container.State, error) { return r.Runtime.Create(ctx, id, bundle, attempt) })
+func (r *faultyRuntime) Create(ctx context.Context, id, bundle string, attempt int) (runtime.State, error) {
+	return call(r.faults, "Runtime.Create", func() (runtime.State, error) { return r.Runtime.Create(ctx, id, bundle, attempt) })
 }
 
 func (r *faultyRuntime) Start(ctx context.Context, id string) error {
 	return act(r.faults, "Runtime.Start", func() error { return r.Runtime.Start(ctx, id) })
 }
 
-func (r *faultyRuntime) Inspect(ctx context.Context, id string) (container.Info, error) {
-	return call(r.faults, "Runtime.Inspect", func() (container.Info, error) { return r.Runtime.Inspect(ctx, id) })
+func (r *faultyRuntime) Inspect(ctx context.Context, id string) (runtime.Info, error) {
+	return call(r.faults, "Runtime.Inspect", func() (runtime.Info, error) { return r.Runtime.Inspect(ctx, id) })
 }
 
-func (r *faultyRuntime) Wait(ctx context.Context, id string) (container.Exit, error) {
-	return call(r.faults, "Runtime.Wait", func() (container.Exit, error) { return r.Runtime.Wait(ctx, id) })
+func (r *faultyRuntime) Wait(ctx context.Context, id string) (runtime.Exit, error) {
+	return call(r.faults, "Runtime.Wait", func() (runtime.Exit, error) { return r.Runtime.Wait(ctx, id) })
 }
 
 func (r *faultyRuntime) Signal(ctx context.Context, id string, sig syscall.Signal, all bool) error {
@@ -166,6 +166,6 @@ func (r *faultyRuntime) OldLogs(then time.Time) ([]string, error) {
 	return call(r.faults, "Runtime.OldLogs", func() ([]string, error) { return r.Runtime.OldLogs(then) })
 }
 
-func (r *faultyRuntime) List(ctx context.Context) ([]container.State, error) {
-	return call(r.faults, "Runtime.List", func() ([]container.State, error) { return r.Runtime.List(ctx) })
+func (r *faultyRuntime) List(ctx context.Context) ([]runtime.State, error) {
+	return call(r.faults, "Runtime.List", func() ([]runtime.State, error) { return r.Runtime.List(ctx) })
 }

@@ -17,8 +17,8 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/internal/connect/node"
-	"github.com/stormcell/stormcell/internal/engine"
-	"github.com/stormcell/stormcell/internal/nodeagent"
+	"github.com/stormcell/stormcell/internal/node/agent"
+	"github.com/stormcell/stormcell/internal/node/engine"
 )
 
 // version is set by the linker.
@@ -67,7 +67,7 @@ workers run on; when it starts, it takes over those that run.`,
 // run takes over what is on the node, then follows the API server until ctx ends.
 func run(ctx context.Context, o *options, log *slog.Logger) error {
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
-	changes := &changes{prefetch: nodeagent.PrefetchChanges{Node: o.nodeName}}
+	changes := &changes{prefetch: agent.PrefetchChanges{Node: o.nodeName}}
 	parts, err := assemble(ctx, o, log, changes)
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := nodeagent.ManagerOptions(o.nodeName)
+	options := agent.ManagerOptions(o.nodeName)
 	options.HealthProbeBindAddress = o.HealthAddress
 	options.Metrics = o.MetricsServer()
 	mgr, err := ctrl.NewManager(conf, options)
@@ -132,23 +132,23 @@ func listen(ctx context.Context, mgr ctrl.Manager, o *options, backend *node.Bac
 }
 
 // register adds the reconcilers, the heartbeat and the probes to the manager.
-func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, agent *api.StormNodeAgent) error {
-	heartbeat := &nodeagent.Heartbeat{Client: mgr.GetClient(), Node: o.nodeName}
-	r := &nodeagent.Reconciler{
+func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, at *api.StormNodeAgent) error {
+	heartbeat := &agent.Heartbeat{Client: mgr.GetClient(), Node: o.nodeName}
+	r := &agent.Reconciler{
 		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner),
 		Engine: p.engine, Node: o.nodeName, Heartbeat: heartbeat, Changes: &changes.workers,
 	}
 	if err := r.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the reconciler: %w", err)
 	}
-	prefetcher := &nodeagent.Prefetcher{
+	prefetcher := &agent.Prefetcher{
 		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Queue: p.prefetch, Changes: &changes.prefetch,
-		Agent: agent,
+		Agent: at,
 	}
 	if err := prefetcher.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the reconciler of prefetch: %w", err)
 	}
-	profiler := &nodeagent.Profiler{
+	profiler := &agent.Profiler{
 		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Profiles: p.profiles, Changes: &changes.profiles,
 	}
 	if err := profiler.SetupWithManager(mgr); err != nil {
@@ -169,4 +169,4 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, agent *a
 	return daemon.AddProbes(mgr)
 }
 
-var _ nodeagent.Engine = (*engine.Engine)(nil)
+var _ agent.Engine = (*engine.Engine)(nil)

@@ -6,13 +6,13 @@ import (
 	"fmt"
 
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
-	"github.com/stormcell/stormcell/internal/cgroup"
-	"github.com/stormcell/stormcell/internal/engine"
-	"github.com/stormcell/stormcell/internal/localizer"
-	"github.com/stormcell/stormcell/internal/metrics"
-	"github.com/stormcell/stormcell/internal/prefetch"
-	"github.com/stormcell/stormcell/internal/rootfs"
-	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/config"
+	"github.com/stormcell/stormcell/internal/node/cgroup"
+	"github.com/stormcell/stormcell/internal/node/engine"
+	"github.com/stormcell/stormcell/internal/node/localizer"
+	"github.com/stormcell/stormcell/internal/node/metrics"
+	"github.com/stormcell/stormcell/internal/node/prefetch"
+	"github.com/stormcell/stormcell/internal/node/rootfs"
 )
 
 // nodeMetrics are what the node-agent tells Prometheus of its own.
@@ -23,7 +23,7 @@ type nodeMetrics struct {
 
 // newState tells what is so of the parts.
 func newState(
-	conf *stormconf.Config, e *engine.Engine, usage func(ctx context.Context, uid string) (cgroup.Usage, error),
+	conf *config.Config, e *engine.Engine, usage func(ctx context.Context, uid string) (cgroup.Usage, error),
 	l *localizer.Localizer, r *rootfs.Manager, ahead *prefetch.Queue,
 ) *metrics.Node {
 	return metrics.NewNode(metrics.Sources{

@@ -9,8 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
-	"github.com/stormcell/stormcell/internal/pod"
-	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/config"
+	"github.com/stormcell/stormcell/internal/node/hostns"
 )
 
 // options are the command line of a node-agent.
@@ -22,12 +22,12 @@ type options struct {
 	connectAddress string
 	enterHost      bool
 	// pod is what this program has left; nil if it was in none.
-	pod *pod.Pod
+	pod *hostns.Pod
 }
 
 func (o *options) register(f *pflag.FlagSet) {
 	o.Register(f, "127.0.0.1:9081")
-	f.StringVar(&o.launcherConfig, "launcher-config", stormconf.DefaultLauncherPath, "`FILE` of the launcher's safety keys; it must be root's")
+	f.StringVar(&o.launcherConfig, "launcher-config", config.DefaultLauncherPath, "`FILE` of the launcher's safety keys; it must be root's")
 	f.StringVar(&o.nodeName, "node-name", "", "`NAME` of this machine's Node object (default $NODE_NAME, or the host name)")
 	f.BoolVar(&o.enterHost, "enter-host", false, "leave the pod that this runs in for the machine; configuration and secrets are still the pod's")
 	f.StringVar(&o.connectAddress, "connect-bind-address", ":9444", "`ADDRESS` where the manager asks for logs; 0 for none")

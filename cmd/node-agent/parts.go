@@ -11,21 +11,21 @@ import (
 	"time"
 
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
-	"github.com/stormcell/stormcell/internal/bundle"
-	"github.com/stormcell/stormcell/internal/cgroup"
+	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/internal/connect/node"
-	"github.com/stormcell/stormcell/internal/docker"
-	"github.com/stormcell/stormcell/internal/engine"
-	"github.com/stormcell/stormcell/internal/hostuser"
-	"github.com/stormcell/stormcell/internal/imagestore/opener"
-	"github.com/stormcell/stormcell/internal/localizer"
-	"github.com/stormcell/stormcell/internal/metrics"
-	"github.com/stormcell/stormcell/internal/nodeagent"
-	"github.com/stormcell/stormcell/internal/prefetch"
-	"github.com/stormcell/stormcell/internal/preflight"
-	"github.com/stormcell/stormcell/internal/rootfs"
-	"github.com/stormcell/stormcell/internal/stormconf"
-	"github.com/stormcell/stormcell/internal/worker"
+	"github.com/stormcell/stormcell/internal/node/agent"
+	"github.com/stormcell/stormcell/internal/node/bundle"
+	"github.com/stormcell/stormcell/internal/node/cgroup"
+	"github.com/stormcell/stormcell/internal/node/engine"
+	"github.com/stormcell/stormcell/internal/node/hostuser"
+	"github.com/stormcell/stormcell/internal/node/localizer"
+	"github.com/stormcell/stormcell/internal/node/metrics"
+	"github.com/stormcell/stormcell/internal/node/prefetch"
+	"github.com/stormcell/stormcell/internal/node/preflight"
+	"github.com/stormcell/stormcell/internal/node/rootfs"
+	"github.com/stormcell/stormcell/internal/node/runtime/docker"
+	"github.com/stormcell/stormcell/internal/node/worker"
+	"github.com/stormcell/stormcell/internal/store/backends"
 )
 
 // getent asks the host's own name service; it is part of every libc.
@@ -49,15 +49,15 @@ type parts struct {
 
 // changes are where the parts tell of changes.
 type changes struct {
-	workers  nodeagent.Changes
-	profiles nodeagent.ProfileChanges
-	prefetch nodeagent.PrefetchChanges
+	workers  agent.Changes
+	profiles agent.ProfileChanges
+	prefetch agent.PrefetchChanges
 }
 
 // assemble reads the configuration, checks the machine and joins the parts.
 // Nothing is changed on the node yet.
 func assemble(ctx context.Context, o *options, log *slog.Logger, changes *changes) (*parts, error) {
-	conf, notes, err := stormconf.Load(o.Config)
+	conf, notes, err := config.Load(o.Config)
 	daemon.Tell(log, notes)
 	launcher, moreNotes, launcherErr := o.launcher()
 	daemon.Tell(log, moreNotes)
@@ -71,8 +71,8 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	if err := errors.Join(check(ctx, o, conf, launcher, log), checkProfile(conf.Node.SeccompProfile, log)); err != nil {
 		return nil, err
 	}
-	store, err := opener.Open(conf.Store.URL, opener.Options{
-		HadoopConf: o.pod.Path(opener.HadoopConf(os.Getenv)),
+	store, err := backends.Open(conf.Store.URL, backends.Options{
+		HadoopConf: o.pod.Path(backends.HadoopConf(os.Getenv)),
 		Keytab:     o.pod.Path(conf.Store.Keytab), Principal: conf.Store.Principal,
 	})
 	if err != nil {
@@ -138,7 +138,7 @@ func (p *parts) recover(ctx context.Context, log *slog.Logger) error {
 }
 
 // check tells all at once what this machine lacks.
-func check(ctx context.Context, o *options, conf *stormconf.Config, launcher *stormconf.Launcher, log *slog.Logger) error {
+func check(ctx context.Context, o *options, conf *config.Config, launcher *config.Launcher, log *slog.Logger) error {
 	warnings, err := preflight.Check(ctx, preflight.Options{
 		Runc: launcher.Runc, Conmon: o.conmon, Getent: getent, CgroupRoot: conf.Cgroup.Root, NUMA: len(conf.NUMA) > 0,
 	})

@@ -12,8 +12,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
-	"github.com/stormcell/stormcell/internal/pod"
-	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/config"
+	"github.com/stormcell/stormcell/internal/node/hostns"
 )
 
 const (
@@ -31,7 +31,7 @@ const (
 // are still those of the pod; all other paths are the machine's from now on.
 func (o *options) leavePod() error {
 	var err error
-	if o.pod, err = pod.Leave(); err != nil {
+	if o.pod, err = hostns.Leave(); err != nil {
 		return err
 	}
 	for _, path := range []*string{&o.Config, &o.launcherConfig, &o.Kubeconfig} {
@@ -64,11 +64,11 @@ func (o *options) client() (*rest.Config, error) {
 }
 
 // launcher reads the worker-launcher.cfg.
-func (o *options) launcher() (*stormconf.Launcher, []string, error) {
+func (o *options) launcher() (*config.Launcher, []string, error) {
 	if o.pod != nil {
-		return stormconf.LoadLauncher(o.launcherConfig, stormconf.InPod())
+		return config.LoadLauncher(o.launcherConfig, config.InPod())
 	}
-	return stormconf.LoadLauncher(o.launcherConfig)
+	return config.LoadLauncher(o.launcherConfig)
 }
 
 // bringPrograms installs the image's programs if the machine has not got runc
@@ -92,7 +92,7 @@ func (o *options) bringPrograms(runc *string, log *slog.Logger) error {
 		*path = filepath.Join(dir, name)
 	}
 	log.Info("programs", "runc", *runc, "conmon", o.conmon)
-	if err := pod.Prune(dir); err != nil {
+	if err := hostns.Prune(dir); err != nil {
 		log.Error("programs of earlier images are left", "error", err)
 	}
 	return nil

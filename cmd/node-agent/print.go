@@ -3,8 +3,8 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/stormcell/stormcell/internal/profile"
-	"github.com/stormcell/stormcell/internal/seccomp"
+	"github.com/stormcell/stormcell/internal/node/profile"
+	"github.com/stormcell/stormcell/internal/node/seccomp"
 )
 
 // printCommands print what is built in, for copies that are changed.

@@ -6,27 +6,27 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/stormcell/stormcell/internal/bundle"
-	"github.com/stormcell/stormcell/internal/cgroup"
-	"github.com/stormcell/stormcell/internal/container"
-	"github.com/stormcell/stormcell/internal/engine"
-	"github.com/stormcell/stormcell/internal/nodeagent"
-	"github.com/stormcell/stormcell/internal/ocispec"
-	"github.com/stormcell/stormcell/internal/profile"
-	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/config"
+	"github.com/stormcell/stormcell/internal/node/agent"
+	"github.com/stormcell/stormcell/internal/node/bundle"
+	"github.com/stormcell/stormcell/internal/node/cgroup"
+	"github.com/stormcell/stormcell/internal/node/engine"
+	"github.com/stormcell/stormcell/internal/node/ocispec"
+	"github.com/stormcell/stormcell/internal/node/profile"
+	"github.com/stormcell/stormcell/internal/node/runtime"
 )
 
 // profiles profiles the workers of an engine.
 type profiles struct {
 	engine  *engine.Engine
 	users   bundle.Users
-	node    func() *stormconf.Config
+	node    func() *config.Config
 	scripts *profile.Profiler
 }
 
-var _ nodeagent.Profiles = (*profiles)(nil)
+var _ agent.Profiles = (*profiles)(nil)
 
-func newProfiles(e *engine.Engine, users bundle.Users, launcher *stormconf.Launcher, node func() *stormconf.Config, tree *cgroup.Tree) *profiles {
+func newProfiles(e *engine.Engine, users bundle.Users, launcher *config.Launcher, node func() *config.Config, tree *cgroup.Tree) *profiles {
 	return &profiles{engine: e, users: users, node: node, scripts: profile.New(profile.Options{
 		Nsenter: launcher.Nsenter,
 		Script:  func() ([]byte, error) { return profilerScript(launcher.ProfilerScript) },
@@ -44,17 +44,17 @@ func profilerScript(path string) ([]byte, error) {
 	if path == "" {
 		return profile.Script, nil
 	}
-	script, err := stormconf.ReadTrusted(path, maxScript)
+	script, err := config.ReadTrusted(path, maxScript)
 	if err != nil {
 		return nil, fmt.Errorf("worker.profiler.script.path: %w", err)
 	}
 	return script, nil
 }
 
-// Run implements nodeagent.Profiles.
+// Run implements agent.Profiles.
 func (p *profiles) Run(ctx context.Context, uid, verb string) (profile.Result, error) {
 	w, info, err := p.engine.Inspect(ctx, uid)
-	if errors.Is(err, container.ErrNotFound) {
+	if errors.Is(err, runtime.ErrNotFound) {
 		return profile.Result{}, profile.ErrGone
 	}
 	if err != nil {
@@ -69,10 +69,10 @@ func (p *profiles) Run(ctx context.Context, uid, verb string) (profile.Result, e
 	}, profile.Verb(verb))
 }
 
-// Kill implements nodeagent.Profiles.
+// Kill implements agent.Profiles.
 func (p *profiles) Kill(ctx context.Context, uid string) error {
 	err := p.engine.Kill(ctx, uid)
-	if errors.Is(err, container.ErrNotFound) {
+	if errors.Is(err, runtime.ErrNotFound) {
 		return profile.ErrGone
 	}
 	return err

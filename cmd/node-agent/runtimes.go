@@ -3,23 +3,23 @@ package main
 import (
 	"log/slog"
 
-	"github.com/stormcell/stormcell/internal/docker"
-	"github.com/stormcell/stormcell/internal/engine"
-	"github.com/stormcell/stormcell/internal/runc"
-	"github.com/stormcell/stormcell/internal/stormconf"
-	"github.com/stormcell/stormcell/internal/worker"
+	"github.com/stormcell/stormcell/internal/config"
+	"github.com/stormcell/stormcell/internal/node/engine"
+	"github.com/stormcell/stormcell/internal/node/runtime/docker"
+	"github.com/stormcell/stormcell/internal/node/runtime/runc"
+	"github.com/stormcell/stormcell/internal/node/worker"
 )
 
 // runtimes returns the parts of every runtime. Whether there is a Docker on this
 // node, its first worker shows.
 func (o *options) runtimes(
-	conf *stormconf.Config, launcher *stormconf.Launcher, images engine.Images, rootfs engine.Rootfs, w *watcher, log *slog.Logger,
+	conf *config.Config, launcher *config.Launcher, images engine.Images, rootfs engine.Rootfs, w *watcher, log *slog.Logger,
 ) (map[worker.Runtime]engine.Parts, error) {
 	daemon, err := docker.New(conf.Docker.Socket)
 	if err != nil {
 		return nil, err
 	}
-	settings := func() stormconf.Docker {
+	settings := func() config.Docker {
 		s := w.Current().Docker
 		s.ConfigFile = o.pod.Path(s.ConfigFile)
 		return s

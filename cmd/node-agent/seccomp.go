@@ -3,7 +3,7 @@ package main
 import (
 	"log/slog"
 
-	"github.com/stormcell/stormcell/internal/seccomp"
+	"github.com/stormcell/stormcell/internal/node/seccomp"
 )
 
 // checkProfile returns an error for a storm.oci.seccomp.profile with which no

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/config"
 )
 
 // The printed profile is one that the agent itself takes, without a warning.
@@ -56,7 +56,7 @@ func TestReloadKeepsAwayFromABadProfile(t *testing.T) {
 	dir := t.TempDir()
 	good := stormYAML(dir, "file:///nonexistent/store")
 	path := write(t, filepath.Join(dir, "storm.yaml"), good)
-	first, _, err := stormconf.Load(path)
+	first, _, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}

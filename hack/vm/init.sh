@@ -32,7 +32,8 @@ chosen=.
 [[ ! -e /test/chosen ]] || chosen=$(</test/chosen)
 verdict=passed
 [[ $(</proc/cmdline) != *vm.probe* ]] || rm -r /test/*/
-for tests in /test/*/*/tests; do
+shopt -s globstar
+for tests in /test/**/tests; do
     [[ -e $tests ]] || continue
     cd "${tests%/tests}" || exit
     echo "vm: tests of ${PWD#/test/}"

@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	connectv1 "github.com/stormcell/stormcell/api/connect/v1alpha1"
-	"github.com/stormcell/stormcell/internal/review"
+	"github.com/stormcell/stormcell/internal/kube/review"
 )
 
 // Guard tells who asks, and whether they may, which it asks the API server.

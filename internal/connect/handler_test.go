@@ -19,7 +19,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	connectv1 "github.com/stormcell/stormcell/api/connect/v1alpha1"
-	"github.com/stormcell/stormcell/internal/review"
+	"github.com/stormcell/stormcell/internal/kube/review"
 )
 
 // paper has one log, which is written by a pipe.

@@ -15,11 +15,11 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
-	"github.com/stormcell/stormcell/internal/convert"
-	"github.com/stormcell/stormcell/internal/convert/source"
-	"github.com/stormcell/stormcell/internal/imagestore/localdir"
-	"github.com/stormcell/stormcell/internal/manifest"
-	"github.com/stormcell/stormcell/internal/squashfs"
+	"github.com/stormcell/stormcell/internal/store/convert"
+	"github.com/stormcell/stormcell/internal/store/convert/source"
+	"github.com/stormcell/stormcell/internal/store/localdir"
+	"github.com/stormcell/stormcell/internal/store/manifest"
+	"github.com/stormcell/stormcell/internal/store/squashfs"
 )
 
 // conversionGoal is how many times faster a conversion shall be.

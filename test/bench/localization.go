@@ -15,10 +15,10 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/stormcell/stormcell/internal/imagestore"
-	hdfsstore "github.com/stormcell/stormcell/internal/imagestore/hdfs"
-	"github.com/stormcell/stormcell/internal/localizer"
-	"github.com/stormcell/stormcell/internal/manifest"
+	"github.com/stormcell/stormcell/internal/node/localizer"
+	"github.com/stormcell/stormcell/internal/store"
+	hdfsstore "github.com/stormcell/stormcell/internal/store/hdfs"
+	"github.com/stormcell/stormcell/internal/store/manifest"
 	"github.com/stormcell/stormcell/test/hdfs"
 )
 
@@ -110,11 +110,11 @@ func (f *fetching) prepare(ctx context.Context) error {
 	if err := os.Remove(noise); err != nil {
 		return err
 	}
-	store, err := f.store()
+	writer, err := f.store()
 	if err != nil {
 		return err
 	}
-	if err := store.Bootstrap(ctx); err != nil {
+	if err := writer.Bootstrap(ctx); err != nil {
 		return err
 	}
 	in, err := os.Open(f.file)
@@ -141,10 +141,10 @@ func (f *fetching) prepare(ctx context.Context) error {
 	if _, err := in.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	if err := upload(ctx, store, manifest.LayerFile(content), in); err != nil {
+	if err := upload(ctx, writer, manifest.LayerFile(content), in); err != nil {
 		return err
 	}
-	return store.Replace(ctx, manifest.ConfigFile(f.image.Config.Digest), nil, config, imagestore.CreateOptions{})
+	return writer.Replace(ctx, manifest.ConfigFile(f.image.Config.Digest), nil, config, store.CreateOptions{})
 }
 
 func writeNoise(name string) error {
@@ -156,8 +156,8 @@ func writeNoise(name string) error {
 	return errors.Join(err, out.Close())
 }
 
-func upload(ctx context.Context, store imagestore.Writer, name string, content io.Reader) error {
-	u, err := store.Create(ctx, name, imagestore.CreateOptions{})
+func upload(ctx context.Context, writer store.Writer, name string, content io.Reader) error {
+	u, err := writer.Create(ctx, name, store.CreateOptions{})
 	if err != nil {
 		return err
 	}
@@ -168,8 +168,8 @@ func upload(ctx context.Context, store imagestore.Writer, name string, content i
 	return u.Commit()
 }
 
-func (f *fetching) store() (imagestore.Writer, error) {
-	address, err := imagestore.ParseAddress(f.url)
+func (f *fetching) store() (store.Writer, error) {
+	address, err := store.ParseAddress(f.url)
 	if err != nil {
 		return nil, err
 	}

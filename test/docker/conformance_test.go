@@ -8,15 +8,15 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/stormcell/stormcell/internal/cgroup"
-	"github.com/stormcell/stormcell/internal/container/runtimetest"
-	runtime "github.com/stormcell/stormcell/internal/docker"
-	"github.com/stormcell/stormcell/internal/engine"
-	"github.com/stormcell/stormcell/internal/hostuser"
-	"github.com/stormcell/stormcell/internal/manifest"
-	"github.com/stormcell/stormcell/internal/ocispec"
-	"github.com/stormcell/stormcell/internal/stormconf"
-	"github.com/stormcell/stormcell/internal/worker"
+	"github.com/stormcell/stormcell/internal/config"
+	"github.com/stormcell/stormcell/internal/node/cgroup"
+	"github.com/stormcell/stormcell/internal/node/engine"
+	"github.com/stormcell/stormcell/internal/node/hostuser"
+	"github.com/stormcell/stormcell/internal/node/ocispec"
+	runtime "github.com/stormcell/stormcell/internal/node/runtime/docker"
+	"github.com/stormcell/stormcell/internal/node/runtime/runtimetest"
+	"github.com/stormcell/stormcell/internal/node/worker"
+	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
 // guestImage has the guest and nothing else.
@@ -34,8 +34,8 @@ func TestConformance(t *testing.T) {
 		in := ocispec.Input{
 			Worker: spec, User: hostuser.User{UID: 12345, GID: 12345}, Host: ocispec.Host{SwapAccounting: true, MaxOpenFiles: 1024},
 			Policy: ocispec.Policy{
-				Node:   stormconf.Node{LocalDir: dir, RunRoot: filepath.Join(dir, "run"), LogBytes: 1 << 20},
-				Cgroup: stormconf.Cgroup{Root: "/sys/fs/cgroup", Parent: s.CgroupParent(), EnforceMemory: true, PidsLimit: 1024},
+				Node:   config.Node{LocalDir: dir, RunRoot: filepath.Join(dir, "run"), LogBytes: 1 << 20},
+				Cgroup: config.Cgroup{Root: "/sys/fs/cgroup", Parent: s.CgroupParent(), EnforceMemory: true, PidsLimit: 1024},
 			},
 		}
 		r := newRuntime(t, in.Policy)

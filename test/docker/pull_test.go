@@ -8,9 +8,9 @@ import (
 	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
-	engineapi "github.com/stormcell/stormcell/internal/docker"
-	"github.com/stormcell/stormcell/internal/manifest"
-	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/config"
+	engineapi "github.com/stormcell/stormcell/internal/node/runtime/docker"
+	"github.com/stormcell/stormcell/internal/store/manifest"
 	"github.com/stormcell/stormcell/test/image"
 )
 
@@ -39,30 +39,30 @@ func TestPullPolicies(t *testing.T) {
 	must(t, err)
 	daemon, err := engineapi.New(d.Socket())
 	must(t, err)
-	localize := func(p stormconf.PullPolicy) error {
-		images := &engineapi.Images{Daemon: daemon, Settings: func() stormconf.Docker {
-			return stormconf.Docker{Pull: p, ConfigFile: filepath.Join(d.Dir, "config.json")}
+	localize := func(p config.PullPolicy) error {
+		images := &engineapi.Images{Daemon: daemon, Settings: func() config.Docker {
+			return config.Docker{Pull: p, ConfigFile: filepath.Join(d.Dir, "config.json")}
 		}}
 		_, err := images.Localize(t.Context(), "owner", manifest.Image{Tag: name}, func(int64, int64) {})
 		return err
 	}
 	layers := func() string { return docker(t, "image", "inspect", "--format", "{{len .RootFS.Layers}}", name) }
-	if err := localize(stormconf.PullNever); !errors.Is(err, engineapi.ErrNotPresent) {
+	if err := localize(config.PullNever); !errors.Is(err, engineapi.ErrNotPresent) {
 		t.Errorf("never, and it is not there: %v", err)
 	}
 	docker(t, "load", "--quiet", "--input", old)
 	docker(t, "tag", tag, name)
 	t.Cleanup(func() { docker(t, "rmi", "--force", tag, name) })
 	for _, tt := range []struct {
-		policy stormconf.PullPolicy
+		policy config.PullPolicy
 		layers string
-	}{{stormconf.PullNever, "2"}, {stormconf.PullIfNotPresent, "2"}, {stormconf.PullAlways, "3"}} {
+	}{{config.PullNever, "2"}, {config.PullIfNotPresent, "2"}, {config.PullAlways, "3"}} {
 		if err := localize(tt.policy); err != nil || layers() != tt.layers {
 			t.Errorf("%s: %v, and %s layers, want %s", tt.policy, err, layers(), tt.layers)
 		}
 	}
 	docker(t, "rmi", name)
-	if err := localize(stormconf.PullIfNotPresent); err != nil || layers() != "3" {
+	if err := localize(config.PullIfNotPresent); err != nil || layers() != "3" {
 		t.Errorf("absent: %v", err)
 	}
 }

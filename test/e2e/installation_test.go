@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/e2e-framework/pkg/envconf"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
-	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/test/census"
 	"github.com/stormcell/stormcell/test/image"
 )
@@ -63,7 +63,7 @@ func readInstallation(ctx context.Context, _ *envconf.Config) (context.Context, 
 }
 
 // parse reads a storm.yaml.
-func parse(content string) (conf *stormconf.Config, err error) {
+func parse(content string) (conf *config.Config, err error) {
 	file, err := os.CreateTemp("", "storm-*.yaml")
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func parse(content string) (conf *stormconf.Config, err error) {
 	if err := errors.Join(err, file.Close()); err != nil {
 		return nil, err
 	}
-	conf, _, err = stormconf.Load(file.Name())
+	conf, _, err = config.Load(file.Name())
 	return conf, err
 }
 

@@ -20,7 +20,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 
-	"github.com/stormcell/stormcell/internal/stormconf"
+	"github.com/stormcell/stormcell/internal/config"
 )
 
 // Options are the flags that both daemons have.
@@ -35,7 +35,7 @@ type Options struct {
 
 // Register adds the flags to f. health is the default of the probes' address.
 func (o *Options) Register(f *pflag.FlagSet, health string) {
-	f.StringVar(&o.Config, "config", stormconf.DefaultPath, "Storm's `FILE` of configuration; reloaded when it changes")
+	f.StringVar(&o.Config, "config", config.DefaultPath, "Storm's `FILE` of configuration; reloaded when it changes")
 	f.StringVar(&o.Kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "`FILE` that says how to reach the API server; inside a pod none is needed")
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", health, "`ADDRESS` of /healthz and /readyz; 0 for none")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", "0", "`ADDRESS` of /metrics; HTTPS for those who may read them, unless it is on loopback; 0 for none")

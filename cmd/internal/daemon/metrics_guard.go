@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/stormcell/stormcell/internal/review"
+	"github.com/stormcell/stormcell/internal/kube/review"
 )
 
 const metricsPath = "/metrics"

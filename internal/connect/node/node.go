@@ -18,9 +18,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	connectv1 "github.com/stormcell/stormcell/api/connect/v1alpha1"
-	"github.com/stormcell/stormcell/internal/cgroup"
-	"github.com/stormcell/stormcell/internal/container"
-	"github.com/stormcell/stormcell/internal/engine"
+	"github.com/stormcell/stormcell/internal/node/cgroup"
+	"github.com/stormcell/stormcell/internal/node/engine"
+	"github.com/stormcell/stormcell/internal/node/runtime"
 )
 
 // The manager's tokens and its rights are looked up at the API server.
@@ -31,9 +31,9 @@ import (
 // Engine is what is needed of an engine.Engine.
 type Engine interface {
 	States() []engine.State
-	// OpenLog opens the log of a worker; container.ErrNoLog if there is none.
+	// OpenLog opens the log of a worker; runtime.ErrNoLog if there is none.
 	// Reads of a log that is followed block until there is more, or ctx ends.
-	OpenLog(ctx context.Context, uid string, o container.LogOptions) (io.ReadCloser, error)
+	OpenLog(ctx context.Context, uid string, o runtime.LogOptions) (io.ReadCloser, error)
 }
 
 // Backend implements connect.Backend for one node.
@@ -42,7 +42,7 @@ type Backend struct {
 	Node   string
 	Engine Engine
 	// Usage reads what the kernel counts of a worker's cgroup.
-	// container.ErrNotFound or fs.ErrNotExist if it does not run.
+	// runtime.ErrNotFound or fs.ErrNotExist if it does not run.
 	Usage func(ctx context.Context, uid string) (cgroup.Usage, error)
 }
 
@@ -72,11 +72,11 @@ func (b *Backend) Log(ctx context.Context, w types.NamespacedName, o connectv1.L
 	if err != nil {
 		return nil, err
 	}
-	log, err := b.Engine.OpenLog(ctx, s.UID, container.LogOptions(o))
+	log, err := b.Engine.OpenLog(ctx, s.UID, runtime.LogOptions(o))
 	switch {
-	case errors.Is(err, container.ErrNoLog) && o.Previous:
+	case errors.Is(err, runtime.ErrNoLog) && o.Previous:
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("worker %s has no attempt before the present one whose log is kept", w.Name))
-	case errors.Is(err, container.ErrNoLog):
+	case errors.Is(err, runtime.ErrNoLog):
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("worker %s has not started yet on node %s, it is %s; \"kubectl describe stormworker %s\" says why", w.Name, b.Node, s.Phase, w.Name))
 	case err != nil:
 		return nil, fmt.Errorf("log of worker %s on node %s: %w", w, b.Node, err)
@@ -119,7 +119,7 @@ func (b *Backend) ListStats(ctx context.Context, namespace string) (*connectv1.S
 
 // gone tells whether an error is that a container does not run (any more).
 func gone(err error) bool {
-	return errors.Is(err, container.ErrNotFound) || errors.Is(err, fs.ErrNotExist)
+	return errors.Is(err, runtime.ErrNotFound) || errors.Is(err, fs.ErrNotExist)
 }
 
 func (b *Backend) read(ctx context.Context, s engine.State) (*connectv1.StormWorkerStats, error) {

@@ -13,9 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	connectv1 "github.com/stormcell/stormcell/api/connect/v1alpha1"
-	"github.com/stormcell/stormcell/internal/cgroup"
-	"github.com/stormcell/stormcell/internal/container"
-	"github.com/stormcell/stormcell/internal/engine"
+	"github.com/stormcell/stormcell/internal/node/cgroup"
+	"github.com/stormcell/stormcell/internal/node/engine"
+	"github.com/stormcell/stormcell/internal/node/runtime"
 )
 
 // station is a node with workers that are nowhere but in a test.
@@ -37,17 +37,17 @@ func (s station) usage(_ context.Context, uid string) (cgroup.Usage, error) {
 			}, nil
 		}
 	}
-	return cgroup.Usage{}, container.ErrNotFound
+	return cgroup.Usage{}, runtime.ErrNotFound
 }
 
 // OpenLog knows the containers that have been started.
-func (s station) OpenLog(_ context.Context, uid string, o container.LogOptions) (io.ReadCloser, error) {
+func (s station) OpenLog(_ context.Context, uid string, o runtime.LogOptions) (io.ReadCloser, error) {
 	for _, w := range s {
 		if w.UID == uid && !o.Previous && w.Phase != engine.Localizing {
 			return io.NopCloser(strings.NewReader(w.ContainerID)), nil
 		}
 	}
-	return nil, container.ErrNoLog
+	return nil, runtime.ErrNoLog
 }
 
 func backend() *Backend {

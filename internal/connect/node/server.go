@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/stormcell/stormcell/internal/connect"
-	"github.com/stormcell/stormcell/internal/review"
+	"github.com/stormcell/stormcell/internal/kube/review"
 )
 
 // maxStreams is how many logs of a node can be read at once. Each that is

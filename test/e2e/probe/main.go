@@ -14,7 +14,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/stormcell/stormcell/internal/pod"
+	"github.com/stormcell/stormcell/internal/node/hostns"
 	"github.com/stormcell/stormcell/test/census"
 )
 
@@ -40,7 +40,7 @@ func run(args []string, w io.Writer) error {
 	case len(args) != 2:
 		return errors.New(usage)
 	}
-	if _, err := pod.Leave(); err != nil {
+	if _, err := hostns.Leave(); err != nil {
 		return err
 	}
 	switch args[0] {

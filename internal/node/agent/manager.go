@@ -1,0 +1,40 @@
+package agent
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+)
+
+// ManagerOptions are those of an agent's manager: it sees the StormWorkers of
+// its own node only, and this node's StormNode, by field selectors at the API
+// server, and elects no leader. It waits for an API server that is away as long as it takes: its
+// workers run on meanwhile.
+func ManagerOptions(node string) ctrl.Options {
+	return ctrl.Options{
+		Scheme: scheme(),
+		// Who wrote which field is of no use here, and larger than the rest.
+		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
+			&api.StormWorker{}:  {Field: fields.OneTermEqualSelector("status.nodeName", node)},
+			&api.StormProfile{}: {Field: fields.OneTermEqualSelector("status.nodeName", node)},
+			&api.StormNode{}:    {Field: fields.OneTermEqualSelector("metadata.name", node)},
+		}},
+		Controller: config.Controller{CacheSyncTimeout: 365 * 24 * time.Hour},
+	}
+}
+
+func scheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(s))
+	utilruntime.Must(api.AddToScheme(s))
+	return s
+}

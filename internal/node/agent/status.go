@@ -1,0 +1,213 @@
+package agent
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/node/engine"
+	"github.com/stormcell/stormcell/internal/node/runtime"
+	"github.com/stormcell/stormcell/internal/node/worker"
+)
+
+// agentConditions are the conditions of a StormWorker that agents write.
+var agentConditions = []string{api.WorkerLocalized, api.WorkerMounted, api.WorkerRunning, api.WorkerReady}
+
+// statusOf is the agent's whole part of w's status, for a worker in state s.
+func statusOf(w *api.StormWorker, s engine.State, now time.Time) *api.StormWorkerStatus {
+	status := &api.StormWorkerStatus{
+		ContainerID:  s.ContainerID,
+		PID:          int64(s.PID),
+		RestartCount: max(int32(s.Restarts), w.Status.RestartCount), //nolint:gosec // far below 2^31
+		LastExit:     exitOf(s.LastExit),
+		Conditions:   ownConditions(w),
+	}
+	if status.LastExit == nil {
+		status.LastExit = w.Status.LastExit
+	}
+	if !s.StartedAt.IsZero() {
+		status.StartedAt = &metav1.Time{Time: s.StartedAt.Truncate(time.Second)}
+	}
+	if s.TotalBytes > 0 {
+		status.Localization = &api.WorkerLocalization{Bytes: s.LocalizedBytes, TotalBytes: s.TotalBytes}
+	}
+	for _, c := range conditionsOf(w, s) {
+		c.Message = clip(c.Message)
+		c.ObservedGeneration = w.Generation
+		c.LastTransitionTime = metav1.NewTime(now)
+		meta.SetStatusCondition(&status.Conditions, c)
+	}
+	return status
+}
+
+// maxMessage bounds what is told of an error: events take 1 KiB.
+const maxMessage = 1000
+
+func clip(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxMessage], "") + " …"
+}
+
+// ownConditions copies the conditions that agents write, so that the time of
+// their last transition lives on.
+func ownConditions(w *api.StormWorker) []metav1.Condition {
+	var own []metav1.Condition
+	for _, t := range agentConditions {
+		if c := meta.FindStatusCondition(w.Status.Conditions, t); c != nil {
+			own = append(own, *c)
+		}
+	}
+	return own
+}
+
+// reported tells whether w already says what status says.
+func reported(w *api.StormWorker, status *api.StormWorkerStatus) bool {
+	is := w.Status.DeepCopy()
+	is.NodeName, is.Runtime, is.Image, is.Conditions = "", "", nil, ownConditions(w)
+	return equality.Semantic.DeepEqual(is, status)
+}
+
+func exitOf(e *runtime.Exit) *api.WorkerExit {
+	if e == nil {
+		return nil
+	}
+	return &api.WorkerExit{
+		ExitCode: int32(e.Code), Signal: int32(e.Signal), OOMKilled: e.OOMKilled, //nolint:gosec // 0..255
+		FinishedAt: metav1.NewTime(e.At.Truncate(time.Second)),
+	}
+}
+
+// conditionsOf tells the state as conditions, Ready last.
+func conditionsOf(w *api.StormWorker, s engine.State) []metav1.Condition {
+	reason, message := story(s)
+	if refused(w) && w.DeletionTimestamp.IsZero() && s.Phase != engine.Running && s.Phase != engine.Ended {
+		verdict := meta.FindStatusCondition(w.Status.Conditions, api.WorkerAdmitted)
+		reason, message = verdict.Reason, verdict.Message
+	}
+	return []metav1.Condition{
+		condition(api.WorkerLocalized, s.Localized, api.ReasonLocalized, localizedStory(s), reason, message),
+		condition(api.WorkerMounted, s.Mounted, api.ReasonMounted, mountedStory(s), reason, message),
+		condition(api.WorkerRunning, s.Phase == engine.Running, api.ReasonRunning, message, reason, message),
+		condition(api.WorkerReady, s.Phase == engine.Running, api.ReasonRunning, message, reason, message),
+	}
+}
+
+func mountedStory(s engine.State) string {
+	if s.Runtime == worker.Docker {
+		return "Docker mounts the image"
+	}
+	return "the layers are mounted and stacked"
+}
+
+func localizedStory(s engine.State) string {
+	if s.Runtime == worker.Docker {
+		return "Docker has the image"
+	}
+	if s.Unverified == 0 {
+		return "every layer is on the node, verified"
+	}
+	return fmt.Sprintf("every layer is on the node; %d could not be verified, since the store has no identity for them (stormcell.image.verify)", s.Unverified)
+}
+
+func condition(t string, is bool, trueReason, trueMessage, reason, message string) metav1.Condition {
+	if is {
+		return metav1.Condition{Type: t, Status: metav1.ConditionTrue, Reason: trueReason, Message: trueMessage}
+	}
+	return metav1.Condition{Type: t, Status: metav1.ConditionFalse, Reason: reason, Message: message}
+}
+
+// story tells the state in a word and a sentence.
+func story(s engine.State) (reason, message string) {
+	switch s.Phase {
+	case engine.Waiting:
+		return api.ReasonPortInUse, fmt.Sprintf("waits until StormWorker %s, which has its port or its id on this node, is gone", s.Blocker)
+	case engine.Localizing:
+		if s.TotalBytes == 0 {
+			return api.ReasonLocalizing, "the image is being brought to the node"
+		}
+		return api.ReasonLocalizing, fmt.Sprintf("the image is being brought to the node: %d of %d MB", s.LocalizedBytes/1e6, s.TotalBytes/1e6)
+	case engine.Mounting, engine.Starting:
+		return api.ReasonStarting, "the image is here, the container is being made"
+	case engine.Running:
+		return api.ReasonRunning, fmt.Sprintf("container %s runs", s.ContainerID)
+	case engine.BackOff:
+		return backOffStory(s)
+	case engine.Ended:
+		return endReason(s.LastExit), exitStory(s.LastExit) + limitStory(s.LastExit) + "; its restartPolicy does not start it again"
+	case engine.Stopping:
+		if s.Err != nil {
+			return api.ReasonStopping, "is being stopped; the last try: " + s.Err.Error()
+		}
+		return api.ReasonStopping, "is being stopped"
+	default:
+		return api.ReasonRemoved, "nothing of it is left on the node"
+	}
+}
+
+func backOffStory(s engine.State) (reason, message string) {
+	again := "tried again at " + s.RetryAt.UTC().Format(time.TimeOnly) + " UTC"
+	if s.Err != nil {
+		return failureReason(s.Err), s.Err.Error() + "; " + again
+	}
+	return api.ReasonCrashLoopBackOff, exitStory(s.LastExit) + limitStory(s.LastExit) + "; " + again
+}
+
+func endReason(e *runtime.Exit) string {
+	switch {
+	case e == nil:
+		return api.ReasonFailed
+	case e.OOMKilled:
+		return api.ReasonOOMKilled
+	case e.Code == 0:
+		return api.ReasonCompleted
+	case e.Code == codeNotFound:
+		return api.ReasonCommandNotFound
+	default:
+		return api.ReasonFailed
+	}
+}
+
+// limitStory tells of the limit on processes, if the container came to it.
+func limitStory(e *runtime.Exit) string {
+	if e == nil || !e.PidsLimited {
+		return ""
+	}
+	return "; it had come to its limit on processes and threads (stormcell.worker.pids.limit)"
+}
+
+// killed is SIGKILL, which the kernel sends.
+const killed = 9
+
+// Exit codes of the shell that starts the worker's command.
+const (
+	codeNotExecutable = 126
+	codeNotFound      = 127
+)
+
+func exitStory(e *runtime.Exit) string {
+	switch {
+	case e == nil:
+		return "ended, nobody saw how"
+	case e.OOMKilled && e.Signal == killed:
+		return fmt.Sprintf("was killed by the kernel for its memory limit (exit code %d); raise spec.resources.limits.memory or lower the heap", e.Code)
+	case e.OOMKilled:
+		return fmt.Sprintf("ended with exit code %d after the kernel had killed a process of it for its memory limit; raise spec.resources.limits.memory or lower the heap", e.Code)
+	case e.Signal != 0:
+		return fmt.Sprintf("was ended by signal %d (exit code %d)", e.Signal, e.Code)
+	case e.Code == codeNotFound:
+		return "exit code 127: a program was not found; see whether spec.command[0] is in the image's PATH or in a bind mount, and the container's log"
+	case e.Code == codeNotExecutable:
+		return "exit code 126: a program cannot be executed; see the mode of spec.command[0] in the image, and the container's log"
+	case e.Code == runtime.UnknownCode:
+		return "ended while nobody watched, so its exit code is unknown: the node was rebooted or the container's monitor was killed"
+	default:
+		return fmt.Sprintf("ended with exit code %d", e.Code)
+	}
+}

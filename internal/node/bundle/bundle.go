@@ -1,0 +1,200 @@
+// Package bundle makes what a worker's container needs outside of its root
+// file system: the directories that Storm's supervisor made, with their
+// owners and modes, the worker's script, and the runtime bundle. What a
+// worker can write to is opened name by name, without following links.
+package bundle
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/stormcell/stormcell/internal/config"
+	"github.com/stormcell/stormcell/internal/node/hostuser"
+	"github.com/stormcell/stormcell/internal/node/ocispec"
+	"github.com/stormcell/stormcell/internal/node/seccomp"
+	"github.com/stormcell/stormcell/internal/node/worker"
+	"github.com/stormcell/stormcell/internal/store/manifest"
+)
+
+// Users looks up the users of this host that may run workers.
+type Users interface {
+	// Lookup returns an error for a user that may not.
+	Lookup(ctx context.Context, name string) (hostuser.User, error)
+}
+
+// Options of a Builder.
+type Options struct {
+	Users  Users
+	Policy ocispec.Policy
+	// RunRoot is the agent's directory for what does not outlive a boot; only
+	// root sees into it.
+	RunRoot string
+	// Group is storm.worker-launcher.group, which workers' directories are
+	// given to, so that Storm's log viewer can read them. Where it is empty or
+	// the host does not know it, they have the group of their user.
+	Group string
+	// Forms are those of bundles of other runtimes than Runc.
+	Forms map[worker.Runtime]Form
+}
+
+// Form composes what a runtime reads of a bundle: the name of its one file,
+// and the content, as JSON writes it. It is pure.
+type Form func(in ocispec.Input) (name string, content any, err error)
+
+// runcForm is that of the OCI runtime specification.
+func runcForm(in ocispec.Input) (name string, content any, err error) {
+	s, err := ocispec.Build(in)
+	if err != nil {
+		return "", nil, err
+	}
+	ocispec.Harden(s, in)
+	return "config.json", s, nil
+}
+
+// Builder makes and removes the directories of workers.
+type Builder struct {
+	options Options
+	// shared guards the directories that workers of one topology share.
+	shared *sync.Mutex
+}
+
+// New returns a builder.
+func New(o Options) *Builder { return &Builder{options: o, shared: new(sync.Mutex)} }
+
+// With returns a builder that works in the same directories by another policy.
+// Only one that comes from the same New may work beside it.
+func (b *Builder) With(p ocispec.Policy) *Builder {
+	o := b.options
+	o.Policy = p
+	return &Builder{options: o, shared: b.shared}
+}
+
+// Prepare makes everything that worker w needs outside of its root file
+// system and returns the bundle directory. It can be repeated, also after the
+// worker has run: whatever the worker left at a name that Prepare needs is
+// replaced. Errors wrap one of this package's, hostuser.ErrRefused,
+// seccomp.ErrInvalid, ocispec.ErrNoZone or worker.ErrInvalid where somebody
+// has to act.
+func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.LocalImage, rootfs string) (string, error) {
+	if err := w.Validate(); err != nil {
+		return "", err
+	}
+	u, err := b.options.Users.Lookup(ctx, w.User)
+	if err != nil {
+		return "", err
+	}
+	w.Env = ocispec.Env(b.options.Policy.Node, w, javaArch())
+	text, err := script(w)
+	if err != nil {
+		return "", err
+	}
+	in, err := b.input(w, image, rootfs, u)
+	if err != nil {
+		return "", err
+	}
+	form := runcForm
+	if other, ok := b.options.Forms[w.Runtime]; ok {
+		form = other
+	}
+	name, content, err := form(in)
+	if err != nil {
+		return "", err
+	}
+	if err := b.makeDirs(w, u, contents{script: text, launch: launchYAML(w, image)}); err != nil {
+		return "", err
+	}
+	return b.writeBundle(w, name, content)
+}
+
+// input gathers what a container is made of, and checks the node for what it
+// refers to.
+func (b *Builder) input(w worker.Spec, image *manifest.LocalImage, rootfs string, u hostuser.User) (ocispec.Input, error) {
+	if err := visible(b.options.Policy.Node); err != nil {
+		return ocispec.Input{}, err
+	}
+	policy, err := presentBinds(b.options.Policy)
+	if err != nil {
+		return ocispec.Input{}, err
+	}
+	host, err := hostFacts(policy.Cgroup)
+	if err != nil {
+		return ocispec.Input{}, err
+	}
+	filter, err := seccomp.Load(policy.Node.SeccompProfile)
+	if err != nil {
+		return ocispec.Input{}, err
+	}
+	return ocispec.Input{Worker: w, Image: image.Config, Rootfs: rootfs, User: u, Policy: policy, Host: host, Seccomp: filter}, nil
+}
+
+// visible returns ErrHidden for directories of workers below /tmp: the last
+// mount of a container is its own /tmp, over all that was there.
+func visible(n config.Node) error {
+	for _, d := range []struct{ key, path string }{
+		{"storm.local.dir", n.LocalDir}, {"storm.workers.artifacts.dir", n.ArtifactsDir},
+	} {
+		if strings.HasPrefix(filepath.Clean(d.path)+"/", "/tmp/") {
+			return fmt.Errorf("%w: %s is %s; choose one that is not below /tmp", ErrHidden, d.key, d.path)
+		}
+	}
+	return nil
+}
+
+// defaultNSCDDir is the default of storm.oci.nscd.dir. Few hosts run nscd
+// today, so this one directory may be missing.
+const defaultNSCDDir = "/var/run/nscd"
+
+// presentBinds returns the policy without the default nscd directory if that
+// is not there, or ErrBindSourceMissing for any other path.
+func presentBinds(p ocispec.Policy) (ocispec.Policy, error) {
+	if p.Node.NSCDDir == defaultNSCDDir && !exists(defaultNSCDDir) {
+		p.Node.NSCDDir = ""
+	}
+	for _, bind := range ocispec.HostBinds(p) {
+		if _, err := os.Stat(bind.Source); err != nil {
+			if bind.Key == "" {
+				return p, fmt.Errorf("%w: every worker sees the node's %s: %w; create it", ErrBindSourceMissing, bind.Source, err)
+			}
+			return p, fmt.Errorf("%w: %s: %w; create it on this node or take it out of the configuration", ErrBindSourceMissing, bind.Key, err)
+		}
+	}
+	return p, nil
+}
+
+// group is the group of workers' directories.
+func (b *Builder) group(u hostuser.User) int {
+	g, err := user.LookupGroup(b.options.Group)
+	if b.options.Group == "" || err != nil {
+		return u.GID
+	}
+	gid, err := strconv.Atoi(g.Gid)
+	if err != nil {
+		return u.GID
+	}
+	return gid
+}
+
+func (b *Builder) workerDir(w worker.Spec) string {
+	return filepath.Join(b.options.RunRoot, "workers", w.ContainerID())
+}
+
+// writeBundle writes what the runtime reads where only root can read and write.
+func (b *Builder) writeBundle(w worker.Spec, name string, content any) (string, error) {
+	text, err := json.Marshal(content)
+	if err != nil {
+		return "", fmt.Errorf("encode %s: %w", name, err)
+	}
+	d, err := openTrusted(filepath.Join(b.workerDir(w), "bundle"), 0o700)
+	if err != nil {
+		return "", err
+	}
+	defer d.close()
+	return d.path, d.writeFile(name, text, owner{mode: 0o600})
+}

@@ -1,0 +1,238 @@
+package bundle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stormcell/stormcell/internal/node/hostuser"
+	"github.com/stormcell/stormcell/internal/node/ocispec"
+	"github.com/stormcell/stormcell/internal/node/worker"
+	"github.com/stormcell/stormcell/internal/store/manifest"
+)
+
+// Modes of what workers write to, as Storm's worker-launcher sets them: the
+// group may do all, files get the directory's group, others nothing.
+const (
+	dirMode  = 0o2770
+	tmpMode  = 0o770
+	fileMode = 0o660
+)
+
+// contents are those of the files of a worker.
+type contents struct {
+	script string
+	launch []byte
+}
+
+// makeDirs makes the worker's directories and files below storm.local.dir and
+// the artifacts directory.
+func (b *Builder) makeDirs(w worker.Spec, u hostuser.User, c contents) error {
+	paths := ocispec.PathsOf(b.options.Policy.Node, w)
+	o := owner{uid: u.UID, gid: b.group(u), mode: dirMode}
+	b.shared.Lock()
+	err := b.mark(w)
+	b.shared.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := b.makeArtifacts(paths, w, u, o, c.launch); err != nil {
+		return err
+	}
+	if err := makeWorker(paths, u, o, c.script); err != nil {
+		return err
+	}
+	if err := makeUserFile(paths, u); err != nil {
+		return err
+	}
+	return b.makeShared(paths, u, o)
+}
+
+// makeArtifacts makes the directory that outlives the worker, for its logs,
+// and in it worker.yaml, by which Storm's log viewer knows whose they are, and
+// the record of the launch.
+func (b *Builder) makeArtifacts(paths ocispec.Paths, w worker.Spec, u hostuser.User, o owner, launch []byte) error {
+	topology, err := openTrusted(filepath.Dir(paths.Artifacts), 0o755)
+	if err != nil {
+		return err
+	}
+	defer topology.close()
+	if err := topology.safeFrom(u); err != nil {
+		return err
+	}
+	d, err := topology.owned(filepath.Base(paths.Artifacts), o)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	o.mode = fileMode
+	if err := d.writeFile("worker.yaml", workerYAML(w), o); err != nil || launch == nil {
+		return err
+	}
+	return d.writeFile("runc-"+w.ContainerID()+".yaml", launch, o)
+}
+
+// launchYAML tells people what image of the store the worker was launched from:
+// nothing reads it. manifest is the manifest's hash, where Storm has the config's.
+func launchYAML(w worker.Spec, image *manifest.LocalImage) []byte {
+	if w.Image.ManifestDigest == "" {
+		return nil
+	}
+	tag, _ := json.Marshal(w.Image.Tag) // strings always encode
+	hash, _ := json.Marshal(strings.TrimPrefix(string(w.Image.ManifestDigest), "sha256:"))
+	config, _ := json.Marshal(image.ConfigPath)
+	return fmt.Appendf(nil, "imageName: %s\nmanifest: %s\nconfigPath: %s\n", tag, hash, config)
+}
+
+// workerYAML is the log viewer's file; JSON strings are YAML.
+func workerYAML(w worker.Spec) []byte {
+	user, _ := json.Marshal(w.User) // a string always encodes
+	id, _ := json.Marshal(w.ID)
+	return fmt.Appendf(nil, "logs.groups: []\nlogs.users: []\ntopology.submitter.user: %s\nworker-id: %s\n", user, id)
+}
+
+// makeWorker makes the worker's own directory with its parts.
+func makeWorker(paths ocispec.Paths, u hostuser.User, o owner, script string) error {
+	workers, err := openTrusted(filepath.Dir(paths.Worker), 0o755)
+	if err != nil {
+		return err
+	}
+	defer workers.close()
+	if err := workers.safeFrom(u); err != nil {
+		return err
+	}
+	d, err := workers.owned(filepath.Base(paths.Worker), o)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	for _, name := range []string{"heartbeats", "pids", filepath.Base(paths.Tmp)} {
+		part := o
+		if name == filepath.Base(paths.Tmp) {
+			part.mode = tmpMode
+		}
+		child, err := d.owned(name, part)
+		if err != nil {
+			return err
+		}
+		child.close()
+	}
+	if err := d.link("artifacts", paths.Artifacts); err != nil {
+		return err
+	}
+	if exists(paths.Resources) {
+		if err := d.link(filepath.Base(paths.Resources), paths.Resources); err != nil {
+			return err
+		}
+	}
+	o.mode = fileMode
+	return d.writeFile(filepath.Base(paths.Script), []byte(script), o)
+}
+
+// PutFile puts a file of root's at path, which is in a worker's own directory:
+// whatever the worker has put there is replaced, and not followed.
+func PutFile(path string, content []byte) error {
+	workers, err := openTrusted(filepath.Dir(filepath.Dir(path)), 0o755)
+	if err != nil {
+		return err
+	}
+	defer workers.close()
+	d, err := workers.open(filepath.Base(filepath.Dir(path)))
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	return d.writeFile(filepath.Base(path), content, owner{mode: 0o644})
+}
+
+// makeUserFile writes down whose the worker is; it is root's.
+func makeUserFile(paths ocispec.Paths, u hostuser.User) error {
+	users, err := openTrusted(filepath.Dir(paths.UserFile), 0o755)
+	if err != nil {
+		return err
+	}
+	defer users.close()
+	if err := users.safeFrom(u); err != nil {
+		return err
+	}
+	return users.writeFile(filepath.Base(paths.UserFile), []byte(u.Name), owner{mode: 0o644})
+}
+
+// makeShared makes the directory that all workers of the topology write to.
+// The worker's mark keeps it there.
+func (b *Builder) makeShared(paths ocispec.Paths, u hostuser.User, o owner) error {
+	b.shared.Lock()
+	defer b.shared.Unlock()
+	// The parent of all topologies; one topology's may be its user's, where
+	// Storm's supervisor made it.
+	topologies, err := openTrusted(filepath.Dir(filepath.Dir(paths.Shared)), 0o755)
+	if err != nil {
+		return err
+	}
+	defer topologies.close()
+	if err := topologies.safeFrom(u); err != nil {
+		return err
+	}
+	topology, err := openTrusted(filepath.Dir(paths.Shared), 0o755)
+	if err != nil {
+		return err
+	}
+	defer topology.close()
+	d, err := topology.owned(filepath.Base(paths.Shared), o)
+	if err != nil {
+		return err
+	}
+	d.close()
+	return nil
+}
+
+// Remove deletes what Prepare made for w, but the artifacts, which hold its
+// logs. What is not there is no error. It enters no mount and follows no
+// link, whatever the worker left behind.
+func (b *Builder) Remove(ctx context.Context, w worker.Spec) error {
+	if err := w.Validate(); err != nil {
+		return err
+	}
+	return b.removeFiles(ctx, w)
+}
+
+// removeFiles deletes the files of a worker, and then its mark: its names are
+// valid, the rest of w need not be known.
+func (b *Builder) removeFiles(ctx context.Context, w worker.Spec) error {
+	paths := ocispec.PathsOf(b.options.Policy.Node, w)
+	var errs []error
+	unfinished := filepath.Join(filepath.Dir(paths.UserFile), tempName(w.ID))
+	for _, path := range []string{filepath.Join(b.workerDir(w), "bundle"), paths.Worker, paths.UserFile, unfinished} {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		errs = append(errs, remove(path))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	b.shared.Lock()
+	defer b.shared.Unlock()
+	return b.unmark(w, paths.Shared, filepath.Dir(paths.Shared))
+}
+
+// remove deletes the last name of path, whose parent is the node's own.
+func remove(path string) error {
+	parent, err := os.OpenFile(filepath.Dir(path), os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", path, err)
+	}
+	d := &dir{file: parent, path: filepath.Dir(path)}
+	defer d.close()
+	return d.clear(filepath.Base(path))
+}

@@ -1,0 +1,262 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/stormcell/stormcell/internal/node/process"
+	"github.com/stormcell/stormcell/internal/node/runtime"
+	"github.com/stormcell/stormcell/internal/node/worker"
+)
+
+// actor carries one worker through its life. Only its goroutine acts and
+// touches rec; others change what is desired and read the state.
+type actor struct {
+	engine      *Engine
+	parts       Parts
+	containerID string
+	rec         *record
+
+	// These are guarded by the engine's lock. next is a worker of the same UID
+	// that shall run once this one is gone.
+	started, gone bool
+	next          *record
+
+	// dirty is true if an undoing failed, so that remains may be in the way.
+	dirty bool
+
+	confirmOnce, stopOnce sync.Once
+	// confirmed is closed once this process was told that the worker shall
+	// run; a record alone starts nothing. stopped: that it shall go.
+	confirmed, stopped chan struct{}
+	// woken gets a token when the restart policy has changed.
+	woken chan struct{}
+
+	mu    sync.Mutex
+	spec  worker.Spec
+	state State
+}
+
+func newActor(e *Engine, rec *record) *actor {
+	w := rec.Spec
+	a := &actor{
+		engine: e, parts: e.partsOf(w), containerID: w.ContainerID(), rec: rec, spec: w, dirty: rec.dirty,
+		confirmed: make(chan struct{}), stopped: make(chan struct{}), woken: make(chan struct{}, 1),
+		state: State{
+			Namespace: w.Namespace, Name: w.Name, UID: w.UID, TopologyID: w.TopologyID, Port: w.Port, ContainerID: w.ContainerID(),
+			Runtime: runtimeOf(w),
+			Phase:   Localizing, Since: time.Now(), TotalBytes: w.Image.SquashfsBytes(),
+			Restarts: rec.restarts(), LastExit: rec.LastExit,
+		},
+	}
+	switch s := &a.state; {
+	case rec.Running:
+		s.Phase, s.PID, s.StartedAt = Running, rec.PID, rec.StartedAt
+		s.Localized, s.Mounted, s.LocalizedBytes, s.Unverified = true, true, s.TotalBytes, rec.Unverified
+	case rec.ended(w.RestartPolicy):
+		s.Phase = Ended
+	case rec.LastExit != nil:
+		s.Phase, s.RetryAt = BackOff, rec.RetryAt
+	}
+	return a
+}
+
+// begin lets the actor run; the engine's lock is held.
+func (a *actor) begin(ctx context.Context) {
+	a.started = true
+	a.publish(func(*State) {})
+	a.engine.group.Go(func() { a.run(ctx) })
+}
+
+// run goes on until the worker is gone, or ctx ends: then it leaves all as it
+// is for the next agent.
+func (a *actor) run(ctx context.Context) {
+	for ctx.Err() == nil && !a.stopping() {
+		a.live(ctx)
+	}
+	for failures := 1; ctx.Err() == nil; failures++ {
+		err := a.remove(ctx)
+		if err == nil {
+			a.engine.finished(a)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		a.engine.Log.Warn("removal failed", "worker", a.name(), "container", a.id(), "error", err)
+		a.publish(func(s *State) { s.Phase, s.Err = Stopping, err })
+		a.restAfter(ctx, err, retryIn(err, failures))
+	}
+}
+
+// restAfter pauses before a removal that has failed is tried again. If a
+// process was stuck in the kernel, the pause ends with that process.
+func (a *actor) restAfter(ctx context.Context, err error, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	if errors.Is(err, process.ErrStuck) {
+		if _, err := a.parts.Runtime.Wait(ctx, a.id()); err == nil {
+			return
+		}
+	}
+	<-ctx.Done()
+}
+
+// live is one round of a worker's life: from where its record stands to the
+// end of a process, or of the pause after one.
+func (a *actor) live(ctx context.Context) {
+	switch rec := a.rec; {
+	case rec.unsettled:
+		a.settle(ctx)
+	case rec.Running:
+		a.watch(ctx)
+	case a.dirty:
+		a.cleanUp(ctx)
+	case !a.confirmedBy(ctx):
+	case rec.ended(a.desired().RestartPolicy):
+		a.publish(func(s *State) { s.Phase, s.Err = Ended, nil })
+		a.rest(ctx, never)
+	case time.Until(rec.RetryAt) > 0:
+		a.publish(func(s *State) { s.Phase, s.RetryAt = BackOff, rec.RetryAt })
+		a.rest(ctx, time.Until(rec.RetryAt))
+	default:
+		a.launch(ctx)
+	}
+}
+
+// confirmedBy waits until the worker is confirmed; false if it shall go or the
+// agent ends.
+func (a *actor) confirmedBy(ctx context.Context) bool {
+	select {
+	case <-a.confirmed:
+		return true
+	case <-a.stopped:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// never is longer than any pause.
+const never = time.Duration(1<<63 - 1)
+
+// rest waits for the time to pass, or until something else is wanted.
+func (a *actor) rest(ctx context.Context, d time.Duration) { pause(ctx, d, a.stopped, a.woken) }
+
+// pause waits for the time to pass, for ctx or for one of the channels, which
+// may be nil.
+func pause(ctx context.Context, d time.Duration, stopped, woken <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-stopped:
+	case <-woken:
+	case <-ctx.Done():
+	}
+}
+
+// untilStopped returns a context that also ends when the worker shall go.
+func (a *actor) untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-a.stopped:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+func (a *actor) stop() { a.stopOnce.Do(func() { close(a.stopped) }) }
+
+func (a *actor) stopping() bool {
+	select {
+	case <-a.stopped:
+		return true
+	default:
+		return false
+	}
+}
+
+// confirm says that the worker shall run, and takes over what may change of
+// its spec.
+func (a *actor) confirm(w worker.Spec) {
+	changed := a.update(w)
+	a.confirmOnce.Do(func() { close(a.confirmed) })
+	if changed {
+		select {
+		case a.woken <- struct{}{}:
+		default: // a token is there already
+		}
+	}
+}
+
+// update takes over what may change of a spec, and tells whether the restart
+// policy has.
+func (a *actor) update(w worker.Spec) (policyChanged bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	policyChanged = a.spec.RestartPolicy != w.RestartPolicy
+	a.spec.RestartPolicy, a.spec.GracePeriod = w.RestartPolicy, w.GracePeriod
+	return policyChanged
+}
+
+// save writes the record, with what may change of the spec.
+func (a *actor) save() error {
+	w := a.desired()
+	a.rec.Spec.RestartPolicy, a.rec.Spec.GracePeriod = w.RestartPolicy, w.GracePeriod
+	return a.engine.records.save(a.rec)
+}
+
+func (a *actor) desired() worker.Spec {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.spec
+}
+
+func (a *actor) name() string {
+	w := a.desired()
+	if a.rec.stray {
+		return "of container " + w.ContainerID()
+	}
+	return w.Namespace + "/" + w.Name
+}
+
+// id names the container. It never changes, so that others may ask, too.
+func (a *actor) id() string { return a.containerID }
+
+// publish changes the state and tells the engine's owner.
+func (a *actor) publish(change func(*State)) {
+	a.mu.Lock()
+	change(&a.state)
+	state := a.state
+	a.mu.Unlock()
+	if !a.rec.stray { // nobody asks for it
+		a.engine.Changed(state)
+	}
+}
+
+func (a *actor) snapshot() State {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.state
+}
+
+// ended publishes and records the end of a process.
+func (a *actor) ended(exit runtime.Exit) error {
+	rec := a.rec
+	rec.Running, rec.PID, rec.LastExit = false, 0, &exit
+	rec.Failures = failuresAfter(rec.Failures, rec.StartedAt, exit.At)
+	rec.RetryAt = exit.At.Add(backOff(rec.Failures))
+	a.publish(func(s *State) {
+		s.Phase, s.PID, s.StartedAt, s.LastExit, s.Err = BackOff, 0, time.Time{}, &exit, nil
+		s.RetryAt, s.Localized, s.Mounted = rec.RetryAt, false, false
+		if rec.ended(a.spec.RestartPolicy) {
+			s.Phase = Ended
+		}
+	})
+	return a.save()
+}

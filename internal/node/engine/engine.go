@@ -1,0 +1,273 @@
+// Package engine makes the workers of one node true: it takes what shall run
+// as plain values, carries each worker through localize, mount, prepare,
+// create, start and watch, and tells what is so. Every worker has a goroutine
+// of its own, so that one that hangs holds up no other.
+//
+//	Ensure → localize → mount → prepare → create → start → watch → (back-off → …)
+//	Remove → SIGTERM → grace → SIGKILL → delete → unmount → remove → Removed
+//
+// The truth is the kernel and the disk: what an earlier agent left is taken
+// over by Recover, from the records in the run root and the runtime's list.
+package engine
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/stormcell/stormcell/internal/node/runtime"
+	"github.com/stormcell/stormcell/internal/node/worker"
+)
+
+// Options are the parts of an Engine.
+type Options struct {
+	// Runtimes has the parts of every runtime that a worker may name.
+	Runtimes map[worker.Runtime]Parts
+	Bundles  Bundles
+	// RunRoot is root's own directory on a tmpfs, such as /run/stormcell.
+	RunRoot string
+	// Changed is told of every worker whose State has changed. It must not block
+	// and, since locks are held, not call the engine.
+	Changed func(State)
+	// Observer may be nil.
+	Observer Observer
+	Log      *slog.Logger
+}
+
+// Past is what the cluster remembers of a worker that this node may have no
+// record of, as after a reboot. The zero value is a worker that never ran.
+type Past struct {
+	// Launched is the number of processes that were started.
+	Launched int
+	// RunningSince is when the last of them was started, if the last that was
+	// reported of it is that it runs.
+	RunningSince time.Time
+	LastExit     *runtime.Exit
+}
+
+// record returns what a record would say of a worker with this past.
+func (p Past) record(w worker.Spec) *record {
+	rec := &record{Spec: w, Launched: p.Launched, LastExit: p.LastExit}
+	if !p.RunningSince.IsZero() {
+		rec.Running, rec.StartedAt = true, p.RunningSince
+	}
+	return rec
+}
+
+// Engine runs the workers of one node. Call Recover once, then Run; Ensure,
+// Remove and State may be called at any time after Recover.
+type Engine struct {
+	Options
+	records records
+
+	mu     sync.Mutex
+	ctx    context.Context   //nolint:containedctx // the life of all actors, set by Recover
+	actors map[string]*actor // by UID
+	group  sync.WaitGroup
+}
+
+// New returns an engine that has not begun.
+func New(o Options) *Engine {
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
+	return &Engine{Options: o, records: records{dir: filepath.Join(o.RunRoot, "workers")}, actors: map[string]*actor{}}
+}
+
+// Wait returns when ctx, the one given to Recover, has ended and every actor
+// has let go of its worker. Containers go on running.
+func (e *Engine) Wait() { e.group.Wait() }
+
+// Ensure says that a worker shall run. A second call for the same UID updates
+// its restart policy and grace period; all else of a worker is fixed. One that
+// is being removed begins anew once it is gone.
+func (e *Engine) Ensure(w worker.Spec, past Past) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch a, ok := e.actors[w.UID]; {
+	case !ok, a.gone:
+		e.begin(past.record(w)).confirm(w)
+	case a.stopping():
+		a.next = past.record(w)
+	default:
+		a.confirm(w)
+	}
+}
+
+// Purge is Remove for a worker that this node may have no record of, as after
+// a reboot: what is left of it is removed all the same.
+func (e *Engine) Purge(w worker.Spec, past Past) {
+	e.mu.Lock()
+	if a, ok := e.actors[w.UID]; ok {
+		a.update(w)
+	} else {
+		a = newActor(e, past.record(w))
+		a.stop()
+		e.add(a)
+	}
+	e.mu.Unlock()
+	e.Remove(w.UID)
+}
+
+// partsOf are the parts that a worker is made with.
+func (e *Engine) partsOf(w worker.Spec) Parts { return e.Runtimes[runtimeOf(w)] }
+
+func runtimeOf(w worker.Spec) worker.Runtime { return cmp.Or(w.Runtime, worker.Runc) }
+
+// begin adds an actor and lets it run, unless another worker is in its way:
+// then it runs when that one is gone. The lock is held.
+func (e *Engine) begin(rec *record) *actor {
+	a := newActor(e, rec)
+	e.add(a)
+	return a
+}
+
+func (e *Engine) add(a *actor) {
+	e.actors[a.desired().UID] = a
+	e.start(a)
+}
+
+// start lets an actor run, or says whom it waits for. The lock is held.
+func (e *Engine) start(a *actor) {
+	if blocker := e.blocker(a); blocker != nil {
+		a.publish(func(s *State) { s.Phase, s.Blocker = Waiting, blocker.name() })
+		return
+	}
+	a.begin(e.ctx)
+}
+
+// blocker is the worker that holds the port or id of a's, if one does. What is
+// only to be swept away needs no port.
+func (e *Engine) blocker(a *actor) *actor {
+	w := a.desired()
+	for _, other := range e.actors {
+		if other == a || !other.started || other.gone {
+			continue
+		}
+		if o := other.desired(); o.ID == w.ID || o.Port == w.Port && !a.rec.stray {
+			return other
+		}
+	}
+	return nil
+}
+
+// Remove says that a worker shall be gone from this node. It is safe to repeat.
+func (e *Engine) Remove(uid string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a, ok := e.actors[uid]
+	if !ok {
+		return
+	}
+	a.next = nil
+	a.stop()
+	if !a.started {
+		a.gone = true
+		a.publish(func(s *State) { s.Phase, s.Blocker = Removed, "" })
+	}
+}
+
+// Forget drops what is remembered of a worker that is Removed.
+func (e *Engine) Forget(uid string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if a, ok := e.actors[uid]; ok && a.gone {
+		delete(e.actors, uid)
+	}
+}
+
+// State returns what is so of a worker; false if it is not known here.
+func (e *Engine) State(uid string) (State, bool) {
+	e.mu.Lock()
+	a, ok := e.actors[uid]
+	e.mu.Unlock()
+	if !ok {
+		return State{}, false
+	}
+	return a.snapshot(), true
+}
+
+// States returns what is so of every worker known here, by UID. What is swept
+// away is none.
+func (e *Engine) States() []State {
+	e.mu.Lock()
+	actors := make([]*actor, 0, len(e.actors))
+	for _, a := range e.actors {
+		if !a.rec.stray {
+			actors = append(actors, a)
+		}
+	}
+	e.mu.Unlock()
+	states := make([]State, 0, len(actors))
+	for _, a := range actors {
+		states = append(states, a.snapshot())
+	}
+	slices.SortFunc(states, func(a, b State) int { return cmp.Compare(a.UID, b.UID) })
+	return states
+}
+
+// Inspect returns a worker's spec, and where its container is found from
+// outside. runtime.ErrNotFound if it does not run here; its process may end
+// at any time.
+func (e *Engine) Inspect(ctx context.Context, uid string) (worker.Spec, runtime.Info, error) {
+	e.mu.Lock()
+	a, ok := e.actors[uid]
+	e.mu.Unlock()
+	if !ok || a.snapshot().Phase != Running {
+		return worker.Spec{}, runtime.Info{}, runtime.ErrNotFound
+	}
+	info, err := a.parts.Runtime.Inspect(ctx, a.id())
+	return a.desired(), info, err
+}
+
+// OpenLog opens the log of a worker, as its runtime does.
+func (e *Engine) OpenLog(ctx context.Context, uid string, o runtime.LogOptions) (io.ReadCloser, error) {
+	e.mu.Lock()
+	a, ok := e.actors[uid]
+	e.mu.Unlock()
+	if !ok {
+		return nil, runtime.ErrNoLog
+	}
+	return a.parts.Runtime.Log(ctx, a.id(), o)
+}
+
+// Kill ends the processes of a worker that runs; its restart policy says what
+// follows. runtime.ErrNotFound if it does not run here.
+func (e *Engine) Kill(ctx context.Context, uid string) error {
+	w, _, err := e.Inspect(ctx, uid)
+	if err != nil {
+		return err
+	}
+	return e.partsOf(w).Runtime.Signal(ctx, w.ContainerID(), syscall.SIGKILL, true)
+}
+
+// finished notes that an actor's worker is gone, and lets those begin that
+// waited for it.
+func (e *Engine) finished(done *actor) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	done.gone = true
+	if done.rec.stray {
+		delete(e.actors, done.desired().UID)
+	}
+	done.publish(func(s *State) {
+		*s = State{
+			Namespace: s.Namespace, Name: s.Name, UID: s.UID, TopologyID: s.TopologyID, Port: s.Port, ContainerID: s.ContainerID, Runtime: s.Runtime,
+			Phase: Removed, Restarts: s.Restarts, LastExit: s.LastExit,
+		}
+	})
+	if next := done.next; next != nil {
+		e.begin(next).confirm(next.Spec)
+	}
+	for _, a := range e.actors {
+		if !a.started && !a.gone {
+			e.start(a)
+		}
+	}
+}

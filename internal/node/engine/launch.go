@@ -1,0 +1,249 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/stormcell/stormcell/internal/node/runtime"
+	"github.com/stormcell/stormcell/internal/store/manifest"
+)
+
+// Limits of steps that would otherwise wait for a program or the kernel.
+const (
+	teardownLimit = 2 * time.Minute
+	createLimit   = time.Minute
+)
+
+// launch brings the worker from its image to a running process. If a step
+// fails, what the earlier ones made is undone and the launch is tried again
+// after a pause.
+func (a *actor) launch(ctx context.Context) {
+	launchCtx, cancel := a.untilStopped(ctx)
+	defer cancel()
+	a.publish(func(s *State) { s.Phase, s.Since = Localizing, time.Now() })
+	err := a.steps(launchCtx)
+	if err == nil || launchCtx.Err() == nil {
+		a.engine.Observer.LaunchDone(err)
+	}
+	if err == nil || ctx.Err() != nil {
+		return // it runs, or the next agent goes on
+	}
+	if undo := a.teardown(ctx); !errors.Is(err, runtime.ErrUnavailable) || !errors.Is(undo, runtime.ErrUnavailable) {
+		err = errors.Join(err, undo) // or it would say the same twice
+	}
+	if a.stopping() {
+		return
+	}
+	rec := a.rec
+	rec.Failures++
+	rec.RetryAt = time.Now().Add(retryIn(err, rec.Failures))
+	err = errors.Join(err, a.save())
+	a.engine.Log.Warn("launch failed", "worker", a.name(), "container", a.id(), "retryAt", rec.RetryAt, "error", err)
+	a.publish(func(s *State) {
+		s.Phase, s.Err, s.RetryAt, s.Localized, s.Mounted = BackOff, err, rec.RetryAt, false, false
+	})
+}
+
+// steps is the launch, one step after the other.
+func (a *actor) steps(ctx context.Context) error {
+	e, rec, lap := a.engine, a.rec, a.laps()
+	if err := rec.Spec.Validate(); err != nil {
+		return &StepError{StepValidate, err}
+	}
+	// The record comes first: what it does not name, nobody would clean up.
+	if err := a.save(); err != nil {
+		return &StepError{StepRecord, err}
+	}
+	lap(StepRecord)
+	image, err := a.localize(ctx)
+	if err != nil {
+		return &StepError{StepLocalize, err}
+	}
+	lap(StepLocalize)
+	rootfs, err := a.mount(ctx, image)
+	if err != nil {
+		return &StepError{StepMount, err}
+	}
+	lap(StepMount)
+	bundle, err := e.Bundles.Prepare(ctx, rec.Spec, image, rootfs)
+	if err != nil {
+		return &StepError{StepPrepare, err}
+	}
+	lap(StepPrepare)
+	return a.start(ctx, bundle, lap)
+}
+
+// laps returns a function that tells how long each step has taken.
+func (a *actor) laps() func(Step) {
+	last := time.Now()
+	return func(s Step) {
+		now := time.Now()
+		a.engine.Log.Debug("step done", "container", a.id(), "step", s, "took", now.Sub(last))
+		a.engine.Observer.StepDone(s, now.Sub(last))
+		last = now
+	}
+}
+
+func (a *actor) localize(ctx context.Context) (*manifest.LocalImage, error) {
+	image, err := a.parts.Images.Localize(ctx, a.id(), a.rec.Spec.Image, a.progress())
+	if err != nil {
+		return nil, err
+	}
+	a.rec.Unverified = image.Unverified
+	a.publish(func(s *State) {
+		s.Phase, s.Localized, s.LocalizedBytes, s.Unverified = Mounting, true, s.TotalBytes, image.Unverified
+	})
+	return image, nil
+}
+
+// progress returns a function that publishes the bytes that are here, once a
+// second at most.
+func (a *actor) progress() func(done, total int64) {
+	sometimes := rate.Sometimes{Interval: time.Second}
+	return func(done, total int64) {
+		sometimes.Do(func() {
+			a.publish(func(s *State) { s.LocalizedBytes, s.TotalBytes = done, total })
+		})
+	}
+}
+
+func (a *actor) mount(ctx context.Context, image *manifest.LocalImage) (string, error) {
+	a.rec.Layers = nil
+	for _, l := range image.Layers {
+		a.rec.Layers = append(a.rec.Layers, l.Digest)
+	}
+	if err := a.save(); err != nil {
+		return "", err
+	}
+	rootfs, err := a.parts.Rootfs.Mount(ctx, a.id(), image.Layers)
+	if err != nil {
+		return "", err
+	}
+	a.publish(func(s *State) { s.Phase, s.Mounted = Starting, true })
+	return rootfs, nil
+}
+
+// start makes the container and lets its process run.
+func (a *actor) start(ctx context.Context, bundle string, lap func(Step)) error {
+	ctx, cancel := context.WithTimeout(ctx, createLimit)
+	defer cancel()
+	e, rec := a.engine, a.rec
+	created, err := a.parts.Runtime.Create(ctx, a.id(), bundle, rec.Launched)
+	if err != nil {
+		return &StepError{StepCreate, err}
+	}
+	lap(StepCreate)
+	// Recorded before it is so: after a crash between the two, the runtime
+	// tells whether the process was started.
+	rec.Launched++
+	rec.Running, rec.PID, rec.StartedAt, rec.RetryAt = true, created.PID, time.Now(), time.Time{}
+	if err := a.save(); err != nil {
+		return a.notStarted(StepRecord, err)
+	}
+	if err := a.parts.Runtime.Start(ctx, a.id()); err != nil {
+		return a.notStarted(StepStart, err)
+	}
+	if rec.PID == 0 {
+		a.learnPID(ctx)
+	}
+	lap(StepStart)
+	e.Log.Info("worker runs", "worker", a.name(), "container", a.id(), "pid", rec.PID)
+	a.publish(func(s *State) {
+		s.Phase, s.PID, s.StartedAt, s.Restarts = Running, rec.PID, rec.StartedAt, rec.restarts()
+		s.Err, s.RetryAt = nil, time.Time{}
+	})
+	return nil
+}
+
+// learnPID asks for the pid of a process that Start has made. It is for people
+// alone: without it, as of one that has ended already, the worker is watched
+// as any other.
+func (a *actor) learnPID(ctx context.Context) {
+	info, err := a.parts.Runtime.Inspect(ctx, a.id())
+	if err == nil {
+		a.rec.PID = info.Init.PID
+		err = a.save()
+	}
+	if err != nil {
+		a.engine.Log.Debug("pid is not known", "container", a.id(), "error", err)
+	}
+}
+
+// notStarted takes back what the record says of a process that did not start,
+// before the container goes and nobody can tell any more.
+func (a *actor) notStarted(step Step, err error) error {
+	a.rec.takeBack()
+	return &StepError{step, errors.Join(err, a.save())}
+}
+
+// watch waits for the end of the worker's process and handles it.
+func (a *actor) watch(ctx context.Context) {
+	watchCtx, cancel := a.untilStopped(ctx)
+	defer cancel()
+	exit, err := a.parts.Runtime.Wait(watchCtx, a.id())
+	if watchCtx.Err() != nil {
+		return // it goes on running: it shall be stopped, or the agent ends
+	}
+	if errors.Is(err, runtime.ErrNotFound) {
+		exit, err = a.unseen(), nil
+	}
+	if err == nil {
+		a.engine.Log.Info("worker ended", "worker", a.name(), "container", a.id(), "code", exit.Code, "signal", exit.Signal, "oomKilled", exit.OOMKilled)
+		a.engine.Observer.Ended(exit)
+		if err = a.ended(exit); err == nil {
+			err = a.teardown(ctx)
+		} else {
+			a.dirty = true // how it ended is known of the container alone, as yet
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		a.rec.Failures++
+		a.publish(func(s *State) { s.Err = &StepError{StepWatch, err} })
+		a.rest(ctx, retryIn(err, a.rec.Failures))
+	}
+}
+
+// unseen is the end of a process that nobody saw: the machine was rebooted, or
+// what was known of the container was destroyed.
+func (a *actor) unseen() runtime.Exit {
+	if last := a.rec.LastExit; last != nil && last.At.After(a.rec.StartedAt) {
+		return *last
+	}
+	return runtime.Exit{Code: runtime.UnknownCode, At: time.Now()}
+}
+
+// cleanUp repeats a teardown that has failed, or had to wait for the record of
+// the end: remains of one run must not meet the next, nor stay when there is none.
+func (a *actor) cleanUp(ctx context.Context) {
+	err := a.save()
+	if err == nil {
+		err = a.teardown(ctx)
+	}
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	a.rec.Failures++
+	a.publish(func(s *State) { s.Err = err })
+	a.rest(ctx, retryIn(err, a.rec.Failures))
+}
+
+// teardown undoes a launch, in reverse order. It goes on after a failure of
+// one part where the next does not depend on it, and can be repeated. When the
+// agent ends, it is left to the next.
+func (a *actor) teardown(ctx context.Context) (err error) {
+	defer func() { a.dirty = err != nil }()
+	ctx, cancel := context.WithTimeout(ctx, teardownLimit)
+	defer cancel()
+	id := a.id()
+	if err := a.parts.Runtime.Delete(ctx, id); err != nil {
+		return &StepError{StepRemove, err} // its mounts are in use
+	}
+	if err := a.parts.Rootfs.Unmount(ctx, id); err != nil {
+		return &StepError{StepRemove, err}
+	}
+	a.parts.Images.Release(id)
+	return nil
+}

@@ -1,0 +1,179 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/stormcell/stormcell/internal/node/runtime"
+	"github.com/stormcell/stormcell/internal/node/worker"
+)
+
+// recordVersion counts the versions of the record and of all that an agent
+// finds by it in the run root. It goes up when an older agent could not take
+// over what is there. A new field does not need that: it must mean, where it is
+// missing, what was so before there was one. What released agents wrote is kept
+// in testdata, and read for ever.
+const (
+	recordVersion = 2
+	// runcVersion is still written for workers of Runc, which agents that know
+	// no other runtime can take over.
+	runcVersion   = 1
+	recordName    = "record.json"
+	maxRecordSize = 16 << 20
+)
+
+// record is what survives the agent of one worker: enough to go on after a
+// crash at any point. It is written before the step that it announces, and
+// lies in the run root, which is root's and empty after a reboot.
+type record struct {
+	Version int         `json:"version"`
+	Spec    worker.Spec `json:"spec"`
+	// Layers are the squashfs digests that the rootfs is made of, base first.
+	Layers []digest.Digest `json:"layers,omitempty"`
+	// Launched is the number of containers whose process was started.
+	Launched int `json:"launched"`
+	// Running is true from the start of a process until its end was handled.
+	Running   bool          `json:"running"`
+	PID       int           `json:"pid,omitempty"`
+	StartedAt time.Time     `json:"startedAt,omitzero"`
+	LastExit  *runtime.Exit `json:"lastExit,omitempty"`
+	// Failures counts failures in a row, for the back-off.
+	Failures int `json:"failures,omitempty"`
+	// RetryAt is when the next start is due.
+	RetryAt time.Time `json:"retryAt,omitzero"`
+	// Unverified is the number of layers that the store has no identity for.
+	Unverified int `json:"unverified,omitempty"`
+
+	// unsettled is true until the runtime, which was away when the agent began,
+	// has told what it has of the worker.
+	unsettled bool
+	// dirty is true if what the record's last agent left is to be undone.
+	dirty bool
+	// stray is true of a worker that has no record: of its Spec only the port
+	// and the id are known.
+	stray bool
+}
+
+// ended tells whether policy leaves a worker as it has ended.
+func (r *record) ended(policy worker.RestartPolicy) bool {
+	return !r.Running && r.LastExit != nil && !startsAgain(policy, *r.LastExit)
+}
+
+// takeBack drops a start that did not come to pass.
+func (r *record) takeBack() {
+	r.Launched--
+	r.Running, r.PID, r.StartedAt = false, 0, time.Time{}
+}
+
+// restarts counts the starts after the first.
+func (r *record) restarts() int { return max(0, r.Launched-1) }
+
+// ErrNewerRecord is a record that a newer agent wrote and this one cannot read.
+// Its worker may run, so it is neither adopted nor killed: the agent must not
+// start.
+var ErrNewerRecord = errors.New("record of a newer version of stormcell")
+
+// records keeps the records of all workers below the run root.
+type records struct {
+	// dir is <run root>/workers.
+	dir string
+}
+
+func (r records) path(id string) string { return filepath.Join(r.dir, id, recordName) }
+
+// save writes a record so that a crash leaves the old one or the new one. The
+// run root is a tmpfs, so that no sync is needed: a machine that stops loses
+// the containers with the records.
+func (r records) save(rec *record) error {
+	rec.Version = recordVersion
+	if runtimeOf(rec.Spec) == worker.Runc {
+		rec.Version = runcVersion
+	}
+	content, err := json.Marshal(rec)
+	if err != nil {
+		return fmt.Errorf("record of %s: %w", rec.Spec.ContainerID(), err)
+	}
+	path := r.path(rec.Spec.ContainerID())
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("make directory of worker: %w", err)
+	}
+	temp := path + ".new"
+	if err := os.WriteFile(temp, content, 0o600); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	return nil
+}
+
+// remove deletes a record and the worker's directory, which must hold nothing
+// else any more.
+func (r records) remove(id string) error {
+	path := r.path(id)
+	for _, p := range []string{path + ".new", path, filepath.Dir(path)} {
+		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove record of %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// load reads the record of one container. fs.ErrNotExist if there is none.
+func (r records) load(id string) (*record, error) {
+	path := r.path(id)
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("record of %s: %w", id, err)
+	}
+	if info.Size() > maxRecordSize {
+		return nil, fmt.Errorf("record of %s: larger than %d bytes", id, maxRecordSize)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("record of %s: %w", id, err)
+	}
+	var head struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(content, &head); err == nil && head.Version > recordVersion {
+		return nil, fmt.Errorf("%w: %s has version %d, this node-agent knows %d; run the newer one again, or delete that file to have its worker killed",
+			ErrNewerRecord, path, head.Version, recordVersion)
+	}
+	rec := new(record)
+	if err := json.Unmarshal(content, rec); err != nil {
+		return nil, fmt.Errorf("record of %s: %w", id, err)
+	}
+	if err := rec.Spec.Validate(); err != nil {
+		return nil, fmt.Errorf("record of %s: %w", id, err)
+	}
+	if rec.Version < 1 || rec.Spec.ContainerID() != id {
+		return nil, fmt.Errorf("record of %s: version %d of %s", id, rec.Version, rec.Spec.ContainerID())
+	}
+	return rec, nil
+}
+
+// list names every container that has a directory in the run root.
+func (r records) list() ([]string, error) {
+	entries, err := os.ReadDir(r.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list workers: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		if e.IsDir() && worker.ValidContainerID(e.Name()) {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
+}

@@ -1,0 +1,52 @@
+package ocispec
+
+import (
+	"path/filepath"
+	"strconv"
+
+	"github.com/stormcell/stormcell/internal/config"
+	"github.com/stormcell/stormcell/internal/node/worker"
+)
+
+// Paths are where the files of one worker lie, in its container as on its
+// node: the tree that Storm's supervisor makes below storm.local.dir.
+type Paths struct {
+	// Worker is <storm.local.dir>/workers/<worker id>, the working directory.
+	Worker string
+	// Tmp is the container's /tmp.
+	Tmp string
+	// Script is what the container runs with bash.
+	Script string
+	// ContainerID is where Docker's id of the container is written for people;
+	// nothing reads it.
+	ContainerID string
+	// Artifacts is <storm.workers.artifacts.dir>/<topology id>/<port>.
+	Artifacts string
+	// UserFile holds the name of the worker's user.
+	UserFile string
+	// Supervisor is <storm.local.dir>/supervisor: code and cached images.
+	Supervisor string
+	// Resources is what the topology's jar has for its workers, if whoever
+	// brings the topology's code to the node has put it there.
+	Resources string
+	// Shared is the directory that all workers of a topology may write to.
+	Shared string
+}
+
+// PathsOf returns the paths of w on a node. The names in w must be valid.
+func PathsOf(n config.Node, w worker.Spec) Paths {
+	supervisor := filepath.Join(n.LocalDir, "supervisor")
+	topology := filepath.Join(supervisor, "stormdist", w.TopologyID)
+	dir := filepath.Join(n.LocalDir, "workers", w.ID)
+	return Paths{
+		Worker:      dir,
+		Tmp:         filepath.Join(dir, "tmp"),
+		Script:      filepath.Join(dir, "storm-worker-script.sh"),
+		ContainerID: filepath.Join(dir, "container.cid"),
+		Artifacts:   filepath.Join(n.ArtifactsDir, w.TopologyID, strconv.Itoa(w.Port)),
+		UserFile:    filepath.Join(n.LocalDir, "workers-users", w.ID),
+		Supervisor:  supervisor,
+		Resources:   filepath.Join(topology, "resources"),
+		Shared:      filepath.Join(topology, "shared_by_topology"),
+	}
+}

@@ -1,0 +1,139 @@
+package docker
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+
+	"github.com/stormcell/stormcell/internal/config"
+	"github.com/stormcell/stormcell/internal/node/ocispec"
+)
+
+// Configuration is what Docker is told of a worker's container: the two halves
+// of "docker run".
+type Configuration struct {
+	// Name is the container's, Storm's id of the worker.
+	Name   string               `json:"name"`
+	Config container.Config     `json:"config"`
+	Host   container.HostConfig `json:"hostConfig"`
+}
+
+// Configure returns the configuration of a worker's container: Storm's, made
+// tighter. It is pure, and fails for a NUMA zone that the node does not have.
+func Configure(in ocispec.Input) (Configuration, error) {
+	c, err := build(in)
+	if err != nil {
+		return c, err
+	}
+	for _, m := range measures {
+		m.apply(&c, in)
+	}
+	return c, nil
+}
+
+// build returns what Storm's DockerManager says in its "docker run".
+func build(in ocispec.Input) (Configuration, error) {
+	resources, err := resources(in)
+	if err != nil {
+		return Configuration{}, err
+	}
+	security, err := securityOptions(in)
+	if err != nil {
+		return Configuration{}, err
+	}
+	w, paths := in.Worker, ocispec.PathsOf(in.Policy.Node, in.Worker)
+	var groups []string
+	for _, g := range append([]int{in.User.GID}, in.User.Groups...) { // all that "id --groups" prints
+		groups = append(groups, strconv.Itoa(g))
+	}
+	return Configuration{
+		Name: w.ID,
+		Config: container.Config{
+			Image: w.Image.Tag,
+			User:  fmt.Sprintf("%d:%d", in.User.UID, in.User.GID),
+			// The image's entrypoint, if it has one, gets these words.
+			Cmd:        []string{"bash", paths.Script},
+			WorkingDir: paths.Worker,
+		},
+		Host: container.HostConfig{
+			NetworkMode:     "host",
+			ReadonlyRootfs:  true,
+			Mounts:          mounts(in, paths),
+			GroupAdd:        groups,
+			ContainerIDFile: paths.ContainerID,
+			CapDrop:         []string{"ALL"},
+			SecurityOpt:     security,
+			Resources:       resources,
+		},
+	}, nil
+}
+
+// mounts are the parts of the host that a worker sees, in Storm's order. As
+// Docker's --mount and unlike its --volume, one whose source is missing is an
+// error, and not a new directory of root's.
+func mounts(in ocispec.Input, paths ocispec.Paths) []mount.Mount {
+	n := in.Policy.Node
+	all := []mount.Mount{bind(in.Policy.Cgroup.Root, false)}
+	if n.StormHome != "" {
+		all = append(all, bind(n.StormHome, false))
+	}
+	all = append(all, bind(paths.Supervisor, false), bind(paths.Worker, true), bind(paths.Artifacts, true), bind(paths.UserFile, true))
+	if n.NSCDDir != "" {
+		all = append(all, bind(n.NSCDDir, true))
+	}
+	tmp := bind(paths.Tmp, true)
+	tmp.Target = "/tmp"
+	all = append(all, bind(paths.Shared, true), tmp)
+	for _, dir := range n.ReadonlyBinds {
+		all = append(all, bind(dir, false))
+	}
+	for _, dir := range n.ReadwriteBinds {
+		all = append(all, bind(dir, true))
+	}
+	return all
+}
+
+func bind(path string, writable bool) mount.Mount {
+	return mount.Mount{Type: mount.TypeBind, Source: path, Target: path, ReadOnly: !writable}
+}
+
+// securityOptions are no-new-privileges, and the system call filter if the node
+// names one: else Docker has its own.
+func securityOptions(in ocispec.Input) ([]string, error) {
+	options := []string{"no-new-privileges"}
+	switch in.Policy.Node.SeccompProfile {
+	case "":
+	case config.Unconfined:
+		options = append(options, "seccomp="+config.Unconfined)
+	default:
+		profile, err := json.Marshal(in.Seccomp)
+		if err != nil {
+			return nil, fmt.Errorf("encode seccomp profile: %w", err)
+		}
+		options = append(options, "seccomp="+string(profile))
+	}
+	return options, nil
+}
+
+// resources are the limits of the worker's cgroup, below the node's parent.
+func resources(in ocispec.Input) (container.Resources, error) {
+	limits, err := ocispec.Resources(in)
+	if err != nil {
+		return container.Resources{}, err
+	}
+	r := container.Resources{CgroupParent: in.Policy.Cgroup.Parent}
+	if cpu := limits.CPU; cpu != nil {
+		r.CpusetCpus, r.CpusetMems = cpu.Cpus, cpu.Mems
+		if cpu.Quota != nil && cpu.Period != nil {
+			const second = 1_000_000_000                          // of CPU time, in nanoseconds
+			r.NanoCPUs = *cpu.Quota * second / int64(*cpu.Period) //nolint:gosec // a tenth of a second
+		}
+	}
+	if memory := limits.Memory; memory != nil {
+		r.Memory = *memory.Limit
+	}
+	return r, nil
+}

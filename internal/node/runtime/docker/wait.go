@@ -1,0 +1,84 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	api "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/stormcell/stormcell/internal/backoff"
+	"github.com/stormcell/stormcell/internal/node/runtime"
+)
+
+// The pauses before dockerd, which is away, is asked again.
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = 5 * time.Second
+)
+
+// Wait blocks until the container's first process has ended, and tells how. A
+// dockerd that is away is no end: the container may run on, and when dockerd is
+// back it tells. Whatever Docker answers the wait with, its state is the truth.
+func (r *Runtime) Wait(ctx context.Context, id string) (runtime.Exit, error) {
+	for pause := firstPause; ; {
+		c, err := r.find(ctx, id)
+		if err == nil {
+			if status := statusOf(c.State.Status); status == runtime.Stopped {
+				return exitOf(c.State), nil
+			} else if status == runtime.Created {
+				return runtime.Exit{}, fmt.Errorf("%w: %s was never started", runtime.ErrNotFound, id)
+			}
+			pause = firstPause
+			if err = r.waitOnce(ctx, c.ID); err == nil {
+				continue
+			}
+		}
+		if err := retry(ctx, err, pause); err != nil {
+			return runtime.Exit{}, err
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+// waitOnce returns nil when Docker says that the container has ended.
+func (r *Runtime) waitOnce(ctx context.Context, dockerID string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wait := r.api.ContainerWait(ctx, dockerID, client.ContainerWaitOptions{Condition: api.WaitConditionNotRunning})
+	select {
+	case <-wait.Result:
+		return nil
+	case err := <-wait.Error:
+		// Whatever has cut the answer short, dockerd knows better.
+		return fmt.Errorf("%w: %w", runtime.ErrUnavailable, r.explain(err))
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// retry pauses if dockerd is away, and returns any other error.
+func retry(ctx context.Context, err error, pause time.Duration) error {
+	if !errors.Is(err, runtime.ErrUnavailable) {
+		return err
+	}
+	return backoff.Wait(ctx, pause)
+}
+
+// highestSignal is SIGRTMAX.
+const highestSignal = 64
+
+// exitOf reads the end of a container. A process that itself exits with such a
+// code cannot be told from one that a signal has ended.
+func exitOf(s *api.State) runtime.Exit {
+	exit := runtime.Exit{Code: s.ExitCode, OOMKilled: s.OOMKilled, At: time.Now()}
+	if signal := exit.Code - 128; signal > 0 && signal <= highestSignal {
+		exit.Signal = signal
+	}
+	if at, err := time.Parse(time.RFC3339Nano, s.FinishedAt); err == nil && at.Year() > 1 {
+		exit.At = at
+	}
+	return exit
+}
