@@ -21,14 +21,8 @@ const DefaultLauncherPath = "/etc/storm/worker-launcher.cfg"
 // LauncherOption changes how LoadLauncher reads.
 type LauncherOption func(*launcherLoader)
 
-// AnyOwner leaves out the check of owners and modes. It is for tests, whose
-// files lie below a /tmp that everybody may write.
-func AnyOwner() LauncherOption {
-	return func(l *launcherLoader) { l.trust = func(string) error { return nil } }
-}
-
-// InPod leaves out the same, and the resolving of links, for a file of a pod
-// that this program has left. A volume of kubelet's is a tree of links in a
+// InPod leaves out the check of owners and modes, and the resolving of links,
+// for a file of a pod that this program has left. A volume of kubelet's is a tree of links in a
 // directory that anybody may write to, but that nobody gets to: not from the
 // pod, which has no other user, and not from the machine. Who says what is
 // mounted there is who runs the pod.
@@ -41,12 +35,22 @@ func InPod() LauncherOption {
 // ReadTrusted reads a file of at most limit bytes that root obeys, by the rule
 // that LoadLauncher has for its own: else the error wraps ErrNotTrusted.
 func ReadTrusted(path string, limit int64) ([]byte, error) {
-	return readTrusted(path, limit, rootOnly)
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, err
+	}
+	if target, err = filepath.Abs(target); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := rootOnly(target); err != nil {
+		return nil, err
+	}
+	// Nobody but root can have put a link here since then.
+	return readFile(target, limit, unix.O_NOFOLLOW)
 }
 
 type launcherLoader struct {
-	trust func(path string) error
-	// read reads the file, in another way than by readTrusted.
+	// read reads the file.
 	read func(path string) ([]byte, error)
 }
 
@@ -57,8 +61,7 @@ type launcherLoader struct {
 // error that wraps ErrInvalid. Where DefaultLauncherPath is missing, the
 // result is all defaults. notes are as in Load.
 func LoadLauncher(path string, opts ...LauncherOption) (conf *Launcher, notes []string, err error) {
-	l := launcherLoader{trust: rootOnly}
-	l.read = func(path string) ([]byte, error) { return readTrusted(path, MaxLauncherSize, l.trust) }
+	l := launcherLoader{read: func(path string) ([]byte, error) { return ReadTrusted(path, MaxLauncherSize) }}
 	for _, o := range opts {
 		o(&l)
 	}
@@ -70,22 +73,6 @@ func LoadLauncher(path string, opts ...LauncherOption) (conf *Launcher, notes []
 		return nil, nil, fmt.Errorf("read launcher configuration: %w", err)
 	}
 	return ParseLauncher(path, content)
-}
-
-// readTrusted reads a file that trust accepts, by its path without links.
-func readTrusted(path string, limit int64, trust func(path string) error) ([]byte, error) {
-	target, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return nil, err
-	}
-	if target, err = filepath.Abs(target); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if err := trust(target); err != nil {
-		return nil, err
-	}
-	// Nobody but root can have put a link here since then.
-	return readFile(target, limit, unix.O_NOFOLLOW)
 }
 
 // newLauncher returns the defaults of the original.
@@ -135,7 +122,7 @@ type launcherKey struct {
 
 var launcherKeys = []launcherKey{
 	{
-		"storm.worker-launcher.group", "group name", "the user's own group", "Group of the files of workers.",
+		"storm.worker-launcher.group", "group name", "the user's own group", "Group of the files of workers. No worker starts while the node does not know it.",
 		func(l *Launcher, v string) string {
 			l.Group = v
 			return unless(accountGrammar.MatchString(v), "the name of a group")

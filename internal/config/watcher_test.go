@@ -214,27 +214,3 @@ func TestWatcherKeepsTheLastGoodConfiguration(t *testing.T) {
 		t.Errorf("told again: %v", <-w.failed)
 	}
 }
-
-// Only tests may leave out the check of the launcher's configuration.
-func TestAnyOwnerIsForTestsOnly(t *testing.T) {
-	root := "../.."
-	err := filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() && (entry.Name() == ".git" || entry.Name() == "bin") {
-			return filepath.SkipDir
-		}
-		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, "config/launcher.go") {
-			return nil
-		}
-		content, err := os.ReadFile(path)
-		if err == nil && strings.Contains(string(content), "AnyOwner(") {
-			t.Errorf("%s calls AnyOwner", path)
-		}
-		return err
-	})
-	if err != nil {
-		t.Error(err)
-	}
-}
