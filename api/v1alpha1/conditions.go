@@ -83,6 +83,7 @@ const (
 	ReasonMounted           = "Mounted"
 	ReasonMountFailed       = "MountFailed"
 	ReasonUserRefused       = "UserRefused"
+	ReasonGroupUnknown      = "GroupUnknown"
 	ReasonBindSourceMissing = "BindSourceMissing"
 	ReasonStarting          = "Starting"
 	ReasonStartFailed       = "StartFailed"

@@ -34,6 +34,7 @@ var reasonsOfErrors = []struct {
 	{docker.ErrCredentials, api.ReasonImagePullFailed},
 	{runtime.ErrUnavailable, api.ReasonDockerUnavailable},
 	{hostuser.ErrRefused, api.ReasonUserRefused},
+	{hostuser.ErrUnknownGroup, api.ReasonGroupUnknown},
 	{bundle.ErrBindSourceMissing, api.ReasonBindSourceMissing},
 }
 

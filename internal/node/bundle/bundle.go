@@ -9,9 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -23,10 +21,12 @@ import (
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
-// Users looks up the users of this host that may run workers.
+// Users looks up the users of this host that may run workers, and its groups.
 type Users interface {
-	// Lookup returns an error for a user that may not.
+	// Lookup returns an error for a user that may not run workers.
 	Lookup(ctx context.Context, name string) (hostuser.User, error)
+	// LookupGroup returns a group's id, or hostuser.ErrUnknownGroup.
+	LookupGroup(ctx context.Context, name string) (int, error)
 }
 
 // Options of a Builder.
@@ -37,8 +37,8 @@ type Options struct {
 	// root sees into it.
 	RunRoot string
 	// Group is storm.worker-launcher.group, which workers' directories are
-	// given to, so that Storm's log viewer can read them. Where it is empty or
-	// the host does not know it, they have the group of their user.
+	// given to, so that Storm's log viewer can read them. Where it is empty,
+	// they have the group of their user.
 	Group string
 	// Forms are those of bundles of other runtimes than Runc.
 	Forms map[worker.Runtime]Form
@@ -80,13 +80,17 @@ func (b *Builder) With(p ocispec.Policy) *Builder {
 // system and returns the bundle directory. It can be repeated, also after the
 // worker has run: whatever the worker left at a name that Prepare needs is
 // replaced. Errors wrap one of this package's, hostuser.ErrRefused,
-// seccomp.ErrInvalid, ocispec.ErrNoZone or worker.ErrInvalid where somebody
+// hostuser.ErrUnknownGroup, seccomp.ErrInvalid, ocispec.ErrNoZone or worker.ErrInvalid where somebody
 // has to act.
 func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.LocalImage, rootfs string) (string, error) {
 	if err := w.Validate(); err != nil {
 		return "", err
 	}
 	u, err := b.options.Users.Lookup(ctx, w.User)
+	if err != nil {
+		return "", err
+	}
+	gid, err := b.group(ctx, u)
 	if err != nil {
 		return "", err
 	}
@@ -107,7 +111,7 @@ func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.Lo
 	if err != nil {
 		return "", err
 	}
-	if err := b.makeDirs(w, u, contents{script: text, launch: launchYAML(w, image)}); err != nil {
+	if err := b.makeDirs(w, u, gid, contents{script: text, launch: launchYAML(w, image)}); err != nil {
 		return "", err
 	}
 	return b.writeBundle(w, name, content)
@@ -168,17 +172,16 @@ func presentBinds(p ocispec.Policy) (ocispec.Policy, error) {
 	return p, nil
 }
 
-// group is the group of workers' directories.
-func (b *Builder) group(u hostuser.User) int {
-	g, err := user.LookupGroup(b.options.Group)
-	if b.options.Group == "" || err != nil {
-		return u.GID
+// group returns the group of what worker u may write to.
+func (b *Builder) group(ctx context.Context, u hostuser.User) (int, error) {
+	if b.options.Group == "" {
+		return u.GID, nil
 	}
-	gid, err := strconv.Atoi(g.Gid)
+	gid, err := b.options.Users.LookupGroup(ctx, b.options.Group)
 	if err != nil {
-		return u.GID
+		return 0, fmt.Errorf("storm.worker-launcher.group of worker-launcher.cfg: %w", err)
 	}
-	return gid
+	return gid, nil
 }
 
 func (b *Builder) workerDir(w worker.Spec) string {

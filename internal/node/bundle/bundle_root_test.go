@@ -34,6 +34,19 @@ func (a account) Lookup(_ context.Context, name string) (hostuser.User, error) {
 	return a.user, nil
 }
 
+// A group that is not in this machine's /etc/group.
+const (
+	ldapGroup = "ldap-group"
+	ldapGID   = 70001
+)
+
+func (a account) LookupGroup(_ context.Context, name string) (int, error) {
+	if name != ldapGroup {
+		return 0, hostuser.ErrUnknownGroup
+	}
+	return ldapGID, nil
+}
+
 var emptyImage = &manifest.LocalImage{}
 
 var spec = worker.Spec{
@@ -200,8 +213,10 @@ func TestPrepareTwice(t *testing.T) {
 	}
 }
 
+// TestLauncherGroup: the group is looked up where users are, which knows more
+// groups than /etc/group, and one that is configured and unknown is an error.
 func TestLauncherGroup(t *testing.T) {
-	for group, want := range map[string]int{"daemon": 1, "no-such-group": 54322} {
+	for group, want := range map[string]int{"": 54322, ldapGroup: ldapGID} {
 		n := newNode(t, func(o *Options) { o.Group = group })
 		n.mustPrepare()
 		var st unix.Stat_t
@@ -209,8 +224,17 @@ func TestLauncherGroup(t *testing.T) {
 			t.Fatal(err)
 		}
 		if int(st.Gid) != want {
-			t.Errorf("group %s: gid %d, want %d", group, st.Gid, want)
+			t.Errorf("group %q: gid %d, want %d", group, st.Gid, want)
 		}
+	}
+	n := newNode(t, func(o *Options) { o.Group = "no-such-group" })
+	before := n.tree()
+	_, err := n.Prepare(t.Context(), spec, emptyImage, "/rootfs")
+	if !errors.Is(err, hostuser.ErrUnknownGroup) || !strings.Contains(err.Error(), "storm.worker-launcher.group") {
+		t.Errorf("a group that the host does not know: %v", err)
+	}
+	if d := cmp.Diff(before, n.tree()); d != "" {
+		t.Errorf("it left something: %s", d)
 	}
 }
 

@@ -34,9 +34,10 @@ type contents struct {
 
 // makeDirs makes the worker's directories and files below storm.local.dir and
 // the artifacts directory.
-func (b *Builder) makeDirs(w worker.Spec, u hostuser.User, c contents) error {
+// They belong to the user, and to the group gid.
+func (b *Builder) makeDirs(w worker.Spec, u hostuser.User, gid int, c contents) error {
 	paths := ocispec.PathsOf(b.options.Policy.Node, w)
-	o := owner{uid: u.UID, gid: b.group(u), mode: dirMode}
+	o := owner{uid: u.UID, gid: gid, mode: dirMode}
 	b.shared.Lock()
 	err := b.mark(w)
 	b.shared.Unlock()

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -29,30 +28,26 @@ type Options struct {
 	TTL time.Duration
 }
 
-// Directory looks users up. It remembers those that it found and allowed.
+// Directory looks users and groups up. It remembers the groups that it found,
+// and the users that it found and that may run workers.
 type Directory struct {
 	options Options
-	now     func() time.Time
-
-	mu    sync.Mutex
-	known map[string]entry
-}
-
-type entry struct {
-	user    User
-	expires time.Time
+	users   *answers[User]
+	groups  *answers[int]
 }
 
 // New returns a directory.
-func New(o Options) *Directory {
-	return &Directory{options: o, now: time.Now, known: map[string]entry{}}
+func New(o Options) *Directory { return newDirectory(o, time.Now) }
+
+func newDirectory(o Options, now func() time.Time) *Directory {
+	return &Directory{options: o, users: newAnswers[User](o.TTL, now), groups: newAnswers[int](o.TTL, now)}
 }
 
 // Lookup returns the user called name if it may run workers. A user that may
 // not is an error that wraps ErrRefused; any other error is one of the name
 // service, and may pass.
 func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
-	if u, ok := d.remembered(name); ok {
+	if u, ok := d.users.get(name); ok {
 		return u, nil
 	}
 	u, err := d.ask(ctx, name)
@@ -62,28 +57,44 @@ func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
 	if err := d.options.Policy.Check(u); err != nil {
 		return User{}, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.known[name] = entry{user: u, expires: d.now().Add(d.options.TTL)}
+	d.users.put(name, u)
 	return u, nil
 }
 
-func (d *Directory) remembered(name string) (User, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	e, ok := d.known[name]
-	if ok && !d.now().Before(e.expires) {
-		delete(d.known, name)
-		ok = false
+// LookupGroup returns the id of the group called name. A group that the host
+// does not know is an error that wraps ErrUnknownGroup; any other error is one
+// of the name service, and may pass.
+func (d *Directory) LookupGroup(ctx context.Context, name string) (int, error) {
+	if gid, ok := d.groups.get(name); ok {
+		return gid, nil
 	}
-	return e.user, ok
+	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
+	defer cancel()
+	line, err := d.getent(ctx, "group", name)
+	if isNotFound(err) {
+		err = fmt.Errorf("%w; create it on this node, or see why \"getent group %s\" does not find it", ErrUnknownGroup, name)
+	}
+	var gid int
+	if err == nil {
+		gid, err = parseGroup(line, name)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look up group %q: %w", name, err)
+	}
+	d.groups.put(name, gid)
+	return gid, nil
+}
+
+func isNotFound(err error) bool {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	return ok && exit.ExitCode() == notFound
 }
 
 func (d *Directory) ask(ctx context.Context, name string) (User, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 	defer cancel()
 	passwd, err := d.getent(ctx, "passwd", name)
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == notFound {
+	if isNotFound(err) {
 		return User{}, fmt.Errorf("%w; create it on this node, or see why \"getent passwd %s\" does not find it", ErrUnknown, name)
 	}
 	if err != nil {

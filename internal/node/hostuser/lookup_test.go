@@ -74,17 +74,19 @@ func program(t *testing.T, body string) string {
 
 func TestLookupRemembersForItsTime(t *testing.T) {
 	count := filepath.Join(t.TempDir(), "count")
-	d := New(Options{
-		Getent: program(t, `echo x >>`+count+`
-case $2 in passwd) echo "$3:x:2000:2000:::" ;; *) echo "$3 7" ;; esac`),
-		TTL: 30 * time.Second,
-	})
 	now := time.Now()
-	d.now = func() time.Time { return now }
+	d := newDirectory(Options{
+		Getent: program(t, `echo x >>`+count+`
+case $2 in passwd) echo "$3:x:2000:2000:::" ;; group) echo "$3:x:7:alice" ;; *) echo "$3 7" ;; esac`),
+		TTL: 30 * time.Second,
+	}, func() time.Time { return now })
 	asked := func() int {
 		t.Helper()
 		if _, err := d.Lookup(t.Context(), "alice"); err != nil {
 			t.Fatal(err)
+		}
+		if gid, err := d.LookupGroup(t.Context(), "storm"); err != nil || gid != 7 {
+			t.Fatal(gid, err)
 		}
 		b, err := os.ReadFile(count)
 		if err != nil {
@@ -118,5 +120,27 @@ func TestLookupFaults(t *testing.T) {
 				t.Errorf("error = %v, want a passing one with %q", err, tt.says)
 			}
 		})
+	}
+}
+
+// TestLookupGroup: groups come from the same name service as users, so one of
+// LDAP is found, and one that nobody has is an error.
+func TestLookupGroup(t *testing.T) {
+	d := New(Options{Getent: getent})
+	if gid, err := d.LookupGroup(t.Context(), "daemon"); err != nil || gid != 1 {
+		t.Errorf("daemon: %d, %v", gid, err)
+	}
+	_, err := d.LookupGroup(t.Context(), "no-such-group")
+	if !errors.Is(err, ErrUnknownGroup) || !strings.Contains(err.Error(), `create it on this node, or see why "getent group no-such-group"`) {
+		t.Errorf("no-such-group: error = %v, want ErrUnknownGroup with a cure", err)
+	}
+
+	ldap := New(Options{Getent: program(t, `[ "$2 $3" = "group hadoop" ] && echo "hadoop:*:70001:alice,bob"`)})
+	if gid, err := ldap.LookupGroup(t.Context(), "hadoop"); err != nil || gid != 70001 {
+		t.Errorf("a group that is in no /etc/group: %d, %v", gid, err)
+	}
+	broken := New(Options{Getent: program(t, "exit 3")})
+	if _, err := broken.LookupGroup(t.Context(), "hadoop"); err == nil || errors.Is(err, ErrUnknownGroup) {
+		t.Errorf("name service broken: %v, want an error that may pass", err)
 	}
 }

@@ -38,6 +38,24 @@ func parsePasswd(out, name string) (User, error) {
 	return User{Name: name, UID: uid, GID: gid}, nil
 }
 
+// parseGroup reads the one line that "getent group NAME" prints:
+// name:password:gid:members.
+func parseGroup(out, name string) (int, error) {
+	line, ok := strings.CutSuffix(out, "\n")
+	fields := strings.Split(line, ":")
+	if !ok || strings.Contains(line, "\n") || len(fields) != 4 {
+		return 0, fmt.Errorf("%w: not one group line", errMalformed)
+	}
+	if fields[0] != name {
+		return 0, fmt.Errorf("%w: the name service knows it as %q; use that name", ErrUnknownGroup, fields[0])
+	}
+	gid, err := parseID(fields[2])
+	if err != nil {
+		return 0, fmt.Errorf("gid: %w", err)
+	}
+	return gid, nil
+}
+
 // parseGroups reads the one line that "getent initgroups NAME" prints: the
 // name, then group ids, all apart by blanks.
 func parseGroups(out, name string, primary int) ([]int, error) {

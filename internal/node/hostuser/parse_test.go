@@ -66,6 +66,42 @@ func TestParseGroups(t *testing.T) {
 	}
 }
 
+func TestParseGroup(t *testing.T) {
+	tests := []struct {
+		name, out string
+		want      int
+		err       error
+	}{
+		{"with members", "storm:x:5548:alice,bob\n", 5548, nil},
+		{"of LDAP, without a member", "storm:*:5548:\n", 5548, nil},
+		{"nothing", "", 0, errMalformed},
+		{"cut off line", "storm:x:5548:al", 0, errMalformed},
+		{"two lines", "storm:x:1:\nstorm:x:0:\n", 0, errMalformed},
+		{"a line of passwd", "storm:x:31315:100:::\n", 0, errMalformed},
+		{"gid over 32 bits wraps to root", "storm:x:4294967296:\n", 0, errMalformed},
+		{"other spelling", "Storm:x:5548:\n", 0, ErrUnknownGroup},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := parseGroup(tt.out, "storm")
+			if got != tt.want || !errors.Is(err, tt.err) {
+				t.Errorf("%d, %v, want %d, %v", got, err, tt.want, tt.err)
+			}
+		})
+	}
+}
+
+func FuzzParseGroup(f *testing.F) {
+	f.Add("storm:x:5548:alice,bob\n")
+	f.Add("storm:x:4294967296:\n")
+	f.Fuzz(func(t *testing.T, out string) {
+		gid, err := parseGroup(out, "storm")
+		if err == nil && (gid < 0 || !strings.HasPrefix(out, "storm:") || strings.Count(out, "\n") != 1) {
+			t.Fatalf("accepted %q as %d", out, gid)
+		}
+	})
+}
+
 func FuzzParsePasswd(f *testing.F) {
 	f.Add("storm:x:31315:100:Storm,,,:/home/storm:/bin/bash\n")
 	f.Add("storm:x:4294967296:0:::\n")

@@ -1,5 +1,5 @@
-// Package hostuser finds the users of this host by the host's own name service
-// (files, LDAP, sssd, …) and decides who of them may run a worker.
+// Package hostuser finds the users and groups of this host by the host's own
+// name service (files, LDAP, sssd, …), and decides which users may run a worker.
 package hostuser
 
 import (
@@ -27,6 +27,9 @@ var (
 	// ErrUnknown is a user that the host does not know. It wraps ErrRefused.
 	ErrUnknown = fmt.Errorf("%w: no such user", ErrRefused)
 )
+
+// ErrUnknownGroup is a group that the host does not know.
+var ErrUnknownGroup = errors.New("no such group")
 
 // Policy says who may run workers: worker-launcher.cfg's min.user.id and
 // banned.users. Root never may.

@@ -34,6 +34,10 @@ type account struct{}
 
 func (account) Lookup(context.Context, string) (hostuser.User, error) { return alice, nil }
 
+func (account) LookupGroup(context.Context, string) (int, error) {
+	return 0, hostuser.ErrUnknownGroup
+}
+
 // rig is a worker that runs under runc as on a node, in a root made of this
 // machine's /usr, which has a JDK.
 type rig struct {

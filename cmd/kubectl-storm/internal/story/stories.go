@@ -55,6 +55,7 @@ var stories = map[string]teller{
 	api.ReasonEvicted:           say("its image had to make room on {node} for another worker's", "make room on the file system of storm.oci.resources.local.dir on {node}"+triedAgain),
 	api.ReasonMountFailed:       say("its layers could not be mounted on {node}", seeAgent),
 	api.ReasonUserRefused:       say("{node} lets no worker run as user {user}", "make the user on {node}, have an admin see to min.user.id and banned.users in its worker-launcher.cfg, or make the worker anew with another spec.user"),
+	api.ReasonGroupUnknown:      say("{node} does not know the group that the files of workers belong to", "create the group on {node}, or correct storm.worker-launcher.group in its worker-launcher.cfg"+triedAgain),
 	api.ReasonBindSourceMissing: say("a directory that every worker gets is missing on {node}", "make it on {node}, or take it out of storm.oci.readonly.bindmounts or storm.oci.readwrite.bindmounts there"+triedAgain),
 	api.ReasonStarting:          say("its image is on {node}, and its container is being made", waitFor),
 	api.ReasonStartFailed:       say("its container could not be started on {node}", seeAgent),

@@ -43,6 +43,10 @@ type cell struct {
 	spec    worker.Spec
 }
 
+func (account) LookupGroup(context.Context, string) (int, error) {
+	return 0, hostuser.ErrUnknownGroup
+}
+
 func newCell(t testing.TB, script string, change func(*cell)) *cell {
 	t.Helper()
 	if os.Geteuid() != 0 {
