@@ -28,10 +28,10 @@ func TestImagesFollow(t *testing.T) {
 	writeFile(t, filepath.Join(root, manifest.TagFile), "a:1,b:1:"+ones+"\nno line of a tag file\n")
 	local := filepath.Join(dir, "overrides")
 
-	conf := &config.Config{Store: config.Store{
+	conf := &config.Config{Fixed: config.Fixed{Store: config.Store{
 		URL: "file://" + root, HDFSTagFile: "file://" + root + "/" + manifest.TagFile, LocalTagFile: local,
 		RefreshInterval: time.Hour, ManifestsToCache: 2, Verify: store.VerifyIfPresent,
-	}}
+	}}}
 	var log strings.Builder
 	m := &images{current: func() *config.Config { return conf }, log: slog.New(slog.NewTextHandler(&log, nil))}
 	wantManifest(t, m, "a:1", ones) // the local file may be missing

@@ -157,7 +157,7 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, at *api.
 	if err := mgr.Add(heartbeat); err != nil {
 		return fmt.Errorf("set up the heartbeat: %w", err)
 	}
-	if err := mgr.Add(p.watcher); err != nil {
+	if err := mgr.Add(manager.RunnableFunc(p.watcher.Run)); err != nil {
 		return fmt.Errorf("set up the configuration's watcher: %w", err)
 	}
 	if err := mgr.Add(manager.RunnableFunc(p.localizer.Run)); err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/internal/connect/node"
 	"github.com/stormcell/stormcell/internal/node/agent"
@@ -40,7 +38,7 @@ type parts struct {
 	localizer *localizer.Localizer
 	prefetch  *prefetch.Queue
 	profiles  *profiles
-	watcher   *watcher
+	watcher   *config.Watcher
 	metrics   *nodeMetrics
 	// connect answers for the workers' logs and use.
 	connect *node.Backend
@@ -57,18 +55,15 @@ type changes struct {
 // assemble reads the configuration, checks the machine and joins the parts.
 // Nothing is changed on the node yet.
 func assemble(ctx context.Context, o *options, log *slog.Logger, changes *changes) (*parts, error) {
-	conf, notes, err := config.Load(o.Config)
-	daemon.Tell(log, notes)
-	launcher, moreNotes, launcherErr := o.launcher()
-	daemon.Tell(log, moreNotes)
-	if err := errors.Join(err, launcherErr); err != nil {
+	c, err := o.configure(log)
+	if err != nil {
 		return nil, err
 	}
-	conf.Node.RunRoot = cmp.Or(launcher.RunRoot, conf.Node.RunRoot)
+	conf, launcher := c.first, c.launcher
 	if err := o.bringPrograms(&launcher.Runc, log); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(check(ctx, o, conf, launcher, log), checkProfile(conf.Node.SeccompProfile, log)); err != nil {
+	if err := errors.Join(check(ctx, o, conf, launcher, log), checkProfile(conf.Worker.SeccompProfile, log)); err != nil {
 		return nil, err
 	}
 	store, err := backends.Open(conf.Store.URL, backends.Options{
@@ -78,7 +73,6 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	if err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
-	w := watch(o.Config, conf, log)
 	r := rootfs.New(rootfs.Options{
 		RunRoot: conf.Node.RunRoot, LayersDir: filepath.Join(conf.Node.ResourcesDir, "layers"), KeepMounts: conf.Node.LayerMountsToKeep,
 	})
@@ -92,7 +86,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
 	ahead = prefetch.New(images, changes.prefetch.Add)
-	runtimes, err := o.runtimes(conf, launcher, images, r, w, log)
+	runtimes, err := o.runtimes(c, images, r, log)
 	if err != nil {
 		return nil, err
 	}
@@ -102,10 +96,10 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	})
 	e := engine.New(withFaults(engine.Options{
 		Runtimes: runtimes,
-		Bundles: &bundles{current: w.Current, builder: bundle.New(bundle.Options{
-			Group: launcher.Group, RunRoot: conf.Node.RunRoot, Policy: policy(conf), Users: users,
+		Bundles: bundle.New(bundle.Options{
+			Config: c.watcher.Current, Group: launcher.Group, Users: users,
 			Forms: map[worker.Runtime]bundle.Form{worker.Docker: docker.Form},
-		})},
+		}),
 		RunRoot: conf.Node.RunRoot,
 		Changed: changes.workers.Add, Observer: events,
 		Log: log,
@@ -119,9 +113,9 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		return tree.Usage(info.Cgroup)
 	}
 	return &parts{
-		engine: e, localizer: l, prefetch: ahead, watcher: w, runRoot: conf.Node.RunRoot,
+		engine: e, localizer: l, prefetch: ahead, watcher: c.watcher, runRoot: conf.Node.RunRoot,
 		connect:  &node.Backend{Node: o.nodeName, Engine: e, Usage: usage},
-		profiles: newProfiles(e, users, launcher, w.Current, tree),
+		profiles: newProfiles(e, users, c, tree),
 		metrics:  &nodeMetrics{events, newState(conf, e, usage, l, r, ahead)},
 	}, nil
 }

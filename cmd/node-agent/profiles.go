@@ -20,17 +20,17 @@ import (
 type profiles struct {
 	engine  *engine.Engine
 	users   bundle.Users
-	node    func() *config.Config
+	config  func() *config.Config
 	scripts *profile.Profiler
 }
 
 var _ agent.Profiles = (*profiles)(nil)
 
-func newProfiles(e *engine.Engine, users bundle.Users, launcher *config.Launcher, node func() *config.Config, tree *cgroup.Tree) *profiles {
-	return &profiles{engine: e, users: users, node: node, scripts: profile.New(profile.Options{
-		Nsenter: launcher.Nsenter,
-		Script:  func() ([]byte, error) { return profilerScript(launcher.ProfilerScript) },
-		Timeout: func() time.Duration { return node().Node.ProfilerTimeout },
+func newProfiles(e *engine.Engine, users bundle.Users, c *configuration, tree *cgroup.Tree) *profiles {
+	return &profiles{engine: e, users: users, config: c.watcher.Current, scripts: profile.New(profile.Options{
+		Nsenter: c.launcher.Nsenter,
+		Script:  func() ([]byte, error) { return profilerScript(c.launcher.ProfilerScript) },
+		Timeout: func() time.Duration { return c.watcher.Current().Worker.ProfilerTimeout },
 		Cgroups: tree,
 	})}
 }
@@ -65,7 +65,7 @@ func (p *profiles) Run(ctx context.Context, uid, verb string) (profile.Result, e
 		return profile.Result{}, err
 	}
 	return p.scripts.Run(ctx, profile.Target{
-		ID: w.ContainerID(), Container: info, User: u, Artifacts: ocispec.PathsOf(p.node().Node, w).Artifacts,
+		ID: w.ContainerID(), Container: info, User: u, Artifacts: ocispec.PathsOf(p.config().Node, w).Artifacts,
 	}, profile.Verb(verb))
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"log/slog"
 
-	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/runtime/docker"
 	"github.com/stormcell/stormcell/internal/node/runtime/runc"
@@ -13,24 +12,20 @@ import (
 // runtimes returns the parts of every runtime. Whether there is a Docker on this
 // node, its first worker shows.
 func (o *options) runtimes(
-	conf *config.Config, launcher *config.Launcher, images engine.Images, rootfs engine.Rootfs, w *watcher, log *slog.Logger,
+	c *configuration, images engine.Images, rootfs engine.Rootfs, log *slog.Logger,
 ) (map[worker.Runtime]engine.Parts, error) {
-	daemon, err := docker.New(conf.Docker.Socket)
+	conf := c.first
+	daemon, err := docker.New(conf.DockerSocket)
 	if err != nil {
 		return nil, err
 	}
-	settings := func() config.Docker {
-		s := w.Current().Docker
-		s.ConfigFile = o.pod.Path(s.ConfigFile)
-		return s
-	}
 	return map[worker.Runtime]engine.Parts{
 		worker.Runc: {Images: images, Rootfs: rootfs, Runtime: runc.New(runc.Options{
-			RunRoot: conf.Node.RunRoot, Runc: launcher.Runc, Conmon: o.conmon,
+			RunRoot: conf.Node.RunRoot, Runc: c.launcher.Runc, Conmon: o.conmon,
 			CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
 			LogDir: conf.Node.LogDir, LogBytes: conf.Node.LogBytes, Log: log,
 		})},
-		worker.Docker: {Images: &docker.Images{Daemon: daemon, Settings: settings}, Rootfs: docker.Rootfs{}, Runtime: docker.NewRuntime(daemon, docker.Options{
+		worker.Docker: {Images: &docker.Images{Daemon: daemon, Config: c.watcher.Current, Path: o.pod.Path}, Rootfs: docker.Rootfs{}, Runtime: docker.NewRuntime(daemon, docker.Options{
 			RunRoot: conf.Node.RunRoot, CgroupRoot: conf.Cgroup.Root, CgroupParent: conf.Cgroup.Parent,
 		})},
 	}, nil

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/stormcell/stormcell/internal/config"
 )
 
 // The printed profile is one that the agent itself takes, without a warning.
@@ -56,15 +54,11 @@ func TestReloadKeepsAwayFromABadProfile(t *testing.T) {
 	dir := t.TempDir()
 	good := stormYAML(dir, "file:///nonexistent/store")
 	path := write(t, filepath.Join(dir, "storm.yaml"), good)
-	first, _, err := config.Load(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	told := make(lines, 10)
-	w := watch(path, first, slog.New(slog.NewTextHandler(told, nil)))
+	w := configured(t, path, "", slog.New(slog.NewTextHandler(told, &slog.HandlerOptions{Level: slog.LevelError}))).watcher
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- w.Start(ctx) }()
+	go func() { ended <- w.Run(ctx) }()
 	next := write(t, filepath.Join(dir, "next.yaml"), good+"storm.oci.seccomp.profile: "+dir+"/none.json\n")
 	if err := os.Rename(next, path); err != nil {
 		t.Fatal(err)
@@ -76,7 +70,7 @@ func TestReloadKeepsAwayFromABadProfile(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if now := w.Current().Node.SeccompProfile; now != "" {
+	if now := w.Current().Worker.SeccompProfile; now != "" {
 		t.Errorf("%s is in force", now)
 	}
 }

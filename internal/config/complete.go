@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"path"
 	"path/filepath"
 	"slices"
@@ -140,7 +141,7 @@ func (d *draft) completeCgroup() {
 
 // completeDirs makes Storm's directories absolute, as Storm's ConfigUtils does.
 func (d *draft) completeDirs() {
-	home := d.Node.StormHome
+	home := d.Worker.StormHome
 	if !filepath.IsAbs(d.Node.LocalDir) && home == "" && !d.faulty[keyStormHome] {
 		d.check(keyLocalDir, "%q is relative to Storm's home: give an absolute path, or set %s", clip(d.Node.LocalDir), keyStormHome)
 	}
@@ -169,13 +170,13 @@ func (d *draft) checkBinds() {
 	for _, f := range []struct {
 		key   string
 		paths []string
-	}{{keyReadonly, d.Node.ReadonlyBinds}, {keyReadwrite, d.Node.ReadwriteBinds}} {
+	}{{keyReadonly, d.Worker.ReadonlyBinds}, {keyReadwrite, d.Worker.ReadwriteBinds}} {
 		if slices.Contains(f.paths, "/") {
 			d.check(f.key, "/ would hide the image: name the directories that workers need")
 		}
 	}
-	for _, p := range d.Node.ReadwriteBinds {
-		if slices.Contains(d.Node.ReadonlyBinds, p) {
+	for _, p := range d.Worker.ReadwriteBinds {
+		if slices.Contains(d.Worker.ReadonlyBinds, p) {
 			d.check(keyReadwrite, "%s is also in %s: keep one", clip(p), keyReadonly)
 		}
 	}
@@ -183,21 +184,31 @@ func (d *draft) checkBinds() {
 
 // checkRunRoot keeps root's own directories out of those that workers write.
 func (d *draft) checkRunRoot() {
-	writable := append([]string{d.Node.ArtifactsDir, filepath.Join(d.Node.LocalDir, "workers")}, d.Node.ReadwriteBinds...)
+	for _, m := range d.misplaced(d.runRootKey) {
+		d.check(m.Key, "%s", m.Message)
+	}
+}
+
+// misplaced returns the problems of root's own directories that lie where
+// workers write. runRootKey is the key that names the run root.
+func (c *Config) misplaced(runRootKey string) Problems {
+	writable := append([]string{c.Node.ArtifactsDir, filepath.Join(c.Node.LocalDir, "workers")}, c.Worker.ReadwriteBinds...)
+	var problems Problems
 	for _, own := range []struct{ key, dir string }{
-		{keyRunRoot, d.Node.RunRoot},
-		{keyResourcesDir, d.Node.ResourcesDir},
-		{keyWorkerLogDir, d.Node.LogDir},
+		{runRootKey, c.Node.RunRoot},
+		{keyResourcesDir, c.Node.ResourcesDir},
+		{keyWorkerLogDir, c.Node.LogDir},
 	} {
 		if own.dir == "/" {
-			d.check(own.key, "cannot be the root directory")
+			problems = append(problems, Problem{Key: own.key, Message: "cannot be the root directory"})
 		}
 		for _, w := range writable {
 			if filepath.IsAbs(w) && within(own.dir, w) {
-				d.check(own.key, "%s lies in %s, where workers write: choose another directory", clip(own.dir), clip(w))
+				problems = append(problems, Problem{Key: own.key, Message: fmt.Sprintf("%s lies in %s, where workers write: choose another directory", clip(own.dir), clip(w))})
 			}
 		}
 	}
+	return problems
 }
 
 // checkDisk keeps what is removed from a full disk from being nothing.

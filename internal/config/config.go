@@ -14,12 +14,22 @@ import (
 type Config struct {
 	// Images are the allowlist and the default image.
 	Images allowlist.Rules
-	Store  Store
-	Cgroup Cgroup
-	Node   Node
+	Fixed
+	Worker Worker
 	Docker Docker
 	// NUMA is supervisor.numa.meta by zone id.
 	NUMA map[int]NUMAZone
+}
+
+// Fixed is what stays as it is while a node-agent runs: where things are, since
+// what runs was put there and must be found again, and what its parts are made
+// with. The manager, whose parts are made again, follows the store.
+type Fixed struct {
+	Store  Store
+	Node   Node
+	Cgroup Cgroup
+	// DockerSocket is the path of stormcell.docker.host.
+	DockerSocket string
 }
 
 // Store says where images are and how their tags are looked up.
@@ -39,12 +49,16 @@ type Store struct {
 	Principal, Keytab string
 }
 
-// Cgroup says where workers' cgroups are and what they enforce.
+// Cgroup says where workers' cgroups are.
 type Cgroup struct {
 	// Root is storm.oci.cgroup.root, the host's cgroup mount root.
 	Root string
 	// Parent is storm.oci.cgroup.parent, absolute below Root.
 	Parent string
+}
+
+// Worker says what workers get from their next launch on.
+type Worker struct {
 	// EnforceMemory is storm.cgroup.memory.enforcement.enable.
 	EnforceMemory bool
 	// CPUPercent is storm.worker.cgroup.cpu.limit (100 is one core), 0 unset.
@@ -53,13 +67,27 @@ type Cgroup struct {
 	MemoryMB float64
 	// PidsLimit is stormcell.worker.pids.limit: processes and threads of a worker.
 	PidsLimit int64
+	// ReadonlyBinds and ReadwriteBinds are host paths mounted at themselves.
+	ReadonlyBinds, ReadwriteBinds []string
+	// NSCDDir is storm.oci.nscd.dir.
+	NSCDDir string
+	// SeccompProfile is storm.oci.seccomp.profile, as seccomp.Load takes it: the
+	// path of a profile, Unconfined, or empty for the built-in one.
+	SeccompProfile string
+	// StormHome is stormcell.storm.home, mounted read-only; empty for none.
+	StormHome string
+	// JavaLibraryPath is java.library.path: where workers look for native code
+	// after their topology's own.
+	JavaLibraryPath string
+	// ProfilerTimeout is stormcell.profiler.timeout.secs.
+	ProfilerTimeout time.Duration
 }
 
 // Unconfined is the value of storm.oci.seccomp.profile, by Kubernetes' word,
 // for workers whose system calls are not filtered.
 const Unconfined = "unconfined"
 
-// Node says what a worker finds on its node and where it is kept.
+// Node says where things are on a node, and how much of them is kept.
 type Node struct {
 	// LocalDir is storm.local.dir, absolute.
 	LocalDir string
@@ -75,25 +103,11 @@ type Node struct {
 	DiskHighPercent, DiskLowPercent int
 	// LayerMountsToKeep is storm.oci.layer.mounts.to.keep.
 	LayerMountsToKeep int
-	// ReadonlyBinds and ReadwriteBinds are host paths mounted at themselves.
-	ReadonlyBinds, ReadwriteBinds []string
-	// NSCDDir is storm.oci.nscd.dir.
-	NSCDDir string
-	// SeccompProfile is storm.oci.seccomp.profile, as seccomp.Load takes it: the
-	// path of a profile, Unconfined, or empty for the built-in one.
-	SeccompProfile string
-	// StormHome is stormcell.storm.home, mounted read-only into workers; empty for none.
-	StormHome string
-	// JavaLibraryPath is java.library.path: where workers look for native code
-	// after their topology's own.
-	JavaLibraryPath string
 	// LogDir is stormcell.log.dir: what workers write to stdout and stderr.
 	LogDir string
 	// LogBytes is stormcell.log.max.bytes, of one run of a worker.
 	LogBytes int64
-	// ProfilerTimeout is stormcell.profiler.timeout.secs.
-	ProfilerTimeout time.Duration
-	// RunRoot is stormcell.run.root unless worker-launcher.cfg names one.
+	// RunRoot is stormcell.run.root unless RunRoot, the option, gives another.
 	RunRoot string
 }
 
@@ -102,8 +116,6 @@ type Docker struct {
 	// Default is true if workers that name no runtime are such, as
 	// storm.resource.isolation.plugin says.
 	Default bool
-	// Socket is the path of stormcell.docker.host.
-	Socket string
 	// Pull is stormcell.docker.pull.policy.
 	Pull PullPolicy
 	// ConfigFile is stormcell.docker.config; empty for none.

@@ -14,33 +14,35 @@ const (
 
 // Long keys that more than one place names.
 const (
-	keyAllowedImages  = "storm.oci.allowed.images"
-	keyImage          = "storm.oci.image"
-	keyPlugin         = "storm.resource.isolation.plugin"
-	keyStore          = "storm.oci.image.hdfs.toplevel.dir"
-	keyTagPlugin      = "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin"
-	keyStoreTagFile   = keyTagPlugin + ".hdfs.hash.file"
-	keyLocalTagFile   = keyTagPlugin + ".local.hash.file"
-	keyCgroupRoot     = "storm.oci.cgroup.root"
-	keyCgroupParent   = "storm.oci.cgroup.parent"
-	keyReadonly       = "storm.oci.readonly.bindmounts"
-	keyReadwrite      = "storm.oci.readwrite.bindmounts"
-	keySeccomp        = "storm.oci.seccomp.profile"
-	keyResourcesDir   = "storm.oci.resources.local.dir"
-	keyPrincipal      = "storm.hdfs.login.principal"
-	keyKeytab         = "storm.hdfs.login.keytab"
-	keyBlobPrincipal  = "blobstore.hdfs.principal"
-	keyBlobKeytab     = "blobstore.hdfs.keytab"
-	keyLocalDir       = "storm.local.dir"
-	keyStormLogDir    = "storm.log.dir"
-	keyArtifactsDir   = "storm.workers.artifacts.dir"
-	keyNUMA           = "supervisor.numa.meta"
-	keyStormHome      = "stormcell.storm.home"
-	keyRunRoot        = "stormcell.run.root"
-	keyWorkerLogDir   = "stormcell.log.dir"
-	keyWorkerCPULimit = "storm.worker.cgroup.cpu.limit"
-	keyDiskHigh       = "stormcell.cache.disk.high.percent"
-	keyDiskLow        = "stormcell.cache.disk.low.percent"
+	keyAllowedImages = "storm.oci.allowed.images"
+	keyImage         = "storm.oci.image"
+	keyPlugin        = "storm.resource.isolation.plugin"
+	keyStore         = "storm.oci.image.hdfs.toplevel.dir"
+	keyTagPlugin     = "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin"
+	keyStoreTagFile  = keyTagPlugin + ".hdfs.hash.file"
+	keyLocalTagFile  = keyTagPlugin + ".local.hash.file"
+	keyCgroupRoot    = "storm.oci.cgroup.root"
+	keyCgroupParent  = "storm.oci.cgroup.parent"
+	keyReadonly      = "storm.oci.readonly.bindmounts"
+	keyReadwrite     = "storm.oci.readwrite.bindmounts"
+	keySeccomp       = "storm.oci.seccomp.profile"
+	keyResourcesDir  = "storm.oci.resources.local.dir"
+	keyPrincipal     = "storm.hdfs.login.principal"
+	keyKeytab        = "storm.hdfs.login.keytab"
+	keyBlobPrincipal = "blobstore.hdfs.principal"
+	keyBlobKeytab    = "blobstore.hdfs.keytab"
+	keyLocalDir      = "storm.local.dir"
+	keyStormLogDir   = "storm.log.dir"
+	keyArtifactsDir  = "storm.workers.artifacts.dir"
+	keyNUMA          = "supervisor.numa.meta"
+	keyStormHome     = "stormcell.storm.home"
+	keyRunRoot       = "stormcell.run.root"
+	// Of worker-launcher.cfg.
+	keyLauncherRunRoot = "worker.launcher.oci.run-root"
+	keyWorkerLogDir    = "stormcell.log.dir"
+	keyWorkerCPULimit  = "storm.worker.cgroup.cpu.limit"
+	keyDiskHigh        = "stormcell.cache.disk.high.percent"
+	keyDiskLow         = "stormcell.cache.disk.low.percent"
 )
 
 // Who reads a key.
@@ -133,32 +135,32 @@ var keys = []key{
 	{
 		"storm.cgroup.memory.enforcement.enable", "boolean", "false", byAgent,
 		"Whether the kernel enforces workers' memory limits.",
-		boolean(func(d *draft) *bool { return &d.Cgroup.EnforceMemory }),
+		boolean(func(d *draft) *bool { return &d.Worker.EnforceMemory }),
 	},
 	{
 		keyWorkerCPULimit, "number, percent", "none", byAgent,
 		"CPU limit of every worker, whatever it asks for; 100 is one core.",
-		number(1, func(d *draft) *float64 { return &d.Cgroup.CPUPercent }),
+		number(1, func(d *draft) *float64 { return &d.Worker.CPUPercent }),
 	},
 	{
 		"storm.worker.cgroup.memory.mb.limit", "number, MiB", "none", byAgent,
 		"Memory limit of every worker, whatever it asks for, where memory limits are enforced.",
-		number(1, func(d *draft) *float64 { return &d.Cgroup.MemoryMB }),
+		number(1, func(d *draft) *float64 { return &d.Worker.MemoryMB }),
 	},
 	{
 		keyReadonly, "list of paths", "empty", byAgent,
 		"Host paths that workers see read-only at the same path. They must exist.",
-		absolutes(func(d *draft) *[]string { return &d.Node.ReadonlyBinds }),
+		absolutes(func(d *draft) *[]string { return &d.Worker.ReadonlyBinds }),
 	},
 	{
 		keyReadwrite, "list of paths", "empty", byAgent,
 		"The same, writable.",
-		absolutes(func(d *draft) *[]string { return &d.Node.ReadwriteBinds }),
+		absolutes(func(d *draft) *[]string { return &d.Worker.ReadwriteBinds }),
 	},
 	{
 		"storm.oci.nscd.dir", "path", "`/var/run/nscd`", byAgent,
 		"Directory of the name service cache daemon's socket, seen by workers read-only.",
-		absolute(func(d *draft) *string { return &d.Node.NSCDDir }),
+		absolute(func(d *draft) *string { return &d.Worker.NSCDDir }),
 	},
 	{
 		keySeccomp, "path, or `unconfined`", "built in", byAgent,
@@ -223,12 +225,12 @@ var keys = []key{
 	{
 		"stormcell.worker.pids.limit", "integer", "16384", byAgent,
 		"Limit on processes and threads of a worker, together. One that has reached it says so when it ends.",
-		integer(1, func(d *draft) *int64 { return &d.Cgroup.PidsLimit }),
+		integer(1, func(d *draft) *int64 { return &d.Worker.PidsLimit }),
 	},
 	{
 		"stormcell.profiler.timeout.secs", "integer, seconds", "600", byAgent,
 		"How long a profiler script may run. Then it is killed, with all that it has started.",
-		seconds(func(d *draft) *time.Duration { return &d.Node.ProfilerTimeout }),
+		seconds(func(d *draft) *time.Duration { return &d.Worker.ProfilerTimeout }),
 	},
 	{
 		keyWorkerLogDir, "path", "`/var/log/stormcell`", byAgent,
@@ -258,12 +260,12 @@ var keys = []key{
 	{
 		keyStormHome, "path", "none", byAgent,
 		"Storm's own installation: workers see it read-only, and relative paths of Storm start there.",
-		absolute(func(d *draft) *string { return &d.Node.StormHome }),
+		absolute(func(d *draft) *string { return &d.Worker.StormHome }),
 	},
 	{
 		"java.library.path", "string", "`/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64`", byAgent,
 		"Where workers look for native code, after their topology's resources and before what their own `LD_LIBRARY_PATH` names. As in Storm, the image's is hidden by it.",
-		text(func(d *draft) *string { return &d.Node.JavaLibraryPath }),
+		text(func(d *draft) *string { return &d.Worker.JavaLibraryPath }),
 	},
 }
 

@@ -155,7 +155,7 @@ var launcherKeys = []launcherKey{
 		launcherPath(func(l *Launcher) *string { return &l.Runc }),
 	},
 	{
-		"worker.launcher.oci.run-root", "path", "`" + keyRunRoot + "` of storm.yaml", "Where mounts and the records of workers are.",
+		keyLauncherRunRoot, "path", "`" + keyRunRoot + "` of storm.yaml", "Where mounts and the records of workers are.",
 		launcherPath(func(l *Launcher) *string { return &l.RunRoot }),
 	},
 	{

@@ -29,7 +29,7 @@ const (
 // Load reads the storm.yaml at path. notes are things that an operator should
 // know and that are no errors, a line each. A file that breaks the rules gives
 // an error that wraps ErrInvalid and lists every problem; notes come with it.
-func Load(path string) (conf *Config, notes []string, err error) {
+func Load(path string, opts ...Option) (conf *Config, notes []string, err error) {
 	content, err := readFile(path, MaxConfigSize, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("read configuration: %w: give the path of your storm.yaml with --config", err)
@@ -37,14 +37,14 @@ func Load(path string) (conf *Config, notes []string, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return Parse(path, content)
+	return Parse(path, content, opts...)
 }
 
 // Parse reads the content of a storm.yaml; file names it in errors and notes.
 // Values follow Storm's rules: YAML 1.1 booleans, no number or boolean where a
 // string is due, a bare string for a list of one. A key without a value counts
 // as not set. The result is complete and safe to share; nobody may change it.
-func Parse(file string, content []byte) (conf *Config, notes []string, err error) {
+func Parse(file string, content []byte, opts ...Option) (conf *Config, notes []string, err error) {
 	d := newDraft(file)
 	if len(content) > MaxConfigSize {
 		d.problem("", 0, "larger than %d bytes", MaxConfigSize)
@@ -56,11 +56,28 @@ func Parse(file string, content []byte) (conf *Config, notes []string, err error
 		return nil, nil, d.problems.err()
 	}
 	d.readKeys(root)
+	for _, o := range opts {
+		o(d)
+	}
 	d.complete()
 	if err := d.problems.err(); err != nil {
 		return nil, d.notes, err
 	}
 	return &d.Config, d.notes, nil
+}
+
+// Option changes what a storm.yaml says.
+type Option func(*draft)
+
+// RunRoot puts dir in the place of stormcell.run.root, as
+// worker.launcher.oci.run-root of worker-launcher.cfg does. An empty dir
+// changes nothing.
+func RunRoot(dir string) Option {
+	return func(d *draft) {
+		if dir != "" {
+			d.Node.RunRoot, d.runRootKey = dir, keyLauncherRunRoot
+		}
+	}
 }
 
 // document returns the only map of a YAML file, nil if the file is empty.
@@ -91,6 +108,8 @@ type draft struct {
 	file string
 	// logDir, blobPrincipal and blobKeytab only serve to complete others.
 	logDir, blobPrincipal, blobKeytab string
+	// runRootKey is the key that Node.RunRoot comes from.
+	runRootKey string
 	// lines has the line of every key that was met, faulty those with a problem.
 	lines    map[string]int
 	faulty   map[string]bool
@@ -101,26 +120,33 @@ type draft struct {
 // newDraft returns a draft with those defaults that depend on nothing.
 func newDraft(file string) *draft {
 	return &draft{
-		file:   file,
-		lines:  map[string]int{},
-		faulty: map[string]bool{},
+		file:       file,
+		runRootKey: keyRunRoot,
+		lines:      map[string]int{},
+		faulty:     map[string]bool{},
 		Config: Config{
-			Store:  Store{RefreshInterval: time.Minute, ManifestsToCache: 10, Verify: store.VerifyIfPresent},
-			Docker: Docker{Socket: defaultDockerSocket, Pull: PullIfNotPresent},
-			Cgroup: Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm", PidsLimit: 16384},
-			Node: Node{
-				LocalDir:          "storm-local",
-				ArtifactsDir:      "workers-artifacts",
-				LayerMountsToKeep: 100,
-				DiskHighPercent:   85,
-				DiskLowPercent:    80,
-				NSCDDir:           "/var/run/nscd",
-				LogDir:            "/var/log/stormcell",
-				LogBytes:          64 << 20,
-				ProfilerTimeout:   10 * time.Minute,
-				RunRoot:           "/run/stormcell",
-				JavaLibraryPath:   "/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64",
+			Fixed: Fixed{
+				Store:        Store{RefreshInterval: time.Minute, ManifestsToCache: 10, Verify: store.VerifyIfPresent},
+				Cgroup:       Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
+				DockerSocket: defaultDockerSocket,
+				Node: Node{
+					LocalDir:          "storm-local",
+					ArtifactsDir:      "workers-artifacts",
+					LayerMountsToKeep: 100,
+					DiskHighPercent:   85,
+					DiskLowPercent:    80,
+					LogDir:            "/var/log/stormcell",
+					LogBytes:          64 << 20,
+					RunRoot:           "/run/stormcell",
+				},
 			},
+			Worker: Worker{
+				PidsLimit:       16384,
+				NSCDDir:         "/var/run/nscd",
+				ProfilerTimeout: 10 * time.Minute,
+				JavaLibraryPath: "/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64",
+			},
+			Docker: Docker{Pull: PullIfNotPresent},
 		},
 	}
 }

@@ -26,30 +26,36 @@ stormcell.storm.home: /opt/storm
 // leastConfig is what it means: every default.
 func leastConfig() *Config {
 	return &Config{
-		Store: Store{
-			URL:              "file:///srv/containers",
-			HDFSTagFile:      "file:///srv/containers/image-tag-to-hash",
-			RefreshInterval:  time.Minute,
-			ManifestsToCache: 10,
-			Verify:           store.VerifyIfPresent,
+		Fixed: Fixed{
+			Store: Store{
+				URL:              "file:///srv/containers",
+				HDFSTagFile:      "file:///srv/containers/image-tag-to-hash",
+				RefreshInterval:  time.Minute,
+				ManifestsToCache: 10,
+				Verify:           store.VerifyIfPresent,
+			},
+			Node: Node{
+				LocalDir:          "/opt/storm/storm-local",
+				ArtifactsDir:      "/opt/storm/logs/workers-artifacts",
+				ResourcesDir:      "/opt/storm/storm-local/supervisor/oci-resources",
+				LayerMountsToKeep: 100,
+				DiskHighPercent:   85,
+				DiskLowPercent:    80,
+				LogDir:            "/var/log/stormcell",
+				LogBytes:          64 << 20,
+				RunRoot:           "/run/stormcell",
+			},
+			Cgroup:       Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
+			DockerSocket: "/var/run/docker.sock",
 		},
-		Docker: Docker{Socket: "/var/run/docker.sock", Pull: PullIfNotPresent},
-		Cgroup: Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm", PidsLimit: 16384},
-		Node: Node{
-			LocalDir:          "/opt/storm/storm-local",
-			ArtifactsDir:      "/opt/storm/logs/workers-artifacts",
-			ResourcesDir:      "/opt/storm/storm-local/supervisor/oci-resources",
-			LayerMountsToKeep: 100,
-			DiskHighPercent:   85,
-			DiskLowPercent:    80,
-			NSCDDir:           "/var/run/nscd",
-			StormHome:         "/opt/storm",
-			LogDir:            "/var/log/stormcell",
-			LogBytes:          64 << 20,
-			ProfilerTimeout:   10 * time.Minute,
-			RunRoot:           "/run/stormcell",
-			JavaLibraryPath:   "/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64",
+		Worker: Worker{
+			PidsLimit:       16384,
+			NSCDDir:         "/var/run/nscd",
+			StormHome:       "/opt/storm",
+			JavaLibraryPath: "/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64",
+			ProfilerTimeout: 10 * time.Minute,
 		},
+		Docker: Docker{Pull: PullIfNotPresent},
 	}
 }
 
@@ -78,9 +84,9 @@ func TestParseSeed(t *testing.T) {
 	}
 	want.Store.URL = "hdfs://host:8020/containers"
 	want.Store.HDFSTagFile = "hdfs://host:8020/containers/image-tag-to-hash"
-	want.Node.ReadonlyBinds = []string{"/home/y/lib64/storm", "/etc/krb5.conf"}
-	want.Node.SeccompProfile = "/home/y/conf/storm/seccomp.json"
-	want.Node.StormHome = "/home/y/lib64/storm"
+	want.Worker.ReadonlyBinds = []string{"/home/y/lib64/storm", "/etc/krb5.conf"}
+	want.Worker.SeccompProfile = "/home/y/conf/storm/seccomp.json"
+	want.Worker.StormHome = "/home/y/lib64/storm"
 	want.Node.LocalDir = "/home/y/var/storm"
 	want.Node.ResourcesDir = "/home/y/var/storm/supervisor/oci-resources"
 	want.Node.ArtifactsDir = "/home/y/lib64/storm/logs/workers-artifacts"
@@ -105,23 +111,24 @@ func TestParseValues(t *testing.T) {
 		name, yaml string
 		change     func(*Config)
 	}{
-		{"list of one as a bare string", "storm.oci.readonly.bindmounts: /etc/krb5.conf", func(c *Config) { c.Node.ReadonlyBinds = []string{"/etc/krb5.conf"} }},
-		{"no filter", "storm.oci.seccomp.profile: unconfined", func(c *Config) { c.Node.SeccompProfile = "unconfined" }},
+		{"list of one as a bare string", "storm.oci.readonly.bindmounts: /etc/krb5.conf", func(c *Config) { c.Worker.ReadonlyBinds = []string{"/etc/krb5.conf"} }},
+		{"no filter", "storm.oci.seccomp.profile: unconfined", func(c *Config) { c.Worker.SeccompProfile = "unconfined" }},
 		{"Docker by default", "storm.resource.isolation.plugin: org.apache.storm.container.docker.DockerManager", func(c *Config) { c.Docker.Default = true }},
 		{"another plugin", "storm.resource.isolation.plugin: org.apache.storm.container.cgroup.CgroupManager", func(*Config) {}},
 		{"Docker's keys", "stormcell.docker.host: unix:///run//docker.sock\nstormcell.docker.pull.policy: Never\nstormcell.docker.config: /etc/stormcell/docker.json", func(c *Config) {
-			c.Docker = Docker{Socket: "/run/docker.sock", Pull: PullNever, ConfigFile: "/etc/stormcell/docker.json"}
+			c.DockerSocket = "/run/docker.sock"
+			c.Docker = Docker{Pull: PullNever, ConfigFile: "/etc/stormcell/docker.json"}
 		}},
 		{"empty list", "storm.oci.readonly.bindmounts: []", func(*Config) {}},
-		{"paths are cleaned", "storm.oci.readwrite.bindmounts: [/a//b/, /c/../d]", func(c *Config) { c.Node.ReadwriteBinds = []string{"/a/b", "/d"} }},
-		{"yes is true in YAML 1.1", "storm.cgroup.memory.enforcement.enable: Yes", func(c *Config) { c.Cgroup.EnforceMemory = true }},
-		{"true", "storm.cgroup.memory.enforcement.enable: true", func(c *Config) { c.Cgroup.EnforceMemory = true }},
+		{"paths are cleaned", "storm.oci.readwrite.bindmounts: [/a//b/, /c/../d]", func(c *Config) { c.Worker.ReadwriteBinds = []string{"/a/b", "/d"} }},
+		{"yes is true in YAML 1.1", "storm.cgroup.memory.enforcement.enable: Yes", func(c *Config) { c.Worker.EnforceMemory = true }},
+		{"true", "storm.cgroup.memory.enforcement.enable: true", func(c *Config) { c.Worker.EnforceMemory = true }},
 		{"off", "storm.cgroup.memory.enforcement.enable: off", func(*Config) {}},
-		{"whole number for a number", "storm.worker.cgroup.cpu.limit: 250", func(c *Config) { c.Cgroup.CPUPercent = 250 }},
-		{"fraction", "storm.worker.cgroup.memory.mb.limit: 1024.5", func(c *Config) { c.Cgroup.MemoryMB = 1024.5 }},
+		{"whole number for a number", "storm.worker.cgroup.cpu.limit: 250", func(c *Config) { c.Worker.CPUPercent = 250 }},
+		{"fraction", "storm.worker.cgroup.memory.mb.limit: 1024.5", func(c *Config) { c.Worker.MemoryMB = 1024.5 }},
 		{"number with underscores", "stormcell.cache.max.bytes: 50_000_000_000", func(c *Config) { c.Node.CacheBytes = 50_000_000_000 }},
 		{"zero where zero means something", "storm.oci.layer.mounts.to.keep: 0", func(c *Config) { c.Node.LayerMountsToKeep = 0 }},
-		{"anchor and alias", "x: &a [/p]\nstorm.oci.readonly.bindmounts: *a", func(c *Config) { c.Node.ReadonlyBinds = []string{"/p"} }},
+		{"anchor and alias", "x: &a [/p]\nstorm.oci.readonly.bindmounts: *a", func(c *Config) { c.Worker.ReadonlyBinds = []string{"/p"} }},
 		{"key without a value", "storm.oci.nscd.dir:", func(*Config) {}},
 		{"tilde", "storm.oci.nscd.dir: ~", func(*Config) {}},
 		{"relative cgroup parent", "storm.oci.cgroup.parent: storm/workers/", func(c *Config) { c.Cgroup.Parent = "/storm/workers" }},

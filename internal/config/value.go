@@ -125,7 +125,7 @@ func readSocket(d *draft, key string, n *yaml.Node) {
 		d.problem(key, n.Line, "want the URL of a unix socket, such as unix://%s, have %q", defaultDockerSocket, clip(s))
 		return
 	}
-	d.Docker.Socket = filepath.Clean(path)
+	d.DockerSocket = filepath.Clean(path)
 }
 
 func readPullPolicy(d *draft, key string, n *yaml.Node) {
@@ -151,11 +151,11 @@ func readSeccomp(d *draft, key string, n *yaml.Node) {
 	switch s, ok := d.scalar(key, n); {
 	case !ok:
 	case s == Unconfined:
-		d.Node.SeccompProfile = s
+		d.Worker.SeccompProfile = s
 	case !filepath.IsAbs(s):
 		d.problem(key, n.Line, "want an absolute path or %q, have %q", Unconfined, clip(s))
 	default:
-		d.Node.SeccompProfile = filepath.Clean(s)
+		d.Worker.SeccompProfile = filepath.Clean(s)
 	}
 }
 

@@ -27,6 +27,11 @@ const (
 type WatchOptions struct {
 	// Every is the time between checks without events; 0 means 10 seconds.
 	Every time.Duration
+	// Read are the options that the first configuration was read with.
+	Read []Option
+	// Pin keeps Fixed as it is in the first configuration. A file that changes
+	// it is followed in all else, and a note says so.
+	Pin bool
 	// Accept may refuse a configuration for what it refers to. The last good
 	// one stays in force then, as with any other fault, and Accept is asked
 	// again at the next check, though the file be the same.
@@ -49,9 +54,13 @@ type Watcher struct {
 	mu        sync.Mutex
 	listeners []chan struct{}
 
+	// fixed is that of the first configuration.
+	fixed Fixed
 	// Of Run's goroutine only: the content that was judged last, nil if the
-	// file could not be read, and the failure that was reported last.
+	// file could not be read, the Fixed that the last good file had, and the
+	// failure that was reported last.
 	judged  []byte
+	said    Fixed
 	failure string
 }
 
@@ -61,7 +70,7 @@ func NewWatcher(path string, conf *Config, opts WatchOptions) *Watcher {
 	if opts.Every == 0 {
 		opts.Every = defaultCheck
 	}
-	w := &Watcher{path: path, opts: opts}
+	w := &Watcher{path: path, opts: opts, fixed: conf.Fixed, said: conf.Fixed}
 	w.current.Store(conf)
 	return w
 }
@@ -132,7 +141,12 @@ func (w *Watcher) check() {
 		return
 	}
 	w.judged = append([]byte{}, content...)
-	conf, notes, err := Parse(w.path, content)
+	conf, notes, err := Parse(w.path, content, w.opts.Read...)
+	var said Fixed
+	if err == nil {
+		said = conf.Fixed
+		notes, err = w.pin(conf, notes)
+	}
 	if err == nil && w.opts.Accept != nil {
 		if err = w.opts.Accept(conf); err != nil {
 			w.judged = nil // what it refers to may be put right meanwhile
@@ -147,10 +161,30 @@ func (w *Watcher) check() {
 		w.current.Store(conf)
 		w.tell()
 	}
-	if (changed || w.failure != "") && w.opts.Reloaded != nil {
+	if (changed || said != w.said || w.failure != "") && w.opts.Reloaded != nil {
 		w.opts.Reloaded(conf, notes)
 	}
-	w.failure = ""
+	w.said, w.failure = said, ""
+}
+
+// pin puts the Fixed of the first configuration in the place of conf's, if that
+// is wanted, and judges what then comes together: a directory of root's that
+// is fixed may lie where workers write by the new file.
+func (w *Watcher) pin(conf *Config, notes []string) ([]string, error) {
+	if !w.opts.Pin {
+		return notes, nil
+	}
+	if conf.Fixed != w.fixed {
+		notes = append(notes, w.path+": the store, the directories of the node, the cgroup parent, the socket of Docker, and the limits of "+
+			"the cache, of logs and of kept mounts stay as they are until this program is restarted")
+	}
+	conf.Fixed = w.fixed
+	problems := conf.misplaced(keyRunRoot)
+	for i := range problems {
+		problems[i].File = w.path
+		problems[i].Message += ", and restart this program"
+	}
+	return notes, problems.err()
 }
 
 func (w *Watcher) tell() {

@@ -33,9 +33,12 @@ func TestConformance(t *testing.T) {
 		spec.Image = manifest.Image{Tag: guestImage}
 		in := ocispec.Input{
 			Worker: spec, User: hostuser.User{UID: 12345, GID: 12345}, Host: ocispec.Host{SwapAccounting: true, MaxOpenFiles: 1024},
-			Policy: ocispec.Policy{
-				Node:   config.Node{LocalDir: dir, RunRoot: filepath.Join(dir, "run"), LogBytes: 1 << 20},
-				Cgroup: config.Cgroup{Root: "/sys/fs/cgroup", Parent: s.CgroupParent(), EnforceMemory: true, PidsLimit: 1024},
+			Policy: &config.Config{
+				Fixed: config.Fixed{
+					Node:   config.Node{LocalDir: dir, RunRoot: filepath.Join(dir, "run"), LogBytes: 1 << 20},
+					Cgroup: config.Cgroup{Root: "/sys/fs/cgroup", Parent: s.CgroupParent()},
+				},
+				Worker: config.Worker{EnforceMemory: true, PidsLimit: 1024},
 			},
 		}
 		r := newRuntime(t, in.Policy)
@@ -46,7 +49,7 @@ func TestConformance(t *testing.T) {
 			Bundle: func(args []string, l runtimetest.Limits) string {
 				in.Worker.MemoryBytes = l.Memory
 				if l.Pids > 0 {
-					in.Policy.Cgroup.PidsLimit = l.Pids
+					in.Policy.Worker.PidsLimit = l.Pids
 				}
 				return writeBundle(t, in, args)
 			},
@@ -54,7 +57,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-func newRuntime(t *testing.T, p ocispec.Policy) *runtime.Runtime {
+func newRuntime(t *testing.T, p *config.Config) *runtime.Runtime {
 	t.Helper()
 	daemon, err := runtime.New(d.Socket())
 	if err != nil {

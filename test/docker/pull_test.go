@@ -40,8 +40,8 @@ func TestPullPolicies(t *testing.T) {
 	daemon, err := engineapi.New(d.Socket())
 	must(t, err)
 	localize := func(p config.PullPolicy) error {
-		images := &engineapi.Images{Daemon: daemon, Settings: func() config.Docker {
-			return config.Docker{Pull: p, ConfigFile: filepath.Join(d.Dir, "config.json")}
+		images := &engineapi.Images{Daemon: daemon, Config: func() *config.Config {
+			return &config.Config{Docker: config.Docker{Pull: p, ConfigFile: filepath.Join(d.Dir, "config.json")}}
 		}}
 		_, err := images.Localize(t.Context(), "owner", manifest.Image{Tag: name}, func(int64, int64) {})
 		return err

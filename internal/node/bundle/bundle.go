@@ -31,11 +31,9 @@ type Users interface {
 
 // Options of a Builder.
 type Options struct {
-	Users  Users
-	Policy ocispec.Policy
-	// RunRoot is the agent's directory for what does not outlive a boot; only
-	// root sees into it.
-	RunRoot string
+	Users Users
+	// Config returns the node's configuration. What is Fixed of it stays.
+	Config func() *config.Config
 	// Group is storm.worker-launcher.group, which workers' directories are
 	// given to, so that Storm's log viewer can read them. Where it is empty,
 	// they have the group of their user.
@@ -62,19 +60,11 @@ func runcForm(in ocispec.Input) (name string, content any, err error) {
 type Builder struct {
 	options Options
 	// shared guards the directories that workers of one topology share.
-	shared *sync.Mutex
+	shared sync.Mutex
 }
 
 // New returns a builder.
-func New(o Options) *Builder { return &Builder{options: o, shared: new(sync.Mutex)} }
-
-// With returns a builder that works in the same directories by another policy.
-// Only one that comes from the same New may work beside it.
-func (b *Builder) With(p ocispec.Policy) *Builder {
-	o := b.options
-	o.Policy = p
-	return &Builder{options: o, shared: b.shared}
-}
+func New(o Options) *Builder { return &Builder{options: o} }
 
 // Prepare makes everything that worker w needs outside of its root file
 // system and returns the bundle directory. It can be repeated, also after the
@@ -94,12 +84,13 @@ func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.Lo
 	if err != nil {
 		return "", err
 	}
-	w.Env = ocispec.Env(b.options.Policy.Node, w, javaArch())
+	conf := b.options.Config()
+	w.Env = ocispec.Env(conf, w, javaArch())
 	text, err := script(w)
 	if err != nil {
 		return "", err
 	}
-	in, err := b.input(w, image, rootfs, u)
+	in, err := input(conf, w, image, rootfs, u)
 	if err != nil {
 		return "", err
 	}
@@ -119,23 +110,23 @@ func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.Lo
 
 // input gathers what a container is made of, and checks the node for what it
 // refers to.
-func (b *Builder) input(w worker.Spec, image *manifest.LocalImage, rootfs string, u hostuser.User) (ocispec.Input, error) {
-	if err := visible(b.options.Policy.Node); err != nil {
+func input(conf *config.Config, w worker.Spec, image *manifest.LocalImage, rootfs string, u hostuser.User) (ocispec.Input, error) {
+	if err := visible(conf.Node); err != nil {
 		return ocispec.Input{}, err
 	}
-	policy, err := presentBinds(b.options.Policy)
+	conf, err := presentBinds(conf)
 	if err != nil {
 		return ocispec.Input{}, err
 	}
-	host, err := hostFacts(policy.Cgroup)
+	host, err := hostFacts(conf.Cgroup)
 	if err != nil {
 		return ocispec.Input{}, err
 	}
-	filter, err := seccomp.Load(policy.Node.SeccompProfile)
+	filter, err := seccomp.Load(conf.Worker.SeccompProfile)
 	if err != nil {
 		return ocispec.Input{}, err
 	}
-	return ocispec.Input{Worker: w, Image: image.Config, Rootfs: rootfs, User: u, Policy: policy, Host: host, Seccomp: filter}, nil
+	return ocispec.Input{Worker: w, Image: image.Config, Rootfs: rootfs, User: u, Policy: conf, Host: host, Seccomp: filter}, nil
 }
 
 // visible returns ErrHidden for directories of workers below /tmp: the last
@@ -155,21 +146,23 @@ func visible(n config.Node) error {
 // today, so this one directory may be missing.
 const defaultNSCDDir = "/var/run/nscd"
 
-// presentBinds returns the policy without the default nscd directory if that
-// is not there, or ErrBindSourceMissing for any other path.
-func presentBinds(p ocispec.Policy) (ocispec.Policy, error) {
-	if p.Node.NSCDDir == defaultNSCDDir && !exists(defaultNSCDDir) {
-		p.Node.NSCDDir = ""
+// presentBinds returns the configuration without the default nscd directory if
+// that is not there, or ErrBindSourceMissing for any other path.
+func presentBinds(conf *config.Config) (*config.Config, error) {
+	if conf.Worker.NSCDDir == defaultNSCDDir && !exists(defaultNSCDDir) {
+		without := *conf
+		without.Worker.NSCDDir = ""
+		conf = &without
 	}
-	for _, bind := range ocispec.HostBinds(p) {
+	for _, bind := range ocispec.HostBinds(conf) {
 		if _, err := os.Stat(bind.Source); err != nil {
 			if bind.Key == "" {
-				return p, fmt.Errorf("%w: every worker sees the node's %s: %w; create it", ErrBindSourceMissing, bind.Source, err)
+				return nil, fmt.Errorf("%w: every worker sees the node's %s: %w; create it", ErrBindSourceMissing, bind.Source, err)
 			}
-			return p, fmt.Errorf("%w: %s: %w; create it on this node or take it out of the configuration", ErrBindSourceMissing, bind.Key, err)
+			return nil, fmt.Errorf("%w: %s: %w; create it on this node or take it out of the configuration", ErrBindSourceMissing, bind.Key, err)
 		}
 	}
-	return p, nil
+	return conf, nil
 }
 
 // group returns the group of what worker u may write to.
@@ -185,7 +178,7 @@ func (b *Builder) group(ctx context.Context, u hostuser.User) (int, error) {
 }
 
 func (b *Builder) workerDir(w worker.Spec) string {
-	return filepath.Join(b.options.RunRoot, "workers", w.ContainerID())
+	return filepath.Join(b.options.Config().Node.RunRoot, "workers", w.ContainerID())
 }
 
 // writeBundle writes what the runtime reads where only root can read and write.

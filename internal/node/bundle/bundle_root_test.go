@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/internal/node/hostuser"
 	"github.com/stormcell/stormcell/internal/node/ocispec"
 	"github.com/stormcell/stormcell/internal/node/worker"
@@ -58,23 +59,31 @@ var spec = worker.Spec{
 // node is a builder with a tree of its own.
 type node struct {
 	*Builder
+	conf  *config.Config
 	t     *testing.T
 	base  string
 	paths ocispec.Paths
 }
 
-func newNode(t *testing.T, change func(*Options)) *node {
+// settings are what a test changes of a node.
+type settings struct {
+	Options
+	conf *config.Config
+}
+
+func newNode(t *testing.T, change func(*settings)) *node {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: gives files to other users")
 	}
 	t.Setenv("TMPDIR", "/var/tmp") // a worker's own /tmp would hide its directories
 	base := t.TempDir()
-	o := Options{Users: account{alice}, Policy: testPolicy(base), RunRoot: filepath.Join(base, "run")}
+	s := settings{Options{Users: account{alice}}, testConfig(base)}
+	s.Config = func() *config.Config { return s.conf }
 	if change != nil {
-		change(&o)
+		change(&s)
 	}
-	return &node{Builder: New(o), t: t, base: base, paths: ocispec.PathsOf(o.Policy.Node, spec)}
+	return &node{Builder: New(s.Options), conf: s.conf, t: t, base: base, paths: ocispec.PathsOf(s.conf.Node, spec)}
 }
 
 func (n *node) prepare() (string, error) {
@@ -217,7 +226,7 @@ func TestPrepareTwice(t *testing.T) {
 // groups than /etc/group, and one that is configured and unknown is an error.
 func TestLauncherGroup(t *testing.T) {
 	for group, want := range map[string]int{"": 54322, ldapGroup: ldapGID} {
-		n := newNode(t, func(o *Options) { o.Group = group })
+		n := newNode(t, func(o *settings) { o.Group = group })
 		n.mustPrepare()
 		var st unix.Stat_t
 		if err := unix.Stat(n.paths.Artifacts, &st); err != nil {
@@ -227,7 +236,7 @@ func TestLauncherGroup(t *testing.T) {
 			t.Errorf("group %q: gid %d, want %d", group, st.Gid, want)
 		}
 	}
-	n := newNode(t, func(o *Options) { o.Group = "no-such-group" })
+	n := newNode(t, func(o *settings) { o.Group = "no-such-group" })
 	before := n.tree()
 	_, err := n.Prepare(t.Context(), spec, emptyImage, "/rootfs")
 	if !errors.Is(err, hostuser.ErrUnknownGroup) || !strings.Contains(err.Error(), "storm.worker-launcher.group") {
@@ -351,17 +360,17 @@ func TestPrepareRefusesParentsThatWorkersCanChange(t *testing.T) {
 func TestPrepareRefusesBadInput(t *testing.T) {
 	tests := []struct {
 		name   string
-		change func(*Options)
+		change func(*settings)
 		want   error
 		says   string
 	}{
-		{"missing read-only bind", func(o *Options) { o.Policy.Node.ReadonlyBinds = []string{"/etc", "/no/such"} }, ErrBindSourceMissing, "storm.oci.readonly.bindmounts[1]: stat /no/such"},
-		{"missing nscd directory that was chosen", func(o *Options) { o.Policy.Node.NSCDDir = "/no/nscd" }, ErrBindSourceMissing, "storm.oci.nscd.dir"},
-		{"missing storm home", func(o *Options) { o.Policy.Node.StormHome = "/no/storm" }, ErrBindSourceMissing, "stormcell.storm.home"},
-		{"local directory below /tmp", func(o *Options) { o.Policy.Node.LocalDir = "/tmp/storm" }, ErrHidden, "storm.local.dir"},
-		{"artifacts in /tmp", func(o *Options) { o.Policy.Node.ArtifactsDir = "/tmp" }, ErrHidden, "storm.workers.artifacts.dir"},
-		{"missing seccomp profile", func(o *Options) { o.Policy.Node.SeccompProfile = "/no/profile" }, os.ErrNotExist, "/no/profile"},
-		{"unknown user", func(o *Options) { o.Users = account{hostuser.User{Name: "bob"}} }, hostuser.ErrRefused, ""},
+		{"missing read-only bind", func(o *settings) { o.conf.Worker.ReadonlyBinds = []string{"/etc", "/no/such"} }, ErrBindSourceMissing, "storm.oci.readonly.bindmounts[1]: stat /no/such"},
+		{"missing nscd directory that was chosen", func(o *settings) { o.conf.Worker.NSCDDir = "/no/nscd" }, ErrBindSourceMissing, "storm.oci.nscd.dir"},
+		{"missing storm home", func(o *settings) { o.conf.Worker.StormHome = "/no/storm" }, ErrBindSourceMissing, "stormcell.storm.home"},
+		{"local directory below /tmp", func(o *settings) { o.conf.Node.LocalDir = "/tmp/storm" }, ErrHidden, "storm.local.dir"},
+		{"artifacts in /tmp", func(o *settings) { o.conf.Node.ArtifactsDir = "/tmp" }, ErrHidden, "storm.workers.artifacts.dir"},
+		{"missing seccomp profile", func(o *settings) { o.conf.Worker.SeccompProfile = "/no/profile" }, os.ErrNotExist, "/no/profile"},
+		{"unknown user", func(o *settings) { o.Users = account{hostuser.User{Name: "bob"}} }, hostuser.ErrRefused, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

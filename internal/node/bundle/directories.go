@@ -36,7 +36,7 @@ type contents struct {
 // the artifacts directory.
 // They belong to the user, and to the group gid.
 func (b *Builder) makeDirs(w worker.Spec, u hostuser.User, gid int, c contents) error {
-	paths := ocispec.PathsOf(b.options.Policy.Node, w)
+	paths := ocispec.PathsOf(b.options.Config().Node, w)
 	o := owner{uid: u.UID, gid: gid, mode: dirMode}
 	b.shared.Lock()
 	err := b.mark(w)
@@ -207,7 +207,7 @@ func (b *Builder) Remove(ctx context.Context, w worker.Spec) error {
 // removeFiles deletes the files of a worker, and then its mark: its names are
 // valid, the rest of w need not be known.
 func (b *Builder) removeFiles(ctx context.Context, w worker.Spec) error {
-	paths := ocispec.PathsOf(b.options.Policy.Node, w)
+	paths := ocispec.PathsOf(b.options.Config().Node, w)
 	var errs []error
 	unfinished := filepath.Join(filepath.Dir(paths.UserFile), tempName(w.ID))
 	for _, path := range []string{filepath.Join(b.workerDir(w), "bundle"), paths.Worker, paths.UserFile, unfinished} {

@@ -36,7 +36,7 @@ const maxMark = unix.PathMax
 
 // makeMarks opens the directory of a topology's marks, and makes it.
 func (b *Builder) makeMarks(topologyID string) (*dir, error) {
-	d, err := openTrusted(b.options.Policy.Node.LocalDir, 0o755)
+	d, err := openTrusted(b.options.Config().Node.LocalDir, 0o755)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (b *Builder) makeMarks(topologyID string) (*dir, error) {
 // openMarks opens a directory of marks, or that of all topologies.
 // fs.ErrNotExist if there is none.
 func (b *Builder) openMarks(names ...string) (*dir, error) {
-	path := b.options.Policy.Node.LocalDir
+	path := b.options.Config().Node.LocalDir
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open directory: %w", err)
@@ -78,10 +78,10 @@ func (b *Builder) mark(w worker.Spec) error {
 		return fmt.Errorf("mark worker: %w", err)
 	}
 	defer d.close()
-	if d.readMark(w.ContainerID()) == b.options.RunRoot {
+	if d.readMark(w.ContainerID()) == b.options.Config().Node.RunRoot {
 		return nil
 	}
-	return d.writeMark(w.ContainerID(), b.options.RunRoot)
+	return d.writeMark(w.ContainerID(), b.options.Config().Node.RunRoot)
 }
 
 // writeMark writes in place: half a mark marks as well, and a temporary name
@@ -198,7 +198,7 @@ func (b *Builder) marked() (map[string][]string, error) {
 // nothing of its worker, as after a reboot.
 func (b *Builder) ours(marks *dir, id string) bool {
 	root := marks.readMark(id)
-	return root == b.options.RunRoot || !filepath.IsAbs(root) || !exists(filepath.Join(root, "workers", id))
+	return root == b.options.Config().Node.RunRoot || !filepath.IsAbs(root) || !exists(filepath.Join(root, "workers", id))
 }
 
 // Recover marks the workers that are known, if they are not, and returns the

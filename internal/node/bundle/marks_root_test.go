@@ -13,14 +13,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/stormcell/stormcell/internal/config"
-	"github.com/stormcell/stormcell/internal/node/ocispec"
 	"github.com/stormcell/stormcell/internal/node/worker"
 )
 
 // afterReboot empties the run root and returns what the next agent finds.
 func (n *node) afterReboot(known ...worker.Spec) []string {
 	n.t.Helper()
-	must(n.t, os.RemoveAll(n.options.RunRoot))
+	must(n.t, os.RemoveAll(n.conf.Node.RunRoot))
 	return n.recover(known...)
 }
 
@@ -87,7 +86,7 @@ func TestSweepLeavesTheLiving(t *testing.T) {
 	n := newNode(t, nil)
 	n.mustPrepare()
 	before := n.tree()
-	must(t, os.RemoveAll(filepath.Join(n.options.Policy.Node.LocalDir, marksPath[0])))
+	must(t, os.RemoveAll(filepath.Join(n.conf.Node.LocalDir, marksPath[0])))
 	if left := n.recover(spec); len(left) != 0 {
 		t.Errorf("left %v", left)
 	}
@@ -95,7 +94,7 @@ func TestSweepLeavesTheLiving(t *testing.T) {
 		t.Error(d)
 	}
 	// One that is not marked is not ours to delete.
-	must(t, os.RemoveAll(filepath.Join(n.options.Policy.Node.LocalDir, marksPath[0])))
+	must(t, os.RemoveAll(filepath.Join(n.conf.Node.LocalDir, marksPath[0])))
 	must(t, n.Sweep(t.Context(), spec.ContainerID()))
 	if _, err := os.Stat(n.paths.Worker); err != nil {
 		t.Error(err)
@@ -107,8 +106,8 @@ func TestSweepLeavesTheLiving(t *testing.T) {
 func TestMarkOfAnotherRunRoot(t *testing.T) {
 	n := newNode(t, nil)
 	n.mustPrepare()
-	old := n.options.RunRoot
-	n.options.RunRoot = filepath.Join(n.base, "new")
+	old := n.conf.Node.RunRoot
+	n.conf.Node.RunRoot = filepath.Join(n.base, "new")
 	if left := n.recover(); len(left) != 0 {
 		t.Errorf("workers of another run root are taken for dead: %v", left)
 	}
@@ -122,7 +121,7 @@ func TestMarkOfAnotherRunRoot(t *testing.T) {
 func TestMarkThatWasNotSynced(t *testing.T) {
 	n := newNode(t, nil)
 	n.mustPrepare()
-	mark := filepath.Join(n.options.Policy.Node.LocalDir, "stormcell/topologies/wc-1", spec.ContainerID())
+	mark := filepath.Join(n.conf.Node.LocalDir, "stormcell/topologies/wc-1", spec.ContainerID())
 	must(t, os.Truncate(mark, 0))
 	if left := n.afterReboot(); len(left) != 1 {
 		t.Errorf("left %v", left)
@@ -132,8 +131,8 @@ func TestMarkThatWasNotSynced(t *testing.T) {
 func TestPlantedMarks(t *testing.T) {
 	n := newNode(t, nil)
 	outside := t.TempDir()
-	must(t, os.MkdirAll(n.options.Policy.Node.LocalDir, 0o755))
-	must(t, os.Symlink(outside, filepath.Join(n.options.Policy.Node.LocalDir, marksPath[0])))
+	must(t, os.MkdirAll(n.conf.Node.LocalDir, 0o755))
+	must(t, os.Symlink(outside, filepath.Join(n.conf.Node.LocalDir, marksPath[0])))
 	n.mustPrepare()
 	if entries, err := os.ReadDir(outside); err != nil || len(entries) != 0 {
 		t.Errorf("written through a link: %v, %v", entries, err)
@@ -143,7 +142,7 @@ func TestPlantedMarks(t *testing.T) {
 			t.Errorf("%q is swept", name)
 		}
 	}
-	must(t, os.WriteFile(filepath.Join(n.options.Policy.Node.LocalDir, "stormcell/topologies/wc-1/nonsense"), nil, 0o600))
+	must(t, os.WriteFile(filepath.Join(n.conf.Node.LocalDir, "stormcell/topologies/wc-1/nonsense"), nil, 0o600))
 	if left := n.recover(spec); len(left) != 0 {
 		t.Errorf("left %v", left)
 	}
@@ -203,7 +202,7 @@ func TestRestlessAgent(t *testing.T) {
 	if base == "" {
 		return // not a test by itself
 	}
-	b := New(Options{Users: account{alice}, Policy: testPolicy(base), RunRoot: filepath.Join(base, "run")})
+	b := New(Options{Users: account{alice}, Config: func() *config.Config { return testConfig(base) }})
 	fmt.Println("begun")
 	for {
 		if _, err := b.Prepare(t.Context(), spec, emptyImage, "/rootfs"); err != nil {
@@ -215,13 +214,15 @@ func TestRestlessAgent(t *testing.T) {
 	}
 }
 
-// testPolicy is that of a node whose places are all below base.
-func testPolicy(base string) ocispec.Policy {
-	return ocispec.Policy{
-		Node: config.Node{
-			LocalDir: filepath.Join(base, "storm"), ArtifactsDir: filepath.Join(base, "logs/workers-artifacts"),
-			NSCDDir: defaultNSCDDir, JavaLibraryPath: "/usr/lib",
+// testConfig is that of a node whose places are all below base.
+func testConfig(base string) *config.Config {
+	return &config.Config{
+		Fixed: config.Fixed{
+			Node: config.Node{
+				LocalDir: filepath.Join(base, "storm"), ArtifactsDir: filepath.Join(base, "logs/workers-artifacts"), RunRoot: filepath.Join(base, "run"),
+			},
+			Cgroup: config.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
 		},
-		Cgroup: config.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
+		Worker: config.Worker{NSCDDir: defaultNSCDDir, JavaLibraryPath: "/usr/lib"},
 	}
 }

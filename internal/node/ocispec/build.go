@@ -29,15 +29,9 @@ type Input struct {
 	User   hostuser.User
 	// Seccomp is the system call filter; nil is none.
 	Seccomp *specs.LinuxSeccomp
-	Policy  Policy
-	Host    Host
-}
-
-// Policy is the node's configuration, as far as containers see it.
-type Policy struct {
-	Node   config.Node
-	Cgroup config.Cgroup
-	NUMA   map[int]config.NUMAZone
+	// Policy is the node's configuration.
+	Policy *config.Config
+	Host   Host
 }
 
 // Host is what the node's kernel and system say of themselves.
@@ -93,10 +87,10 @@ func CgroupPath(parent, id string) string { return path.Join("/", parent, id) }
 // Env is the worker's environment without the image's: its own, and for native
 // code LD_LIBRARY_PATH as Storm's supervisor sets it, with what the worker asks
 // for at the end. arch is the machine's kind as Java names it.
-func Env(n config.Node, w worker.Spec, arch string) []worker.EnvVar {
+func Env(c *config.Config, w worker.Spec, arch string) []worker.EnvVar {
 	const name = "LD_LIBRARY_PATH"
-	resources := PathsOf(n, w).Resources
-	dirs := []string{path.Join(resources, "Linux-"+arch), resources, n.JavaLibraryPath}
+	resources := PathsOf(c.Node, w).Resources
+	dirs := []string{path.Join(resources, "Linux-"+arch), resources, c.Worker.JavaLibraryPath}
 	env := slices.Clone(w.Env)
 	i := slices.IndexFunc(env, func(v worker.EnvVar) bool { return v.Name == name })
 	if i < 0 {

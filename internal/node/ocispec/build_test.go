@@ -75,20 +75,22 @@ func storm(t *testing.T) Input {
 		Rootfs:  "/run/worker-launcher/6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/rootfs",
 		User:    hostuser.User{Name: launch.Username, UID: 31315, GID: 100, Groups: []int{5548}},
 		Seccomp: launch.OCIRuntimeConfig.Linux.Seccomp,
-		Policy: Policy{
-			Node: config.Node{
-				LocalDir: "/home/y/var/storm", ArtifactsDir: "/home/y/var/storm/workers-artifacts",
-				ReadonlyBinds: []string{"/home/y/lib64/storm", "/etc/krb5.conf"},
-				NSCDDir:       "/var/run/nscd", JavaLibraryPath: "/home/y/lib64:/usr/local/lib64:/usr/lib64:/lib64:",
+		Policy: &config.Config{
+			Fixed: config.Fixed{
+				Node:   config.Node{LocalDir: "/home/y/var/storm", ArtifactsDir: "/home/y/var/storm/workers-artifacts"},
+				Cgroup: config.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
 			},
-			Cgroup: config.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm", PidsLimit: 16384},
-			NUMA:   map[int]config.NUMAZone{0: {Cores: []int{0, 1}, Ports: []int{6700}}, 1: {Cores: []int{2, 3}, Ports: []int{6701}}},
+			Worker: config.Worker{
+				ReadonlyBinds: []string{"/home/y/lib64/storm", "/etc/krb5.conf"}, PidsLimit: 16384,
+				NSCDDir: "/var/run/nscd", JavaLibraryPath: "/home/y/lib64:/usr/local/lib64:/usr/lib64:/lib64:",
+			},
+			NUMA: map[int]config.NUMAZone{0: {Cores: []int{0, 1}, Ports: []int{6700}}, 1: {Cores: []int{2, 3}, Ports: []int{6701}}},
 		},
 		Host: Host{
 			Hostname: "hostname1", CgroupNamespaces: true, SwapAccounting: true, MaxOpenFiles: 524288, OOMScoreAdj: -999,
 		},
 	}
-	in.Worker.Env = Env(in.Policy.Node, in.Worker, "amd64")
+	in.Worker.Env = Env(in.Policy, in.Worker, "amd64")
 	return in
 }
 
@@ -137,11 +139,11 @@ func TestBuildHasAllOfTheSupervisors(t *testing.T) {
 
 func TestEnv(t *testing.T) {
 	in := storm(t)
-	in.Policy.Node.JavaLibraryPath = "/usr/lib"
+	in.Policy.Worker.JavaLibraryPath = "/usr/lib"
 	in.Worker.Env = []worker.EnvVar{{Name: "LD_LIBRARY_PATH", Value: "/opt/lib"}, {Name: "A", Value: "b"}}
 	resources := "/home/y/var/storm/supervisor/stormdist/wc1-2-1608581491/resources"
 	want := []worker.EnvVar{{Name: "LD_LIBRARY_PATH", Value: resources + "/Linux-amd64:" + resources + ":/usr/lib:/opt/lib"}, {Name: "A", Value: "b"}}
-	if d := cmp.Diff(want, Env(in.Policy.Node, in.Worker, "amd64")); d != "" {
+	if d := cmp.Diff(want, Env(in.Policy, in.Worker, "amd64")); d != "" {
 		t.Error(d)
 	}
 	if in.Worker.Env[0].Value != "/opt/lib" {
@@ -207,20 +209,20 @@ func TestResources(t *testing.T) {
 		{"no limits", func(in *Input) { in.Worker.CPUMillis = 0 }, `{}`, nil},
 		{"cpu", func(*Input) {}, `{"cpu":{"quota":140000,"period":100000}}`, nil},
 		{"the least quota", func(in *Input) { in.Worker.CPUMillis = 1 }, `{"cpu":{"quota":1000,"period":100000}}`, nil},
-		{"node's percent goes first", func(in *Input) { in.Policy.Cgroup.CPUPercent = 49.5 }, `{"cpu":{"quota":50000,"period":100000}}`, nil},
-		{"memory is not enforced by default", func(in *Input) { in.Policy.Cgroup.MemoryMB = 5 }, `{"cpu":{"quota":140000,"period":100000}}`, nil},
+		{"node's percent goes first", func(in *Input) { in.Policy.Worker.CPUPercent = 49.5 }, `{"cpu":{"quota":50000,"period":100000}}`, nil},
+		{"memory is not enforced by default", func(in *Input) { in.Policy.Worker.MemoryMB = 5 }, `{"cpu":{"quota":140000,"period":100000}}`, nil},
 		{
-			"memory enforced, swap too", func(in *Input) { in.Policy.Cgroup.EnforceMemory, in.Worker.CPUMillis = true, 0 },
+			"memory enforced, swap too", func(in *Input) { in.Policy.Worker.EnforceMemory, in.Worker.CPUMillis = true, 0 },
 			`{"memory":{"limit":1073741824,"swap":1073741824}}`, nil,
 		},
 		{"no swap accounting", func(in *Input) {
-			in.Policy.Cgroup.EnforceMemory, in.Worker.CPUMillis, in.Host.SwapAccounting = true, 0, false
+			in.Policy.Worker.EnforceMemory, in.Worker.CPUMillis, in.Host.SwapAccounting = true, 0, false
 		}, `{"memory":{"limit":1073741824}}`, nil},
 		{"node's memory goes first", func(in *Input) {
-			in.Policy.Cgroup.EnforceMemory, in.Policy.Cgroup.MemoryMB, in.Worker.CPUMillis = true, 512, 0
+			in.Policy.Worker.EnforceMemory, in.Policy.Worker.MemoryMB, in.Worker.CPUMillis = true, 512, 0
 		}, `{"memory":{"limit":536870912,"swap":536870912}}`, nil},
 		{"enforced, but the worker has no limit", func(in *Input) {
-			in.Policy.Cgroup.EnforceMemory, in.Worker.MemoryBytes, in.Worker.CPUMillis = true, 0, 0
+			in.Policy.Worker.EnforceMemory, in.Worker.MemoryBytes, in.Worker.CPUMillis = true, 0, 0
 		}, `{}`, nil},
 		{"zone with quota", func(in *Input) { in.Worker.NUMAZone = zone(1) }, `{"cpu":{"quota":140000,"period":100000,"cpus":"2,3","mems":"1"}}`, nil},
 		{"zone without quota", func(in *Input) { in.Worker.NUMAZone, in.Worker.CPUMillis = zone(0), 0 }, `{"cpu":{"cpus":"0,1","mems":"0"}}`, nil},
@@ -262,9 +264,9 @@ func TestProcess(t *testing.T) {
 
 func TestOptionalMounts(t *testing.T) {
 	in := storm(t)
-	in.Policy.Node.NSCDDir = ""
-	in.Policy.Node.StormHome = "/opt/storm"
-	in.Policy.Node.ReadwriteBinds = []string{"/data"}
+	in.Policy.Worker.NSCDDir = ""
+	in.Policy.Worker.StormHome = "/opt/storm"
+	in.Policy.Worker.ReadwriteBinds = []string{"/data"}
 	var got []string
 	for _, m := range build(t, in).Mounts[len(kernelMounts()):] {
 		got = append(got, m.Options[0]+" "+m.Destination)

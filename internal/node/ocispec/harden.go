@@ -54,7 +54,7 @@ func limitProcess(s *specs.Spec, in Input) {
 }
 
 func limitPids(s *specs.Spec, in Input) {
-	limit := in.Policy.Cgroup.PidsLimit
+	limit := in.Policy.Worker.PidsLimit
 	s.Linux.Resources.Pids = &specs.LinuxPids{Limit: &limit}
 }
 

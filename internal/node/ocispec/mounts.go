@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/stormcell/stormcell/internal/config"
 )
 
 // kernelMounts are the file systems of the kernel's own that every worker has.
@@ -29,24 +31,24 @@ type Bind struct {
 
 // HostBinds are the paths of the host that must be there before a worker is
 // launched, in the order of their mounting.
-func HostBinds(p Policy) []Bind {
+func HostBinds(c *config.Config) []Bind {
 	var binds []Bind
-	for i, dir := range p.Node.ReadonlyBinds {
+	for i, dir := range c.Worker.ReadonlyBinds {
 		binds = append(binds, Bind{Source: dir, Key: fmt.Sprintf("storm.oci.readonly.bindmounts[%d]", i)})
 	}
-	for i, dir := range p.Node.ReadwriteBinds {
+	for i, dir := range c.Worker.ReadwriteBinds {
 		binds = append(binds, Bind{Source: dir, Key: fmt.Sprintf("storm.oci.readwrite.bindmounts[%d]", i), Writable: true})
 	}
 	for _, file := range []string{"/etc/resolv.conf", "/etc/hostname", "/etc/hosts"} {
 		binds = append(binds, Bind{Source: file})
 	}
-	if p.Node.NSCDDir != "" {
-		binds = append(binds, Bind{Source: p.Node.NSCDDir, Key: "storm.oci.nscd.dir"})
+	if c.Worker.NSCDDir != "" {
+		binds = append(binds, Bind{Source: c.Worker.NSCDDir, Key: "storm.oci.nscd.dir"})
 	}
-	if p.Node.StormHome != "" {
-		binds = append(binds, Bind{Source: p.Node.StormHome, Key: "stormcell.storm.home"})
+	if c.Worker.StormHome != "" {
+		binds = append(binds, Bind{Source: c.Worker.StormHome, Key: "stormcell.storm.home"})
 	}
-	return append(binds, Bind{Source: p.Cgroup.Root, Key: "storm.oci.cgroup.root"})
+	return append(binds, Bind{Source: c.Cgroup.Root, Key: "storm.oci.cgroup.root"})
 }
 
 // bindMounts are the parts of the host that a worker sees. Their order is

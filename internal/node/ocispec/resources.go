@@ -61,7 +61,7 @@ func cpuLimits(in Input) (*specs.LinuxCPU, error) {
 // node's storm.worker.cgroup.cpu.limit goes before the worker's own limit.
 func cpuQuota(in Input) int64 {
 	quota := in.Worker.CPUMillis * (cpuPeriod / 1000)
-	if percent := in.Policy.Cgroup.CPUPercent; percent > 0 {
+	if percent := in.Policy.Worker.CPUPercent; percent > 0 {
 		quota = int64(math.Ceil(percent)) * (cpuPeriod / 100)
 	}
 	if quota <= 0 {
@@ -99,10 +99,10 @@ func coreList(cores []int) string {
 // limit is killed and does not slow its node down by swapping.
 func memoryLimits(in Input) *specs.LinuxMemory {
 	limit := in.Worker.MemoryBytes
-	if mb := in.Policy.Cgroup.MemoryMB; mb > 0 {
+	if mb := in.Policy.Worker.MemoryMB; mb > 0 {
 		limit = int64(math.Ceil(mb)) * mebibyte
 	}
-	if !in.Policy.Cgroup.EnforceMemory || limit <= 0 {
+	if !in.Policy.Worker.EnforceMemory || limit <= 0 {
 		return nil
 	}
 	memory := &specs.LinuxMemory{Limit: &limit}

@@ -21,7 +21,6 @@ import (
 	"github.com/stormcell/stormcell/internal/node/bundle"
 	"github.com/stormcell/stormcell/internal/node/cgroup"
 	"github.com/stormcell/stormcell/internal/node/hostuser"
-	"github.com/stormcell/stormcell/internal/node/ocispec"
 	"github.com/stormcell/stormcell/internal/node/process"
 	"github.com/stormcell/stormcell/internal/node/runtime/runc"
 	"github.com/stormcell/stormcell/internal/node/worker"
@@ -62,13 +61,18 @@ func newRig(t *testing.T, command ...string) *rig {
 	rootfs := r.rootfs(base)
 	spec := worker.Spec{ID: workerID, Port: 6703, TopologyID: "wc-1", User: alice.Name, Command: command}
 	r.target = Target{ID: spec.ContainerID(), User: alice, Artifacts: filepath.Join(base, "artifacts", spec.TopologyID, "6703")}
-	bundles := bundle.New(bundle.Options{Users: account{}, RunRoot: filepath.Join(base, "run"), Policy: ocispec.Policy{
-		Node: config.Node{
-			LocalDir: filepath.Join(base, "storm"), ArtifactsDir: filepath.Join(base, "artifacts"), NSCDDir: "/var/run/nscd",
-			ReadonlyBinds: append([]string{"/usr"}, glob(t, "/etc/java-*-openjdk")...),
+	conf := &config.Config{
+		Fixed: config.Fixed{
+			Node: config.Node{
+				LocalDir: filepath.Join(base, "storm"), ArtifactsDir: filepath.Join(base, "artifacts"), RunRoot: filepath.Join(base, "run"),
+			},
+			Cgroup: config.Cgroup{Root: "/sys/fs/cgroup", Parent: parent},
 		},
-		Cgroup: config.Cgroup{Root: "/sys/fs/cgroup", Parent: parent, PidsLimit: 300},
-	}})
+		Worker: config.Worker{
+			PidsLimit: 300, NSCDDir: "/var/run/nscd", ReadonlyBinds: append([]string{"/usr"}, glob(t, "/etc/java-*-openjdk")...),
+		},
+	}
+	bundles := bundle.New(bundle.Options{Users: account{}, Config: func() *config.Config { return conf }})
 	logs := filepath.Join(base, "log")
 	runtime := runc.New(runc.Options{
 		RunRoot: filepath.Join(base, "run"), Runc: "/usr/sbin/runc", Conmon: "/usr/bin/conmon",

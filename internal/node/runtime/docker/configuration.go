@@ -75,7 +75,7 @@ func build(in ocispec.Input) (Configuration, error) {
 // Docker's --mount and unlike its --volume, one whose source is missing is an
 // error, and not a new directory of root's.
 func mounts(in ocispec.Input, paths ocispec.Paths) []mount.Mount {
-	n := in.Policy.Node
+	n := in.Policy.Worker
 	all := []mount.Mount{bind(in.Policy.Cgroup.Root, false)}
 	if n.StormHome != "" {
 		all = append(all, bind(n.StormHome, false))
@@ -104,7 +104,7 @@ func bind(path string, writable bool) mount.Mount {
 // names one: else Docker has its own.
 func securityOptions(in ocispec.Input) ([]string, error) {
 	options := []string{"no-new-privileges"}
-	switch in.Policy.Node.SeccompProfile {
+	switch in.Policy.Worker.SeccompProfile {
 	case "":
 	case config.Unconfined:
 		options = append(options, "seccomp="+config.Unconfined)

@@ -35,14 +35,19 @@ func storm() ocispec.Input {
 		},
 		User:    hostuser.User{Name: "alice", UID: 31315, GID: 100},
 		Seccomp: &specs.LinuxSeccomp{DefaultAction: specs.ActErrno},
-		Policy: ocispec.Policy{
-			Node: config.Node{
-				LocalDir: "/storm-local-dir", ArtifactsDir: "/workers-artifacts-dir/workers-artifacts",
-				ReadonlyBinds: []string{"/etc/storm"}, NSCDDir: "/var/run/nscd", StormHome: "/usr/share/apache-storm-2.3.0",
-				SeccompProfile: "/usr/share/apache-storm-2.3.0/conf/seccomp.json", LogBytes: 64 << 20, RunRoot: "/run/stormcell",
+		Policy: &config.Config{
+			Fixed: config.Fixed{
+				Node: config.Node{
+					LocalDir: "/storm-local-dir", ArtifactsDir: "/workers-artifacts-dir/workers-artifacts",
+					LogBytes: 64 << 20, RunRoot: "/run/stormcell",
+				},
+				Cgroup: config.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm"},
 			},
-			Cgroup: config.Cgroup{Root: "/sys/fs/cgroup", Parent: "/storm", PidsLimit: 16384},
-			NUMA:   map[int]config.NUMAZone{1: {Cores: []int{2, 3}}},
+			Worker: config.Worker{
+				ReadonlyBinds: []string{"/etc/storm"}, NSCDDir: "/var/run/nscd", StormHome: "/usr/share/apache-storm-2.3.0",
+				SeccompProfile: "/usr/share/apache-storm-2.3.0/conf/seccomp.json", PidsLimit: 16384,
+			},
+			NUMA: map[int]config.NUMAZone{1: {Cores: []int{2, 3}}},
 		},
 		Host: ocispec.Host{CgroupNamespaces: true, SwapAccounting: true, MaxOpenFiles: 524288, OOMScoreAdj: -999},
 	}
@@ -81,7 +86,7 @@ func commandLine(t *testing.T, c Configuration, in ocispec.Input) []string {
 	}
 	for _, o := range h.SecurityOpt {
 		// The client sends what is in the file.
-		words = append(words, "--security-opt "+strings.Replace(o, string(filter), in.Policy.Node.SeccompProfile, 1))
+		words = append(words, "--security-opt "+strings.Replace(o, string(filter), in.Policy.Worker.SeccompProfile, 1))
 	}
 	if h.NanoCPUs > 0 {
 		words = append(words, "--cpus="+strconv.FormatFloat(float64(h.NanoCPUs)/1e9, 'f', -1, 64))
@@ -151,7 +156,7 @@ func TestBuild(t *testing.T) {
 		want   []string
 	}{
 		{
-			"memory, which Storm could not set", func(in *ocispec.Input) { in.Policy.Cgroup.EnforceMemory = true },
+			"memory, which Storm could not set", func(in *ocispec.Input) { in.Policy.Worker.EnforceMemory = true },
 			replaced("--cpus=2.6", "--cpus=2.6", "--memory=2048m"),
 		},
 		{
@@ -163,20 +168,20 @@ func TestBuild(t *testing.T) {
 			replaced("--group-add 100", "--group-add 100", "--group-add 5548"),
 		},
 		{
-			"writable directories", func(in *ocispec.Input) { in.Policy.Node.ReadwriteBinds = []string{"/data"} },
+			"writable directories", func(in *ocispec.Input) { in.Policy.Worker.ReadwriteBinds = []string{"/data"} },
 			replaced("-v /etc/storm:/etc/storm:ro", "-v /etc/storm:/etc/storm:ro", "-v /data:/data"),
 		},
 		{
-			"Docker's own filter", func(in *ocispec.Input) { in.Policy.Node.SeccompProfile = "" },
+			"Docker's own filter", func(in *ocispec.Input) { in.Policy.Worker.SeccompProfile = "" },
 			replaced("--security-opt seccomp=/usr/share/apache-storm-2.3.0/conf/seccomp.json"),
 		},
 		{
-			"no filter", func(in *ocispec.Input) { in.Policy.Node.SeccompProfile = config.Unconfined },
+			"no filter", func(in *ocispec.Input) { in.Policy.Worker.SeccompProfile = config.Unconfined },
 			replaced("--security-opt seccomp=/usr/share/apache-storm-2.3.0/conf/seccomp.json", "--security-opt seccomp=unconfined"),
 		},
 		{"no limits", func(in *ocispec.Input) { in.Worker.CPUMillis = 0 }, replaced("--cpus=2.6")},
-		{"a limit for every worker", func(in *ocispec.Input) { in.Policy.Cgroup.CPUPercent = 50 }, replaced("--cpus=2.6", "--cpus=0.5")},
-		{"no Storm, no nscd", func(in *ocispec.Input) { in.Policy.Node.StormHome, in.Policy.Node.NSCDDir = "", "" }, without(example,
+		{"a limit for every worker", func(in *ocispec.Input) { in.Policy.Worker.CPUPercent = 50 }, replaced("--cpus=2.6", "--cpus=0.5")},
+		{"no Storm, no nscd", func(in *ocispec.Input) { in.Policy.Worker.StormHome, in.Policy.Worker.NSCDDir = "", "" }, without(example,
 			"-v /usr/share/apache-storm-2.3.0:/usr/share/apache-storm-2.3.0:ro", "-v /var/run/nscd:/var/run/nscd")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -211,7 +216,7 @@ func TestUnknownZone(t *testing.T) {
 // and that each measure has a part in it.
 func TestMeasures(t *testing.T) {
 	in := storm()
-	in.Policy.Cgroup.EnforceMemory = true
+	in.Policy.Worker.EnforceMemory = true
 	c, err := Configure(in)
 	if err != nil {
 		t.Fatal(err)

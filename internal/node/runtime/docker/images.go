@@ -29,8 +29,11 @@ var (
 // Images brings images to this node's Docker by its own means.
 type Images struct {
 	*Daemon
-	// Settings are those of the moment.
-	Settings func() config.Docker
+	// Config returns the node's configuration.
+	Config func() *config.Config
+	// Path returns where this program finds a file that the configuration names;
+	// nil if that is its path.
+	Path func(string) string
 }
 
 // Localize has Docker pull an image, as the policy says. progress counts the
@@ -41,7 +44,7 @@ func (i *Images) Localize(ctx context.Context, _ string, image manifest.Image, p
 	if !allowlist.WellFormed(image.Tag) {
 		return nil, fmt.Errorf("%w: %q", ErrImageName, image.Tag)
 	}
-	settings := i.Settings()
+	settings := i.Config().Docker
 	if settings.Pull != config.PullAlways {
 		present, err := i.present(ctx, image.Tag)
 		if err != nil || present {
@@ -51,7 +54,11 @@ func (i *Images) Localize(ctx context.Context, _ string, image manifest.Image, p
 	if settings.Pull == config.PullNever {
 		return nil, fmt.Errorf("%w %s, and stormcell.docker.pull.policy is %s: pull it on this node, or change the policy", ErrNotPresent, image.Tag, settings.Pull)
 	}
-	if err := i.pull(ctx, image.Tag, settings.ConfigFile, progress); err != nil {
+	file := settings.ConfigFile
+	if i.Path != nil {
+		file = i.Path(file)
+	}
+	if err := i.pull(ctx, image.Tag, file, progress); err != nil {
 		return nil, err
 	}
 	return &manifest.LocalImage{}, nil

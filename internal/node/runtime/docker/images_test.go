@@ -101,7 +101,7 @@ func TestNoDocker(t *testing.T) {
 	}
 	const id = "6703-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb"
 	r := NewRuntime(d, Options{RunRoot: t.TempDir(), CgroupRoot: "/sys/fs/cgroup", CgroupParent: "/storm"})
-	images := &Images{Daemon: d, Settings: func() config.Docker { return config.Docker{Pull: config.PullAlways} }}
+	images := &Images{Daemon: d, Config: func() *config.Config { return &config.Config{Docker: config.Docker{Pull: config.PullAlways}} }}
 	_, listErr := r.List(t.Context())
 	_, inspectErr := r.Inspect(t.Context(), id)
 	_, pullErr := images.Localize(t.Context(), id, manifest.Image{Tag: "a:1"}, func(int64, int64) {})

@@ -66,7 +66,7 @@ func limitProcess(c *Configuration, in ocispec.Input) {
 }
 
 func limitPids(c *Configuration, in ocispec.Input) {
-	limit := in.Policy.Cgroup.PidsLimit
+	limit := in.Policy.Worker.PidsLimit
 	c.Host.PidsLimit = &limit
 }
 
@@ -82,7 +82,7 @@ func lockUserFile(c *Configuration, in ocispec.Input) {
 	lock(c, ocispec.PathsOf(in.Policy.Node, in.Worker).UserFile)
 }
 
-func lockNSCD(c *Configuration, in ocispec.Input) { lock(c, in.Policy.Node.NSCDDir) }
+func lockNSCD(c *Configuration, in ocispec.Input) { lock(c, in.Policy.Worker.NSCDDir) }
 
 func lock(c *Configuration, source string) {
 	for i := range c.Host.Mounts {

@@ -85,7 +85,7 @@ func TestDefaultProfileInTheKernel(t *testing.T) {
 // The kernel itself answers these otherwise, also to a worker without rights:
 // what TestDefaultProfileInTheKernel sees is the filter's work.
 func TestUnconfinedAsksTheKernel(t *testing.T) {
-	c := newCell(t, "", func(c *cell) { c.policy.Node.SeccompProfile = config.Unconfined })
+	c := newCell(t, "", func(c *cell) { c.conf.Worker.SeccompProfile = config.Unconfined })
 	answers, _, said := c.asksKernel()
 	for _, name := range []string{"mount", "umount2", "unshare", "setns", "ptrace", "process_vm_readv", "socket of vsock", "clone3"} {
 		if answer, ok := answers[name]; !ok || answer == syscall.EPERM || answer == syscall.ENOSYS {
@@ -119,9 +119,9 @@ func (c *cell) addJVM() []string {
 
 // withJVM binds this machine's Java into the worker.
 func withJVM(c *cell) {
-	c.policy.Node.ReadonlyBinds = []string{"/usr/lib/jvm"}
+	c.conf.Worker.ReadonlyBinds = []string{"/usr/lib/jvm"}
 	conf, _ := filepath.Glob("/etc/java-*-openjdk") // Debian's place for what its JDK links to
-	c.policy.Node.ReadonlyBinds = append(c.policy.Node.ReadonlyBinds, conf...)
+	c.conf.Worker.ReadonlyBinds = append(c.conf.Worker.ReadonlyBinds, conf...)
 }
 
 // A JVM on glibc 2.34 or newer starts its threads and processes, and what it
@@ -156,12 +156,12 @@ func TestJVMFailsUnderStormsProfile(t *testing.T) {
 	}
 	c := newCell(t, "", func(c *cell) {
 		withJVM(c)
-		c.policy.Node.SeccompProfile = filepath.Join(filepath.Dir(c.rootfs), "seccomp.json")
+		c.conf.Worker.SeccompProfile = filepath.Join(filepath.Dir(c.rootfs), "seccomp.json")
 		profile := append([]byte("# Storm's example\n"), launch.OCIRuntimeConfig.Linux.Seccomp...)
 		if err := os.MkdirAll(filepath.Dir(c.rootfs), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(c.policy.Node.SeccompProfile, profile, 0o644); err != nil {
+		if err := os.WriteFile(c.conf.Worker.SeccompProfile, profile, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -55,7 +55,7 @@ const stormsMetrics = `
 // what the node reads of its cgroup.
 func TestWorkersOwnMetrics(t *testing.T) {
 	c := newCell(t, stormsMetrics, func(c *cell) {
-		c.spec.CPUMillis, c.spec.MemoryBytes, c.policy.Cgroup.EnforceMemory = 200, 256<<20, true
+		c.spec.CPUMillis, c.spec.MemoryBytes, c.conf.Worker.EnforceMemory = 200, 256<<20, true
 	})
 	said, usage := c.inAndOut()
 	t.Logf("inside:\n%s\noutside: memory %+v, CPU %+v, pids %d", said, *usage.Memory, *usage.CPU, *usage.Pids)
@@ -112,7 +112,7 @@ func (c *cell) inAndOut() (said string, usage cgroup.Usage) {
 	if _, err := c.bundles.Prepare(c.t.Context(), c.spec, c.image, c.rootfs); err != nil {
 		c.t.Fatal(err)
 	}
-	tmp := ocispec.PathsOf(c.policy.Node, c.spec).Tmp
+	tmp := ocispec.PathsOf(c.conf.Node, c.spec).Tmp
 	for _, name := range []string{"said", "go"} {
 		pipe := filepath.Join(tmp, name)
 		if err := syscall.Mkfifo(pipe, 0o600); err != nil {

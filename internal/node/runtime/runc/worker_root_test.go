@@ -38,7 +38,7 @@ type cell struct {
 	rootfs  string
 	logs    string
 	parent  string
-	policy  ocispec.Policy
+	conf    *config.Config
 	image   *manifest.LocalImage
 	spec    worker.Spec
 }
@@ -63,15 +63,18 @@ func newCell(t testing.TB, script string, change func(*cell)) *cell {
 			Command: []string{"bash", "-c", script}, Env: []worker.EnvVar{{Name: "TWICE", Value: "worker's"}},
 		},
 	}
-	c.policy = ocispec.Policy{
-		Node:   config.Node{LocalDir: filepath.Join(base, "storm"), ArtifactsDir: filepath.Join(base, "artifacts"), NSCDDir: "/var/run/nscd"},
-		Cgroup: config.Cgroup{Root: "/sys/fs/cgroup", Parent: c.parent, PidsLimit: 300},
+	runRoot := filepath.Join(base, "run")
+	c.conf = &config.Config{
+		Fixed: config.Fixed{
+			Node:   config.Node{LocalDir: filepath.Join(base, "storm"), ArtifactsDir: filepath.Join(base, "artifacts"), RunRoot: runRoot},
+			Cgroup: config.Cgroup{Root: "/sys/fs/cgroup", Parent: c.parent},
+		},
+		Worker: config.Worker{NSCDDir: "/var/run/nscd", PidsLimit: 300},
 	}
 	if change != nil {
 		change(c)
 	}
-	runRoot := filepath.Join(base, "run")
-	c.bundles = bundle.New(bundle.Options{Users: account{}, Policy: c.policy, RunRoot: runRoot})
+	c.bundles = bundle.New(bundle.Options{Users: account{}, Config: func() *config.Config { return c.conf }})
 	c.runtime = runc.New(runc.Options{
 		RunRoot: runRoot, Runc: "/usr/sbin/runc", Conmon: "/usr/bin/conmon",
 		CgroupRoot: "/sys/fs/cgroup", CgroupParent: c.parent, LogDir: c.logs, LogBytes: 1 << 20,
@@ -185,8 +188,8 @@ func TestWorkerInside(t *testing.T) {
 		echo "stdout=ok" > /dev/stdout
 		exit 7`,
 		func(c *cell) {
-			c.spec.CPUMillis, c.spec.MemoryBytes, c.policy.Cgroup.EnforceMemory = 1400, 256<<20, true
-			c.spec.NUMAZone, c.policy.NUMA = new(0), map[int]config.NUMAZone{0: {Cores: []int{0}}}
+			c.spec.CPUMillis, c.spec.MemoryBytes, c.conf.Worker.EnforceMemory = 1400, 256<<20, true
+			c.spec.NUMAZone, c.conf.NUMA = new(0), map[int]config.NUMAZone{0: {Cores: []int{0}}}
 		})
 	code, said := c.run()
 	if code != 7 {
@@ -204,7 +207,7 @@ func TestWorkerInside(t *testing.T) {
 			"limit cpuset.cpus=0", "limit cpuset.mems=0",
 		}
 	}
-	w := ocispec.PathsOf(c.policy.Node, c.spec).Worker
+	w := ocispec.PathsOf(c.conf.Node, c.spec).Worker
 	for _, want := range append(limits,
 		"Uid:\t54321\t54321\t54321\t54321", "Gid:\t54322\t54322\t54322\t54322", "Groups:\t54323",
 		"CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000",
@@ -242,14 +245,14 @@ func TestWorkerCannotEscape(t *testing.T) {
 	for name, attempt := range escapes {
 		t.Run(name, func(t *testing.T) {
 			c := newCell(t, "", func(c *cell) {
-				paths := ocispec.PathsOf(c.policy.Node, c.spec)
+				paths := ocispec.PathsOf(c.conf.Node, c.spec)
 				attempt := strings.NewReplacer("PARENT", c.parent, "USERFILE", paths.UserFile, "SUPERVISOR", paths.Supervisor).Replace(attempt)
 				c.spec.Command = []string{"bash", "-c", attempt + " && echo escaped; echo tried"}
 			})
 			if _, err := c.bundles.Prepare(t.Context(), c.spec, c.image, c.rootfs); err != nil {
 				t.Fatal(err)
 			}
-			plantSUID(t, filepath.Join(ocispec.PathsOf(c.policy.Node, c.spec).Tmp, "suid"))
+			plantSUID(t, filepath.Join(ocispec.PathsOf(c.conf.Node, c.spec).Tmp, "suid"))
 			_, said := c.run()
 			t.Log(said)
 			if strings.Contains(said, "escaped") || !strings.Contains(said, "tried") {
@@ -279,7 +282,7 @@ func TestWorkerUnderSeccomp(t *testing.T) {
 		if err := os.WriteFile(path, []byte(profile), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		c.policy.Node.SeccompProfile = path
+		c.conf.Worker.SeccompProfile = path
 	})
 	_, said := c.run()
 	if !strings.Contains(said, "Seccomp:\t2") || !strings.Contains(said, "Function not implemented") {

@@ -49,7 +49,7 @@ func BuildGuest(dir string) (string, error) {
 		return path, nil
 	}
 	path := filepath.Join(dir, "guest")
-	c := exec.Command("go", "build", "-o", path, "github.com/stormcell/stormcell/internal/container/runtimetest/testdata/guest") //nolint:noctx // of tests
+	c := exec.Command("go", "build", "-o", path, "github.com/stormcell/stormcell/internal/node/runtime/runtimetest/testdata/guest") //nolint:noctx // of tests
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build guest: %w: %s", err, out)
