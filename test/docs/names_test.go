@@ -46,17 +46,9 @@ func tests(t *testing.T) map[string]bool {
 
 func TestNamedTestsExist(t *testing.T) {
 	known := tests(t)
-	files, err := filepath.Glob(root + "/docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	count := 0
-	for _, file := range append(files, root+"/README.md") {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range named.FindAllStringSubmatch(string(content), -1) {
+	for _, file := range documents(t) {
+		for _, m := range named.FindAllStringSubmatch(read(t, file), -1) {
 			if count++; !known[m[1]+"."+m[2]] {
 				t.Errorf("%s names %s, which is no test of this tree", file, m[0])
 			}
