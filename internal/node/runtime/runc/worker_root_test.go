@@ -17,6 +17,7 @@ import (
 	"github.com/stormcell/stormcell/internal/node/bundle"
 	"github.com/stormcell/stormcell/internal/node/hostuser"
 	"github.com/stormcell/stormcell/internal/node/ocispec"
+	"github.com/stormcell/stormcell/internal/node/runtime"
 	"github.com/stormcell/stormcell/internal/node/runtime/runc"
 	"github.com/stormcell/stormcell/internal/node/worker"
 	"github.com/stormcell/stormcell/internal/store/manifest"
@@ -306,7 +307,7 @@ func TestImageWithoutBash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.runtime.Create(t.Context(), c.spec.ContainerID(), dir, 0); !errors.Is(err, runc.ErrCreate) || !strings.Contains(err.Error(), `no program "bash"`) {
+	if _, err := c.runtime.Create(t.Context(), c.spec.ContainerID(), dir, 0); !errors.Is(err, runtime.ErrCreate) || !strings.Contains(err.Error(), `no program "bash"`) {
 		t.Errorf("error = %v", err)
 	}
 }

@@ -267,8 +267,8 @@ func unknown(b *trial) {
 		for i, err := range []error{
 			createErr, waitErr, inspectErr, b.Start(b.t.Context(), id), b.Delete(b.t.Context(), id), b.RemoveLogs(id), b.Signal(b.t.Context(), id, syscall.SIGKILL, true),
 		} {
-			if err == nil {
-				b.t.Errorf("call %d takes id %q", i, id)
+			if !errors.Is(err, runtime.ErrInvalidID) {
+				b.t.Errorf("call %d with id %q: error = %v", i, id, err)
 			}
 		}
 	}
@@ -276,8 +276,8 @@ func unknown(b *trial) {
 
 func notReplaced(b *trial) {
 	b.run("sleep")
-	if _, err := b.Create(b.t.Context(), ID, b.Bundle([]string{"sleep"}, Limits{}), 1); err == nil {
-		b.t.Error("created over one that runs")
+	if _, err := b.Create(b.t.Context(), ID, b.Bundle([]string{"sleep"}, Limits{}), 1); !errors.Is(err, runtime.ErrExists) {
+		b.t.Errorf("create over one that runs: error = %v", err)
 	}
 	if s := b.status(); s != runtime.Running {
 		b.t.Errorf("it is %s now", s)
@@ -347,7 +347,7 @@ func noProgram(b *trial) {
 	if err == nil {
 		err = b.Start(b.t.Context(), ID)
 	}
-	if err == nil || !strings.Contains(err.Error(), `the image has no program "`+NoProgram+`"`) {
+	if !errors.Is(err, runtime.ErrCreate) || !strings.Contains(err.Error(), `the image has no program "`+NoProgram+`"`) {
 		b.t.Errorf("error = %v", err)
 	}
 	b.must(b.Delete(b.t.Context(), ID))
