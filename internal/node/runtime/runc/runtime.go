@@ -127,8 +127,16 @@ func (r *Runtime) forget(id string) error {
 	if err := os.RemoveAll(r.persistDir(id)); err != nil {
 		return fmt.Errorf("remove run directory: %w", err)
 	}
-	if err := os.RemoveAll(r.exitFile(id)); err != nil {
-		return fmt.Errorf("remove exit file: %w", err)
+	// conmon writes the exit file under another name, <id>.XXXXXX, which is
+	// left if conmon is killed before it renames that.
+	files, err := filepath.Glob(r.exitFile(id) + ".*")
+	if err != nil {
+		return fmt.Errorf("exit directory: %w", err)
+	}
+	for _, file := range append(files, r.exitFile(id)) {
+		if err := os.RemoveAll(file); err != nil {
+			return fmt.Errorf("remove exit file: %w", err)
+		}
 	}
 	return nil
 }
