@@ -15,7 +15,7 @@ import (
 // touches rec; others change what is desired and read the state.
 type actor struct {
 	engine      *Engine
-	parts       Parts
+	driver      runtime.Driver
 	containerID string
 	rec         *record
 
@@ -42,11 +42,11 @@ type actor struct {
 func newActor(e *Engine, rec *record) *actor {
 	w := rec.Spec
 	a := &actor{
-		engine: e, parts: e.partsOf(w), containerID: w.ContainerID(), rec: rec, spec: w, dirty: rec.dirty,
+		engine: e, driver: e.driverOf(w), containerID: w.ContainerID(), rec: rec, spec: w, dirty: rec.dirty,
 		confirmed: make(chan struct{}), stopped: make(chan struct{}), woken: make(chan struct{}, 1),
 		state: State{
 			Namespace: w.Namespace, Name: w.Name, UID: w.UID, TopologyID: w.TopologyID, Port: w.Port, ContainerID: w.ContainerID(),
-			Runtime: runtimeOf(w),
+			Runtime: w.RuntimeName(),
 			Phase:   Localizing, Since: time.Now(), TotalBytes: w.Image.SquashfsBytes(),
 			Restarts: rec.restarts(), LastExit: rec.LastExit,
 		},
@@ -97,7 +97,7 @@ func (a *actor) restAfter(ctx context.Context, err error, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	if errors.Is(err, process.ErrStuck) {
-		if _, err := a.parts.Runtime.Wait(ctx, a.id()); err == nil {
+		if _, err := a.driver.Runtime.Wait(ctx, a.id()); err == nil {
 			return
 		}
 	}

@@ -27,8 +27,7 @@ import (
 
 // Options are the parts of an Engine.
 type Options struct {
-	// Runtimes has the parts of every runtime that a worker may name.
-	Runtimes map[worker.Runtime]Parts
+	Runtimes runtime.Drivers
 	Bundles  Bundles
 	// RunRoot is root's own directory on a tmpfs, such as /run/stormcell.
 	RunRoot string
@@ -77,7 +76,7 @@ func New(o Options) *Engine {
 	if o.Observer == nil {
 		o.Observer = nobody{}
 	}
-	return &Engine{Options: o, records: records{dir: filepath.Join(o.RunRoot, "workers")}, actors: map[string]*actor{}}
+	return &Engine{Options: o, records: records{dir: filepath.Join(o.RunRoot, "workers"), runtimes: o.Runtimes}, actors: map[string]*actor{}}
 }
 
 // Wait returns when ctx, the one given to Recover, has ended and every actor
@@ -115,10 +114,16 @@ func (e *Engine) Purge(w worker.Spec, past Past) {
 	e.Remove(w.UID)
 }
 
-// partsOf are the parts that a worker is made with.
-func (e *Engine) partsOf(w worker.Spec) Parts { return e.Runtimes[runtimeOf(w)] }
-
-func runtimeOf(w worker.Spec) worker.Runtime { return cmp.Or(w.Runtime, worker.Runc) }
+// driverOf is what a worker is made with. Whose runtime is not known is never
+// launched, and removed as one of Runc, whose parts remove all but containers
+// of others.
+func (e *Engine) driverOf(w worker.Spec) runtime.Driver {
+	driver, err := e.Runtimes.Of(w)
+	if err != nil {
+		return e.Runtimes[worker.Runc]
+	}
+	return driver
+}
 
 // begin adds an actor and lets it run, unless another worker is in its way:
 // then it runs when that one is gone. The lock is held.
@@ -222,7 +227,7 @@ func (e *Engine) Inspect(ctx context.Context, uid string) (worker.Spec, runtime.
 	if !ok || a.snapshot().Phase != Running {
 		return worker.Spec{}, runtime.Info{}, runtime.ErrNotFound
 	}
-	info, err := a.parts.Runtime.Inspect(ctx, a.id())
+	info, err := a.driver.Runtime.Inspect(ctx, a.id())
 	return a.desired(), info, err
 }
 
@@ -234,7 +239,7 @@ func (e *Engine) OpenLog(ctx context.Context, uid string, o runtime.LogOptions) 
 	if !ok {
 		return nil, runtime.ErrNoLog
 	}
-	return a.parts.Runtime.Log(ctx, a.id(), o)
+	return a.driver.Logs.Log(ctx, a.id(), o)
 }
 
 // Kill ends the processes of a worker that runs; its restart policy says what
@@ -244,7 +249,7 @@ func (e *Engine) Kill(ctx context.Context, uid string) error {
 	if err != nil {
 		return err
 	}
-	return e.partsOf(w).Runtime.Signal(ctx, w.ContainerID(), syscall.SIGKILL, true)
+	return e.driverOf(w).Runtime.Signal(ctx, w.ContainerID(), syscall.SIGKILL, true)
 }
 
 // finished notes that an actor's worker is gone, and lets those begin that

@@ -36,8 +36,8 @@ func (e *Engine) Recover(ctx context.Context) error {
 		}
 	}
 	strays := e.strays(ctx, found, left, present)
-	for r, parts := range e.Runtimes {
-		if err := parts.Rootfs.Recover(ctx, live(r, found, present)); err != nil {
+	for r, driver := range e.Runtimes {
+		if err := driver.Rootfs.Recover(ctx, live(r, found, present)); err != nil {
 			return fmt.Errorf("recover root file systems: %w", err)
 		}
 	}
@@ -66,12 +66,12 @@ const strayLogAge = 7 * 24 * time.Hour
 // went while this node was down. The lock is held.
 func (e *Engine) removeOldLogs() {
 	var errs []error
-	for _, parts := range e.Runtimes {
-		ids, err := parts.Runtime.OldLogs(time.Now().Add(-strayLogAge))
+	for _, driver := range e.Runtimes {
+		ids, err := driver.Logs.OldLogs(time.Now().Add(-strayLogAge))
 		errs = append(errs, err)
 		for _, id := range ids {
 			if !e.knows(id) {
-				errs = append(errs, parts.Runtime.RemoveLogs(id))
+				errs = append(errs, driver.Logs.RemoveLogs(id))
 			}
 		}
 	}
@@ -97,8 +97,8 @@ type containers map[worker.Runtime]map[string]runtime.State
 // entry.
 func (e *Engine) containers(ctx context.Context) (containers, error) {
 	present := containers{}
-	for r, parts := range e.Runtimes {
-		list, err := containersOf(ctx, parts)
+	for r, driver := range e.Runtimes {
+		list, err := containersOf(ctx, driver)
 		switch {
 		case errors.Is(err, runtime.ErrUnavailable):
 			e.Log.Info("runtime is away", "runtime", r, "reason", err)
@@ -114,10 +114,10 @@ func (e *Engine) containers(ctx context.Context) (containers, error) {
 // listLimit is how long a runtime may take to tell what it has.
 const listLimit = 30 * time.Second
 
-func containersOf(ctx context.Context, parts Parts) (map[string]runtime.State, error) {
+func containersOf(ctx context.Context, driver runtime.Driver) (map[string]runtime.State, error) {
 	ctx, cancel := context.WithTimeout(ctx, listLimit)
 	defer cancel()
-	list, err := parts.Runtime.List(ctx)
+	list, err := driver.Runtime.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
@@ -134,7 +134,7 @@ func live(r worker.Runtime, found map[string]*record, present containers) map[st
 	live := map[string][]digest.Digest{}
 	for id := range present[r] {
 		live[id] = nil
-		if rec, ok := found[id]; ok && runtimeOf(rec.Spec) == r {
+		if rec, ok := found[id]; ok && rec.Spec.RuntimeName() == r {
 			live[id] = rec.Layers
 		}
 	}
@@ -159,7 +159,7 @@ func (e *Engine) strays(ctx context.Context, found map[string]*record, left []st
 	contained := map[string]bool{}
 	for r, list := range present {
 		for id := range list {
-			if rec, ok := found[id]; !ok || runtimeOf(rec.Spec) != r {
+			if rec, ok := found[id]; !ok || rec.Spec.RuntimeName() != r {
 				strays = e.appendStray(strays, id, r)
 			}
 			contained[id] = true
@@ -211,7 +211,7 @@ func (e *Engine) sweepLater(ctx context.Context, r worker.Runtime) {
 	defer e.mu.Unlock()
 	known := map[string]bool{}
 	for _, a := range e.actors {
-		if !a.gone && runtimeOf(a.desired()) == r {
+		if !a.gone && a.desired().RuntimeName() == r {
 			known[a.id()] = true
 		}
 	}
@@ -252,7 +252,7 @@ func (e *Engine) load() (found map[string]*record, unreadable []string, err erro
 // when the agent ended is left dirty: its actor undoes it, and begins anew
 // later. If its runtime is away, its actor settles it.
 func (e *Engine) adopt(rec *record, present containers) error {
-	list, ok := present[runtimeOf(rec.Spec)]
+	list, ok := present[rec.Spec.RuntimeName()]
 	rec.unsettled = !ok
 	if !ok {
 		return nil
@@ -260,7 +260,7 @@ func (e *Engine) adopt(rec *record, present containers) error {
 	id := rec.Spec.ContainerID()
 	c, exists := list[id]
 	if exists {
-		e.partsOf(rec.Spec).Images.Hold(id, rec.Layers)
+		e.driverOf(rec.Spec).Images.Hold(id, rec.Layers)
 	}
 	if rec.Running && (!exists || c.Status != runtime.Created) {
 		return nil // if it has ended, the runtime tells how, or nobody saw it
@@ -277,9 +277,9 @@ func (e *Engine) adopt(rec *record, present containers) error {
 // running until then.
 func (a *actor) settle(ctx context.Context) {
 	for failures := 1; ctx.Err() == nil && !a.stopping(); failures++ {
-		list, err := containersOf(ctx, a.parts)
+		list, err := containersOf(ctx, a.driver)
 		if err == nil {
-			err = a.engine.adopt(a.rec, containers{runtimeOf(a.rec.Spec): list})
+			err = a.engine.adopt(a.rec, containers{a.rec.Spec.RuntimeName(): list})
 		}
 		if err == nil {
 			a.dirty = a.rec.dirty

@@ -1,5 +1,22 @@
 package runtime
 
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Logs are what containers of a runtime have printed.
+type Logs interface {
+	// Log opens the container's log; ErrNoLog if there is none.
+	// Reads of one that is followed block until there is more, or ctx ends.
+	Log(ctx context.Context, id string, o LogOptions) (io.ReadCloser, error)
+	// RemoveLogs deletes the container's logs.
+	RemoveLogs(id string) error
+	// OldLogs returns the containers whose logs were last written before then.
+	OldLogs(then time.Time) (ids []string, err error)
+}
+
 // LogOptions say which part of a container's log is wanted, and how.
 type LogOptions struct {
 	// Follow goes on until the container has ended.

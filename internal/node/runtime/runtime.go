@@ -1,8 +1,47 @@
-// Package runtime has the words that every container runtime of a node uses:
-// what state a container is in and how it ended.
+// Package runtime is what a node asks of a container runtime: to bring images,
+// to make root file systems of them, to run containers and to keep what these
+// have printed. Package runtimetest beside it has the contract as tests. A
+// runtime is a package of its own with a Driver.
 package runtime
 
-import "github.com/stormcell/stormcell/internal/node/process"
+import (
+	"context"
+	"syscall"
+
+	"github.com/stormcell/stormcell/internal/node/process"
+)
+
+// Runtime runs containers that outlive this process. Its calls fail with
+// ErrInvalidID for an id that is no container's; all but Wait fail with
+// ErrUnavailable while its daemon is away, if it has one. Calls for different
+// containers may run side by side, calls for one may not, but Wait and Signal.
+type Runtime interface {
+	// Create makes a container that waits for Start. attempt counts the
+	// containers of this id from 0, for the name of its log file. A runtime
+	// may make the process in Start, and return no pid here. What fails leaves
+	// nothing behind: ErrExists if there is such a container, and ErrCreate if
+	// the image or the bundle is at fault, which Start may also return.
+	Create(ctx context.Context, id, bundle string, attempt int) (State, error)
+	// Start lets the container's process run.
+	Start(ctx context.Context, id string) error
+	// Inspect tells where a container that was started is found. Its process
+	// may have ended meanwhile. ErrNotFound if nothing is known of it.
+	Inspect(ctx context.Context, id string) (Info, error)
+	// Wait blocks until the container's first process has ended, and tells
+	// how. It also works for a container that an earlier process created and
+	// for one that has already ended. ErrNotFound if nothing is known of it.
+	// A daemon that is away is no end: Wait goes on until it is back.
+	Wait(ctx context.Context, id string) (Exit, error)
+	// Signal sends a signal to the first process, or to all processes of the
+	// container. A container that has ended is no error.
+	Signal(ctx context.Context, id string, sig syscall.Signal, all bool) error
+	// Delete removes the container, killing what still runs of it, and every
+	// record of it but its logs. What is not there is no error;
+	// process.ErrStuck if a process does not end.
+	Delete(ctx context.Context, id string) error
+	// List returns every container of this runtime, in no order.
+	List(ctx context.Context) ([]State, error)
+}
 
 // Status is where a container is in its life.
 type Status string

@@ -33,7 +33,7 @@ func storm() ocispec.Input {
 		Worker: worker.Spec{
 			Namespace: "default", Name: "word-count-6703",
 			ID: "8198e1f0-f323-4b9d-8625-e4fd640cd058", Port: 6703, TopologyID: "word-count-1-1591895933", User: "alice",
-			Runtime: worker.Docker, Image: manifest.Image{Tag: "xxx.xxx.com:8080/storm/storm/rhel7:latest"}, CPUMillis: 2600, MemoryBytes: 2 << 30,
+			Runtime: Name, Image: manifest.Image{Tag: "xxx.xxx.com:8080/storm/storm/rhel7:latest"}, CPUMillis: 2600, MemoryBytes: 2 << 30,
 		},
 		User:    hostuser.User{Name: "alice", UID: 31315, GID: 100},
 		Seccomp: &specs.LinuxSeccomp{DefaultAction: specs.ActErrno},

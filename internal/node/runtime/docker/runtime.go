@@ -18,20 +18,10 @@ import (
 
 	"github.com/stormcell/stormcell/internal/node/bundle"
 	"github.com/stormcell/stormcell/internal/node/cgroup"
-	"github.com/stormcell/stormcell/internal/node/ocispec"
 	"github.com/stormcell/stormcell/internal/node/process"
 	"github.com/stormcell/stormcell/internal/node/runtime"
 	"github.com/stormcell/stormcell/internal/node/worker"
 )
-
-// fileName is the file of a bundle.
-const fileName = "container.json"
-
-// Form is what Create reads of a bundle.
-func Form(in ocispec.Input) (name string, content any, err error) {
-	c, err := Configure(in)
-	return fileName, c, err
-}
 
 // Options of a Runtime.
 type Options struct {

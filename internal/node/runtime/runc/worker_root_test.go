@@ -75,7 +75,7 @@ func newCell(t testing.TB, script string, change func(*cell)) *cell {
 	if change != nil {
 		change(c)
 	}
-	c.bundles = bundle.New(bundle.Options{Users: account{}, Config: func() *config.Config { return c.conf }})
+	c.bundles = bundle.New(bundle.Options{Users: account{}, Config: func() *config.Config { return c.conf }, Runtimes: runtime.Drivers{runc.Name: {Form: runc.Form}}})
 	c.runtime = runc.New(runc.Options{
 		RunRoot: runRoot, Runc: "/usr/sbin/runc", Conmon: "/usr/bin/conmon",
 		CgroupRoot: "/sys/fs/cgroup", CgroupParent: c.parent, LogDir: c.logs, LogBytes: 1 << 20,
