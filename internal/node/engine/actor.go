@@ -18,14 +18,15 @@ type actor struct {
 	driver      runtime.Driver
 	containerID string
 	rec         *record
+	// stray is true of a worker that has no record: of its Spec only the port
+	// and the id are known.
+	stray bool
+	remains
 
 	// These are guarded by the engine's lock. next is a worker of the same UID
 	// that shall run once this one is gone.
 	started, gone bool
 	next          *record
-
-	// dirty is true if an undoing failed, so that remains may be in the way.
-	dirty bool
 
 	confirmOnce, stopOnce sync.Once
 	// confirmed is closed once this process was told that the worker shall
@@ -39,10 +40,21 @@ type actor struct {
 	state State
 }
 
+// remains are what an earlier attempt, or an earlier agent, may have left of a
+// worker beside its record. They are found again by whoever comes next, and so
+// are not recorded.
+type remains struct {
+	// unsettled is true until the runtime, which was away when the agent began,
+	// has told what it has of the worker.
+	unsettled bool
+	// dirty is true if something is to be undone, which may be in the way.
+	dirty bool
+}
+
 func newActor(e *Engine, rec *record) *actor {
 	w := rec.Spec
 	a := &actor{
-		engine: e, driver: e.driverOf(w), containerID: w.ContainerID(), rec: rec, spec: w, dirty: rec.dirty,
+		engine: e, driver: e.driverOf(w), containerID: w.ContainerID(), rec: rec, spec: w,
 		confirmed: make(chan struct{}), stopped: make(chan struct{}), woken: make(chan struct{}, 1),
 		state: State{
 			Namespace: w.Namespace, Name: w.Name, UID: w.UID, TopologyID: w.TopologyID, Port: w.Port, ContainerID: w.ContainerID(),
@@ -108,7 +120,7 @@ func (a *actor) restAfter(ctx context.Context, err error, d time.Duration) {
 // end of a process, or of the pause after one.
 func (a *actor) live(ctx context.Context) {
 	switch rec := a.rec; {
-	case rec.unsettled:
+	case a.unsettled:
 		a.settle(ctx)
 	case rec.Running:
 		a.watch(ctx)
@@ -219,7 +231,7 @@ func (a *actor) desired() worker.Spec {
 
 func (a *actor) name() string {
 	w := a.desired()
-	if a.rec.stray {
+	if a.stray {
 		return "of container " + w.ContainerID()
 	}
 	return w.Namespace + "/" + w.Name
@@ -234,7 +246,7 @@ func (a *actor) publish(change func(*State)) {
 	change(&a.state)
 	state := a.state
 	a.mu.Unlock()
-	if !a.rec.stray { // nobody asks for it
+	if !a.stray { // nobody asks for it
 		a.engine.Changed(state)
 	}
 }

@@ -155,7 +155,7 @@ func (e *Engine) blocker(a *actor) *actor {
 		if other == a || !other.started || other.gone {
 			continue
 		}
-		if o := other.desired(); o.ID == w.ID || o.Port == w.Port && !a.rec.stray {
+		if o := other.desired(); o.ID == w.ID || o.Port == w.Port && !a.stray {
 			return other
 		}
 	}
@@ -204,7 +204,7 @@ func (e *Engine) States() []State {
 	e.mu.Lock()
 	actors := make([]*actor, 0, len(e.actors))
 	for _, a := range e.actors {
-		if !a.rec.stray {
+		if !a.stray {
 			actors = append(actors, a)
 		}
 	}
@@ -258,7 +258,7 @@ func (e *Engine) finished(done *actor) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	done.gone = true
-	if done.rec.stray {
+	if done.stray {
 		delete(e.actors, done.desired().UID)
 	}
 	done.publish(func(s *State) {

@@ -204,7 +204,7 @@ func TestReleasedRecordsAreRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff(want, got, cmp.AllowUnexported(record{})); d != "" {
+		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%s: %s", file, d)
 		}
 	}

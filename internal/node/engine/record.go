@@ -52,15 +52,6 @@ type record struct {
 	RetryAt time.Time `json:"retryAt,omitzero"`
 	// Unverified is the number of layers that the store has no identity for.
 	Unverified int `json:"unverified,omitempty"`
-
-	// unsettled is true until the runtime, which was away when the agent began,
-	// has told what it has of the worker.
-	unsettled bool
-	// dirty is true if what the record's last agent left is to be undone.
-	dirty bool
-	// stray is true of a worker that has no record: of its Spec only the port
-	// and the id are known.
-	stray bool
 }
 
 // ended tells whether policy leaves a worker as it has ended.

@@ -22,7 +22,7 @@ import (
 // goroutine. ErrNewerRecord is returned before anything is changed.
 func (e *Engine) Recover(ctx context.Context) error {
 	e.ctx = ctx
-	found, left, err := e.load()
+	found, unreadable, err := e.load()
 	if err != nil {
 		return err
 	}
@@ -30,12 +30,13 @@ func (e *Engine) Recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, rec := range found {
-		if err := e.adopt(rec, present); err != nil {
+	left := map[string]remains{}
+	for id, rec := range found {
+		if left[id], err = e.adopt(rec, present); err != nil {
 			return err
 		}
 	}
-	strays := e.strays(ctx, found, left, present)
+	strays := e.strays(ctx, found, unreadable, present)
 	for r, driver := range e.Runtimes {
 		if err := driver.Rootfs.Recover(ctx, live(r, found, present)); err != nil {
 			return fmt.Errorf("recover root file systems: %w", err)
@@ -43,8 +44,10 @@ func (e *Engine) Recover(ctx context.Context) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, rec := range found {
-		e.begin(rec)
+	for id, rec := range found {
+		a := newActor(e, rec)
+		a.remains = left[id]
+		e.add(a)
 	}
 	for _, s := range strays {
 		e.sweep(s)
@@ -83,7 +86,7 @@ func (e *Engine) removeOldLogs() {
 // knows tells whether a worker has this container. The lock is held.
 func (e *Engine) knows(id string) bool {
 	for _, a := range e.actors {
-		if a.id() == id && !a.rec.stray {
+		if a.id() == id && !a.stray {
 			return true
 		}
 	}
@@ -145,7 +148,7 @@ func live(r worker.Runtime, found map[string]*record, present containers) map[st
 // which only the port, the id and the runtime are known: containers,
 // directories in the run root, and files of workers. Whose runtime is not
 // known counts as Runc's, whose parts remove all but containers of others.
-func (e *Engine) strays(ctx context.Context, found map[string]*record, left []string, present containers) []worker.Spec {
+func (e *Engine) strays(ctx context.Context, found map[string]*record, unreadable []string, present containers) []worker.Spec {
 	var known []worker.Spec
 	for _, rec := range found {
 		known = append(known, rec.Spec)
@@ -165,7 +168,7 @@ func (e *Engine) strays(ctx context.Context, found map[string]*record, left []st
 			contained[id] = true
 		}
 	}
-	ids := slices.Concat(left, marked)
+	ids := slices.Concat(unreadable, marked)
 	slices.Sort(ids)
 	for _, id := range slices.Compact(ids) {
 		if found[id] == nil && !contained[id] {
@@ -189,7 +192,8 @@ func (e *Engine) appendStray(strays []worker.Spec, id string, r worker.Runtime) 
 // its own that others see only if it is in their way. The lock is held.
 func (e *Engine) sweep(w worker.Spec) {
 	e.Log.Info("remove what no record names", "container", w.ContainerID(), "runtime", w.Runtime)
-	a := newActor(e, &record{Spec: w, stray: true})
+	a := newActor(e, &record{Spec: w})
+	a.stray = true
 	a.stop()
 	e.add(a)
 }
@@ -251,11 +255,10 @@ func (e *Engine) load() (found map[string]*record, unreadable []string, err erro
 // adopt settles a record with what its container is now. What was under way
 // when the agent ended is left dirty: its actor undoes it, and begins anew
 // later. If its runtime is away, its actor settles it.
-func (e *Engine) adopt(rec *record, present containers) error {
+func (e *Engine) adopt(rec *record, present containers) (remains, error) {
 	list, ok := present[rec.Spec.RuntimeName()]
-	rec.unsettled = !ok
 	if !ok {
-		return nil
+		return remains{unsettled: true}, nil
 	}
 	id := rec.Spec.ContainerID()
 	c, exists := list[id]
@@ -263,14 +266,15 @@ func (e *Engine) adopt(rec *record, present containers) error {
 		e.driverOf(rec.Spec).Images.Hold(id, rec.Layers)
 	}
 	if rec.Running && (!exists || c.Status != runtime.Created) {
-		return nil // if it has ended, the runtime tells how, or nobody saw it
+		return remains{}, nil // if it has ended, the runtime tells how, or nobody saw it
 	}
-	rec.dirty = true
 	if rec.Running { // put right before it is undone: then nobody can tell
 		rec.takeBack()
-		return e.records.save(rec)
+		if err := e.records.save(rec); err != nil {
+			return remains{}, err
+		}
 	}
-	return nil
+	return remains{dirty: true}, nil
 }
 
 // settle adopts the worker once its runtime answers. What has run counts as
@@ -278,14 +282,14 @@ func (e *Engine) adopt(rec *record, present containers) error {
 func (a *actor) settle(ctx context.Context) {
 	for failures := 1; ctx.Err() == nil && !a.stopping(); failures++ {
 		list, err := containersOf(ctx, a.driver)
+		var left remains
 		if err == nil {
-			err = a.engine.adopt(a.rec, containers{a.rec.Spec.RuntimeName(): list})
+			left, err = a.engine.adopt(a.rec, containers{a.rec.Spec.RuntimeName(): list})
 		}
 		if err == nil {
-			a.dirty = a.rec.dirty
+			a.remains = left
 			return
 		}
-		a.rec.unsettled = true
 		wait := retryIn(err, failures)
 		if !a.rec.Running {
 			a.publish(func(s *State) {

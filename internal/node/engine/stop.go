@@ -44,7 +44,7 @@ func (a *actor) remove(ctx context.Context) error {
 // looks for why the last one ended finds them.
 func (a *actor) removeFiles(ctx context.Context) error {
 	e, id := a.engine, a.id()
-	if a.rec.stray {
+	if a.stray {
 		return e.Bundles.Sweep(ctx, id)
 	}
 	return errors.Join(e.Bundles.Remove(ctx, a.rec.Spec), a.driver.Logs.RemoveLogs(id))
