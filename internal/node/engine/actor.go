@@ -28,10 +28,13 @@ type actor struct {
 	started, gone bool
 	next          *record
 
-	confirmOnce, stopOnce sync.Once
-	// confirmed is closed once this process was told that the worker shall
-	// run; a record alone starts nothing. stopped: that it shall go.
-	confirmed, stopped chan struct{}
+	// wanted ends when the worker shall go, which stop says, or the agent ends.
+	wanted context.Context //nolint:containedctx // the life of the worker
+	stop   context.CancelFunc
+	// unconfirmed ends with wanted, or when this process was told that the
+	// worker shall run: a record alone starts nothing.
+	unconfirmed context.Context //nolint:containedctx // the life of the worker until then
+	confirmed   context.CancelFunc
 	// woken gets a token when the restart policy has changed.
 	woken chan struct{}
 
@@ -55,7 +58,7 @@ func newActor(e *Engine, rec *record) *actor {
 	w := rec.Spec
 	a := &actor{
 		engine: e, driver: e.driverOf(w), containerID: w.ContainerID(), rec: rec, spec: w,
-		confirmed: make(chan struct{}), stopped: make(chan struct{}), woken: make(chan struct{}, 1),
+		woken: make(chan struct{}, 1),
 		state: State{
 			Namespace: w.Namespace, Name: w.Name, UID: w.UID, TopologyID: w.TopologyID, Port: w.Port, ContainerID: w.ContainerID(),
 			Runtime: w.RuntimeName(),
@@ -63,6 +66,8 @@ func newActor(e *Engine, rec *record) *actor {
 			Restarts: rec.restarts(), LastExit: rec.LastExit,
 		},
 	}
+	a.wanted, a.stop = context.WithCancel(e.ctx)
+	a.unconfirmed, a.confirmed = context.WithCancel(a.wanted)
 	switch s := &a.state; {
 	case rec.Running:
 		s.Phase, s.PID, s.StartedAt = Running, rec.PID, rec.StartedAt
@@ -75,8 +80,8 @@ func newActor(e *Engine, rec *record) *actor {
 	return a
 }
 
-// begin lets the actor run; the engine's lock is held.
-func (a *actor) begin(ctx context.Context) {
+// start lets the actor run; the engine's lock is held.
+func (a *actor) start(ctx context.Context) {
 	a.started = true
 	a.publish(func(*State) {})
 	a.engine.group.Go(func() { a.run(ctx) })
@@ -85,7 +90,7 @@ func (a *actor) begin(ctx context.Context) {
 // run goes on until the worker is gone, or ctx ends: then it leaves all as it
 // is for the next agent.
 func (a *actor) run(ctx context.Context) {
-	for ctx.Err() == nil && !a.stopping() {
+	for !a.stopping() {
 		a.live(ctx)
 	}
 	for failures := 1; ctx.Err() == nil; failures++ {
@@ -126,78 +131,51 @@ func (a *actor) live(ctx context.Context) {
 		a.watch(ctx)
 	case a.dirty:
 		a.cleanUp(ctx)
-	case !a.confirmedBy(ctx):
+	case !a.awaitConfirmation():
 	case rec.ended(a.desired().RestartPolicy):
 		a.publish(func(s *State) { s.Phase, s.Err = Ended, nil })
-		a.rest(ctx, never)
+		a.rest(never)
 	case time.Until(rec.RetryAt) > 0:
 		a.publish(func(s *State) { s.Phase, s.RetryAt = BackOff, rec.RetryAt })
-		a.rest(ctx, time.Until(rec.RetryAt))
+		a.rest(time.Until(rec.RetryAt))
 	default:
 		a.launch(ctx)
 	}
 }
 
-// confirmedBy waits until the worker is confirmed; false if it shall go or the
-// agent ends.
-func (a *actor) confirmedBy(ctx context.Context) bool {
-	select {
-	case <-a.confirmed:
-		return true
-	case <-a.stopped:
-	case <-ctx.Done():
-	}
-	return false
+// awaitConfirmation waits until the worker is confirmed; false if it shall go
+// or the agent ends.
+func (a *actor) awaitConfirmation() bool {
+	<-a.unconfirmed.Done()
+	return !a.stopping()
 }
 
 // never is longer than any pause.
 const never = time.Duration(1<<63 - 1)
 
 // rest waits for the time to pass, or until something else is wanted.
-func (a *actor) rest(ctx context.Context, d time.Duration) { pause(ctx, d, a.stopped, a.woken) }
+func (a *actor) rest(d time.Duration) { pause(a.wanted, d, a.woken) }
 
-// pause waits for the time to pass, for ctx or for one of the channels, which
-// may be nil.
-func pause(ctx context.Context, d time.Duration, stopped, woken <-chan struct{}) {
+// pause waits for the time to pass, for the end of ctx, or for a token of
+// woken, which may be nil.
+func pause(ctx context.Context, d time.Duration, woken <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-stopped:
 	case <-woken:
 	case <-ctx.Done():
 	}
 }
 
-// untilStopped returns a context that also ends when the worker shall go.
-func (a *actor) untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		select {
-		case <-a.stopped:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, cancel
-}
-
-func (a *actor) stop() { a.stopOnce.Do(func() { close(a.stopped) }) }
-
-func (a *actor) stopping() bool {
-	select {
-	case <-a.stopped:
-		return true
-	default:
-		return false
-	}
-}
+// stopping reports whether the worker shall go, or the agent ends.
+func (a *actor) stopping() bool { return a.wanted.Err() != nil }
 
 // confirm says that the worker shall run, and takes over what may change of
 // its spec.
 func (a *actor) confirm(w worker.Spec) {
 	changed := a.update(w)
-	a.confirmOnce.Do(func() { close(a.confirmed) })
+	a.confirmed()
 	if changed {
 		select {
 		case a.woken <- struct{}{}:

@@ -91,7 +91,7 @@ func (e *Engine) Ensure(w worker.Spec, past Past) {
 	defer e.mu.Unlock()
 	switch a, ok := e.actors[w.UID]; {
 	case !ok, a.gone:
-		e.begin(past.record(w)).confirm(w)
+		e.add(newActor(e, past.record(w))).confirm(w)
 	case a.stopping():
 		a.next = past.record(w)
 	default:
@@ -125,26 +125,21 @@ func (e *Engine) driverOf(w worker.Spec) runtime.Driver {
 	return driver
 }
 
-// begin adds an actor and lets it run, unless another worker is in its way:
+// add adds an actor and lets it run, unless another worker is in its way:
 // then it runs when that one is gone. The lock is held.
-func (e *Engine) begin(rec *record) *actor {
-	a := newActor(e, rec)
-	e.add(a)
+func (e *Engine) add(a *actor) *actor {
+	e.actors[a.desired().UID] = a
+	e.schedule(a)
 	return a
 }
 
-func (e *Engine) add(a *actor) {
-	e.actors[a.desired().UID] = a
-	e.start(a)
-}
-
-// start lets an actor run, or says whom it waits for. The lock is held.
-func (e *Engine) start(a *actor) {
+// schedule lets an actor run, or says whom it waits for. The lock is held.
+func (e *Engine) schedule(a *actor) {
 	if blocker := e.blocker(a); blocker != nil {
 		a.publish(func(s *State) { s.Phase, s.Blocker = Waiting, blocker.name() })
 		return
 	}
-	a.begin(e.ctx)
+	a.start(e.ctx)
 }
 
 // blocker is the worker that holds the port or id of a's, if one does. What is
@@ -268,11 +263,11 @@ func (e *Engine) finished(done *actor) {
 		}
 	})
 	if next := done.next; next != nil {
-		e.begin(next).confirm(next.Spec)
+		e.add(newActor(e, next)).confirm(next.Spec)
 	}
 	for _, a := range e.actors {
 		if !a.started && !a.gone {
-			e.start(a)
+			e.schedule(a)
 		}
 	}
 }

@@ -21,11 +21,9 @@ const (
 // fails, what the earlier ones made is undone and the launch is tried again
 // after a pause.
 func (a *actor) launch(ctx context.Context) {
-	launchCtx, cancel := a.untilStopped(ctx)
-	defer cancel()
 	a.publish(func(s *State) { s.Phase, s.Since = Localizing, time.Now() })
-	err := a.steps(launchCtx)
-	if err == nil || launchCtx.Err() == nil {
+	err := a.steps(a.wanted) //nolint:contextcheck // it ends with ctx
+	if err == nil || !a.stopping() {
 		a.engine.Observer.LaunchDone(err)
 	}
 	if err == nil || ctx.Err() != nil {
@@ -76,7 +74,7 @@ func (a *actor) steps(ctx context.Context) error {
 		return &StepError{StepPrepare, err}
 	}
 	lap(StepPrepare)
-	return a.start(ctx, bundle, lap)
+	return a.launchContainer(ctx, bundle, lap)
 }
 
 // laps returns a function that tells how long each step has taken.
@@ -129,8 +127,8 @@ func (a *actor) mount(ctx context.Context, image *manifest.LocalImage) (string, 
 	return rootfs, nil
 }
 
-// start makes the container and lets its process run.
-func (a *actor) start(ctx context.Context, bundle string, lap func(Step)) error {
+// launchContainer makes the container and lets its process run.
+func (a *actor) launchContainer(ctx context.Context, bundle string, lap func(Step)) error {
 	ctx, cancel := context.WithTimeout(ctx, createLimit)
 	defer cancel()
 	e, rec := a.engine, a.rec
@@ -184,10 +182,8 @@ func (a *actor) notStarted(step Step, err error) error {
 
 // watch waits for the end of the worker's process and handles it.
 func (a *actor) watch(ctx context.Context) {
-	watchCtx, cancel := a.untilStopped(ctx)
-	defer cancel()
-	exit, err := a.driver.Runtime.Wait(watchCtx, a.id())
-	if watchCtx.Err() != nil {
+	exit, err := a.driver.Runtime.Wait(a.wanted, a.id()) //nolint:contextcheck // it ends with ctx
+	if a.stopping() {
 		return // it goes on running: it shall be stopped, or the agent ends
 	}
 	if errors.Is(err, runtime.ErrNotFound) {
@@ -205,7 +201,7 @@ func (a *actor) watch(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		a.rec.Failures++
 		a.publish(func(s *State) { s.Err = &StepError{StepWatch, err} })
-		a.rest(ctx, retryIn(err, a.rec.Failures))
+		a.rest(retryIn(err, a.rec.Failures))
 	}
 }
 
@@ -230,7 +226,7 @@ func (a *actor) cleanUp(ctx context.Context) {
 	}
 	a.rec.Failures++
 	a.publish(func(s *State) { s.Err = err })
-	a.rest(ctx, retryIn(err, a.rec.Failures))
+	a.rest(retryIn(err, a.rec.Failures))
 }
 
 // teardown undoes a launch, in reverse order. It goes on after a failure of

@@ -207,7 +207,7 @@ func (e *Engine) sweepLater(ctx context.Context, r worker.Runtime) {
 		if list, err = containersOf(ctx, e.Runtimes[r]); err == nil {
 			break
 		}
-		if pause(ctx, retryIn(err, failures), nil, nil); ctx.Err() != nil {
+		if pause(ctx, retryIn(err, failures), nil); ctx.Err() != nil {
 			return
 		}
 	}
@@ -280,7 +280,7 @@ func (e *Engine) adopt(rec *record, present containers) (remains, error) {
 // settle adopts the worker once its runtime answers. What has run counts as
 // running until then.
 func (a *actor) settle(ctx context.Context) {
-	for failures := 1; ctx.Err() == nil && !a.stopping(); failures++ {
+	for failures := 1; !a.stopping(); failures++ {
 		list, err := containersOf(ctx, a.driver)
 		var left remains
 		if err == nil {
@@ -296,6 +296,6 @@ func (a *actor) settle(ctx context.Context) {
 				s.Phase, s.Err, s.RetryAt = BackOff, &StepError{StepWatch, err}, time.Now().Add(wait)
 			})
 		}
-		a.rest(ctx, wait)
+		a.rest(wait)
 	}
 }
