@@ -26,10 +26,15 @@ func inSecond(w *worker.Spec) { w.Runtime = second }
 // node's parts.
 func twoRuntimes(t *testing.T, n, daemon *node) *agent {
 	t.Helper()
+	return withDrivers(t, n, runtime.Drivers{worker.Runc: n.driver(1), second: daemon.driver(2)})
+}
+
+// withDrivers starts an agent on a node that has these runtimes.
+func withDrivers(t *testing.T, n *node, drivers runtime.Drivers) *agent {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	e := New(Options{
-		Runtimes: runtime.Drivers{worker.Runc: n.driver(1), second: daemon.driver(2)},
-		Bundles:  bundles{n}, RunRoot: n.runRoot, Changed: func(State) {}, Log: slog.New(slog.DiscardHandler),
+		Runtimes: drivers, Bundles: bundles{n}, RunRoot: n.runRoot, Changed: func(State) {}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err := e.Recover(ctx); err != nil {
 		t.Fatal(err)
@@ -100,6 +105,37 @@ func TestRuntimeAwayInTheMiddle(t *testing.T) {
 		time.Sleep(awayMax)
 		if s := next.phase(t, "a", Running); s.Restarts != 0 || len(daemon.containers) != 1 {
 			t.Errorf("%+v, %d containers", s, len(daemon.containers))
+		}
+	})
+}
+
+// TestAwayKeepsWhatIsRecorded: no answer is not "no containers". The mounts and
+// layers of a worker whose runtime is away stay, also where another runtime,
+// which answers, has its mounts made by the same part.
+func TestAwayKeepsWhatIsRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, daemon := newNode(t), newNode(t)
+		first := twoRuntimes(t, n, daemon)
+		other := aWorker("b", func(w *worker.Spec) { w.Port, w.ID = 6704, "2b23ca4b-6062-4d08-8ac3-b09e7d35e7cb" })
+		first.Ensure(aWorker("a", inSecond), Past{})
+		first.Ensure(other, Past{})
+		first.phase(t, "a", Running)
+		first.phase(t, "b", Running)
+		first.end()
+		daemon.setFailure("list", errAway)
+		daemon.held, n.calls = map[string]bool{}, nil
+
+		shared := runtime.Driver{Images: daemon, Rootfs: n, Runtime: daemon, Logs: daemon}
+		next := withDrivers(t, n, runtime.Drivers{worker.Runc: n.driver(1), second: shared})
+		defer next.end()
+		next.phase(t, "a", Running)
+		kept := n.taken()
+		slices.Sort(kept)
+		if want := []string{"keep mounts of " + aWorker("a").ContainerID(), "keep mounts of " + other.ContainerID()}; !slices.Equal(kept, want) {
+			t.Errorf("calls %q, want %q", kept, want)
+		}
+		if !daemon.held[aWorker("a").ContainerID()] {
+			t.Error("its layers are not held")
 		}
 	})
 }

@@ -37,10 +37,8 @@ func (e *Engine) Recover(ctx context.Context) error {
 		}
 	}
 	strays := e.strays(ctx, found, unreadable, present)
-	for r, driver := range e.Runtimes {
-		if err := driver.Rootfs.Recover(ctx, live(r, found, present)); err != nil {
-			return fmt.Errorf("recover root file systems: %w", err)
-		}
+	if err := e.recoverRoots(ctx, found, present); err != nil {
+		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -131,13 +129,38 @@ func containersOf(ctx context.Context, driver runtime.Driver) (map[string]runtim
 	return byID, nil
 }
 
+// recoverRoots keeps the root file systems of containers, and undoes others.
+// Several runtimes may have theirs made by one Rootfs.
+func (e *Engine) recoverRoots(ctx context.Context, found map[string]*record, present containers) error {
+	all := map[runtime.Rootfs]map[string][]digest.Digest{}
+	for r, driver := range e.Runtimes {
+		if all[driver.Rootfs] == nil {
+			all[driver.Rootfs] = map[string][]digest.Digest{}
+		}
+		for id, layers := range live(r, found, present) {
+			if all[driver.Rootfs][id] == nil { // the one that is recorded counts
+				all[driver.Rootfs][id] = layers
+			}
+		}
+	}
+	for rootfs, live := range all {
+		if err := rootfs.Recover(ctx, live); err != nil {
+			return fmt.Errorf("recover root file systems: %w", err)
+		}
+	}
+	return nil
+}
+
 // live are the containers of a runtime whose root must stay mounted, with its
-// layers where a record tells them.
+// layers where a record tells them. A runtime that is away has what is recorded.
 func live(r worker.Runtime, found map[string]*record, present containers) map[string][]digest.Digest {
 	live := map[string][]digest.Digest{}
-	for id := range present[r] {
+	list, answered := present[r]
+	for id := range list {
 		live[id] = nil
-		if rec, ok := found[id]; ok && rec.Spec.RuntimeName() == r {
+	}
+	for id, rec := range found {
+		if _, exists := list[id]; rec.Spec.RuntimeName() == r && (exists || !answered) {
 			live[id] = rec.Layers
 		}
 	}
@@ -257,13 +280,13 @@ func (e *Engine) load() (found map[string]*record, unreadable []string, err erro
 // later. If its runtime is away, its actor settles it.
 func (e *Engine) adopt(rec *record, present containers) (remains, error) {
 	list, ok := present[rec.Spec.RuntimeName()]
-	if !ok {
-		return remains{unsettled: true}, nil
-	}
 	id := rec.Spec.ContainerID()
 	c, exists := list[id]
-	if exists {
+	if exists || !ok {
 		e.driverOf(rec.Spec).Images.Hold(id, rec.Layers)
+	}
+	if !ok {
+		return remains{unsettled: true}, nil
 	}
 	if rec.Running && (!exists || c.Status != runtime.Created) {
 		return remains{}, nil // if it has ended, the runtime tells how, or nobody saw it

@@ -16,7 +16,8 @@ import (
 // differs between runtimes is a part of it, so that nobody else asks which one
 // a worker has.
 type Driver struct {
-	Images  Images
+	Images Images
+	// Rootfs may be that of other drivers, too. It is compared with theirs.
 	Rootfs  Rootfs
 	Runtime Runtime
 	Logs    Logs
