@@ -49,30 +49,30 @@ func runtimeOf(w *api.StormWorker, byDefault api.Runtime) api.Runtime {
 
 // admitWorker decides on a worker. images are the StormImages of the tag that
 // imageTag names. A worker that is bound keeps its image whatever has become of
-// the tag since. For Docker, which pulls images itself, the allowlist decides.
+// the tag since. For a runtime that pulls images itself, the allowlist decides.
 func admitWorker(w *api.StormWorker, runtime api.Runtime, rules allowlist.Rules, images []api.StormImage) admission {
 	if bound(w) && w.Status.Image != nil {
-		return admitBound(w, rules)
+		return admitBound(w, runtime, rules)
 	}
 	tag, err := rules.Select(w.Spec.Image)
 	if err != nil {
 		return refuseImage(err, nil)
 	}
-	if runtime == api.RuntimeDocker {
+	if runtime.PullsImages() {
 		image := &api.WorkerImage{Tag: tag}
-		return admit(api.ReasonAdmitted, pinnedMessage(image), image)
+		return admit(api.ReasonAdmitted, pinnedMessage(runtime, image), image)
 	}
-	return admitTag(tag, images)
+	return admitTag(tag, runtime, images)
 }
 
 // admitBound decides again on a worker that has its node and its image. One
 // that has not started yet must still be allowed; one that has, runs on.
-func admitBound(w *api.StormWorker, rules allowlist.Rules) admission {
+func admitBound(w *api.StormWorker, runtime api.Runtime, rules allowlist.Rules) admission {
 	image := w.Status.Image
 	refusal := rules.Check(image.Tag)
 	switch {
 	case refusal == nil:
-		return admit(api.ReasonAdmitted, pinnedMessage(image), image)
+		return admit(api.ReasonAdmitted, pinnedMessage(runtime, image), image)
 	case w.Status.StartedAt == nil && w.Status.LastExit == nil:
 		return refuseImage(refusal, image)
 	default:
@@ -80,14 +80,14 @@ func admitBound(w *api.StormWorker, rules allowlist.Rules) admission {
 	}
 }
 
-func admitTag(tag string, images []api.StormImage) admission {
+func admitTag(tag string, runtime api.Runtime, images []api.StormImage) admission {
 	if len(images) == 0 {
 		return refuse(api.ReasonImagePending, fmt.Sprintf("image %s is being looked up", tag), nil)
 	}
 	for _, i := range images {
 		if usable(i) {
 			image := &api.WorkerImage{Tag: tag, ManifestDigest: i.Status.ManifestDigest}
-			return admit(api.ReasonAdmitted, pinnedMessage(image), image)
+			return admit(api.ReasonAdmitted, pinnedMessage(runtime, image), image)
 		}
 	}
 	i := images[0]
@@ -108,9 +108,9 @@ func usable(i api.StormImage) bool {
 		i.Status.ManifestDigest != ""
 }
 
-func pinnedMessage(image *api.WorkerImage) string {
+func pinnedMessage(runtime api.Runtime, image *api.WorkerImage) string {
 	if image.ManifestDigest == "" {
-		return fmt.Sprintf("image %s is allowed; Docker pulls it on the node", image.Tag)
+		return fmt.Sprintf("image %s is allowed; %s pulls it on the node", image.Tag, runtime)
 	}
 	return fmt.Sprintf("image %s is pinned to manifest %s", image.Tag, image.ManifestDigest)
 }

@@ -15,6 +15,14 @@ const (
 	RuntimeDocker Runtime = "Docker"
 )
 
+// PullsImages reports whether the runtime gets images itself, by their tags,
+// from a registry. Those of any other come from the image store.
+func (r Runtime) PullsImages() bool { return r == RuntimeDocker }
+
+// ReasonUnavailable is the reason of a worker whose runtime does not answer on
+// its node, such as DockerUnavailable.
+func (r Runtime) ReasonUnavailable() string { return string(r) + "Unavailable" }
+
 // RestartPolicy says when a worker that has ended is started again.
 // +kubebuilder:validation:Enum=Always;OnFailure;Never
 type RestartPolicy string

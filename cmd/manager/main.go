@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -83,11 +84,9 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	}
 	settings := func() controllers.Settings {
 		c := watcher.Current()
-		s := controllers.Settings{Images: c.Images, Runtime: api.RuntimeRunc, RefreshInterval: memory(c.Store.RefreshInterval)}
-		if c.Docker.Default {
-			s.Runtime = api.RuntimeDocker
+		return controllers.Settings{
+			Images: c.Images, Runtime: cmp.Or(api.Runtime(c.Runtime), api.RuntimeRunc), RefreshInterval: memory(c.Store.RefreshInterval),
 		}
-		return s
 	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
 		Settings: settings, Changes: watcher.Changes(), Resolver: resolver,

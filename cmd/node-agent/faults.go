@@ -27,7 +27,9 @@ func withFaults(o engine.Options) engine.Options {
 	f := faults{dir: os.Getenv("STORMCELL_FAULTS")}
 	o.Bundles = &faultyBundles{o.Bundles, f}
 	for r, p := range o.Runtimes {
-		o.Runtimes[r] = engine.Parts{Images: &faultyImages{p.Images, f}, Rootfs: &faultyRootfs{p.Rootfs, f}, Runtime: &faultyRuntime{p.Runtime, f}}
+		p.Images, p.Rootfs = &faultyImages{p.Images, f}, &faultyRootfs{p.Rootfs, f}
+		p.Runtime, p.Logs = &faultyRuntime{p.Runtime, f}, &faultyLogs{p.Logs, f}
+		o.Runtimes[r] = p
 	}
 	return o
 }
@@ -73,7 +75,7 @@ func act(f faults, step string, do func() error) error {
 }
 
 type faultyImages struct {
-	engine.Images
+	runtime.Images
 	faults faults
 }
 
@@ -92,7 +94,7 @@ func (i *faultyImages) Release(owner string) {
 }
 
 type faultyRootfs struct {
-	engine.Rootfs
+	runtime.Rootfs
 	faults faults
 }
 
@@ -130,7 +132,7 @@ func (b *faultyBundles) Sweep(ctx context.Context, id string) error {
 }
 
 type faultyRuntime struct {
-	engine.Runtime
+	runtime.Runtime
 	faults faults
 }
 
@@ -158,14 +160,19 @@ func (r *faultyRuntime) Delete(ctx context.Context, id string) error {
 	return act(r.faults, "Runtime.Delete", func() error { return r.Runtime.Delete(ctx, id) })
 }
 
-func (r *faultyRuntime) RemoveLogs(id string) error {
-	return act(r.faults, "Runtime.RemoveLogs", func() error { return r.Runtime.RemoveLogs(id) })
-}
-
-func (r *faultyRuntime) OldLogs(then time.Time) ([]string, error) {
-	return call(r.faults, "Runtime.OldLogs", func() ([]string, error) { return r.Runtime.OldLogs(then) })
-}
-
 func (r *faultyRuntime) List(ctx context.Context) ([]runtime.State, error) {
 	return call(r.faults, "Runtime.List", func() ([]runtime.State, error) { return r.Runtime.List(ctx) })
+}
+
+type faultyLogs struct {
+	runtime.Logs
+	faults faults
+}
+
+func (l *faultyLogs) RemoveLogs(id string) error {
+	return act(l.faults, "Logs.RemoveLogs", func() error { return l.Logs.RemoveLogs(id) })
+}
+
+func (l *faultyLogs) OldLogs(then time.Time) ([]string, error) {
+	return call(l.faults, "Logs.OldLogs", func() ([]string, error) { return l.Logs.OldLogs(then) })
 }

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 
-	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/localizer"
 	"github.com/stormcell/stormcell/internal/node/prefetch"
+	"github.com/stormcell/stormcell/internal/node/runtime"
 	"github.com/stormcell/stormcell/internal/store"
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
@@ -19,11 +19,11 @@ type images struct {
 }
 
 var (
-	_ engine.Images   = (*images)(nil)
+	_ runtime.Images  = (*images)(nil)
 	_ prefetch.Images = (*images)(nil)
 )
 
-// Localize implements engine.Images.
+// Localize implements runtime.Images.
 func (i *images) Localize(ctx context.Context, owner string, image manifest.Image, progress func(done, total int64)) (*manifest.LocalImage, error) {
 	image, err := i.resolve(ctx, image)
 	if err != nil {

@@ -21,8 +21,6 @@ import (
 	"github.com/stormcell/stormcell/internal/node/prefetch"
 	"github.com/stormcell/stormcell/internal/node/preflight"
 	"github.com/stormcell/stormcell/internal/node/rootfs"
-	"github.com/stormcell/stormcell/internal/node/runtime/docker"
-	"github.com/stormcell/stormcell/internal/node/worker"
 	"github.com/stormcell/stormcell/internal/store/backends"
 )
 
@@ -97,8 +95,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	e := engine.New(withFaults(engine.Options{
 		Runtimes: runtimes,
 		Bundles: bundle.New(bundle.Options{
-			Config: c.watcher.Current, Group: launcher.Group, Users: users,
-			Forms: map[worker.Runtime]bundle.Form{worker.Docker: docker.Form},
+			Config: c.watcher.Current, Group: launcher.Group, Users: users, Runtimes: runtimes,
 		}),
 		RunRoot: conf.Node.RunRoot,
 		Changed: changes.workers.Add, Observer: events,

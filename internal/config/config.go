@@ -14,6 +14,9 @@ import (
 type Config struct {
 	// Images are the allowlist and the default image.
 	Images allowlist.Rules
+	// Runtime is the runtime of workers that name none, as
+	// storm.resource.isolation.plugin says; empty for stormcell's own.
+	Runtime string
 	Fixed
 	Worker Worker
 	Docker Docker
@@ -113,9 +116,6 @@ type Node struct {
 
 // Docker says how workers of runtime Docker come to run.
 type Docker struct {
-	// Default is true if workers that name no runtime are such, as
-	// storm.resource.isolation.plugin says.
-	Default bool
 	// Pull is stormcell.docker.pull.policy.
 	Pull PullPolicy
 	// ConfigFile is stormcell.docker.config; empty for none.

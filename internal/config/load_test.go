@@ -113,7 +113,7 @@ func TestParseValues(t *testing.T) {
 	}{
 		{"list of one as a bare string", "storm.oci.readonly.bindmounts: /etc/krb5.conf", func(c *Config) { c.Worker.ReadonlyBinds = []string{"/etc/krb5.conf"} }},
 		{"no filter", "storm.oci.seccomp.profile: unconfined", func(c *Config) { c.Worker.SeccompProfile = "unconfined" }},
-		{"Docker by default", "storm.resource.isolation.plugin: org.apache.storm.container.docker.DockerManager", func(c *Config) { c.Docker.Default = true }},
+		{"Docker by default", "storm.resource.isolation.plugin: org.apache.storm.container.docker.DockerManager", func(c *Config) { c.Runtime = "Docker" }},
 		{"another plugin", "storm.resource.isolation.plugin: org.apache.storm.container.cgroup.CgroupManager", func(*Config) {}},
 		{"Docker's keys", "stormcell.docker.host: unix:///run//docker.sock\nstormcell.docker.pull.policy: Never\nstormcell.docker.config: /etc/stormcell/docker.json", func(c *Config) {
 			c.DockerSocket = "/run/docker.sock"

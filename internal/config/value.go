@@ -104,9 +104,13 @@ func number(least float64, field func(*draft) *float64) setter {
 // dockerPlugin is Storm's class for workers in Docker's containers.
 const dockerPlugin = "org.apache.storm.container.docker.DockerManager"
 
+// runtimesOfPlugins are the runtimes that Storm's classes stand for; all others
+// stand for stormcell's own.
+var runtimesOfPlugins = map[string]string{dockerPlugin: "Docker"}
+
 func readPlugin(d *draft, key string, n *yaml.Node) {
 	if s, ok := d.scalar(key, n); ok {
-		d.Docker.Default = s == dockerPlugin
+		d.Runtime = runtimesOfPlugins[s]
 	}
 }
 

@@ -10,10 +10,10 @@ import (
 
 	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/internal/node/cgroup"
-	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/hostuser"
 	"github.com/stormcell/stormcell/internal/node/ocispec"
-	runtime "github.com/stormcell/stormcell/internal/node/runtime/docker"
+	"github.com/stormcell/stormcell/internal/node/runtime"
+	engineapi "github.com/stormcell/stormcell/internal/node/runtime/docker"
 	"github.com/stormcell/stormcell/internal/node/runtime/runtimetest"
 	"github.com/stormcell/stormcell/internal/node/worker"
 	"github.com/stormcell/stormcell/internal/store/manifest"
@@ -43,9 +43,9 @@ func TestConformance(t *testing.T) {
 		}
 		r := newRuntime(t, in.Policy)
 		return &runtimetest.Subject{
-			Runtime: r, Members: cgroup.New(in.Policy.Cgroup.Root, in.Policy.Cgroup.Parent).Members,
-			Again: func() engine.Runtime { return newRuntime(t, in.Policy) },
-			Log:   func() string { return docker(t, "logs", spec.ID) },
+			Runtime: r, Logs: r, Members: cgroup.New(in.Policy.Cgroup.Root, in.Policy.Cgroup.Parent).Members,
+			Again:   func() runtime.Runtime { return newRuntime(t, in.Policy) },
+			Printed: func() string { return docker(t, "logs", spec.ID) },
 			Bundle: func(args []string, l runtimetest.Limits) string {
 				in.Worker.MemoryBytes = l.Memory
 				if l.Pids > 0 {
@@ -57,13 +57,13 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-func newRuntime(t *testing.T, p *config.Config) *runtime.Runtime {
+func newRuntime(t *testing.T, p *config.Config) *engineapi.Runtime {
 	t.Helper()
-	daemon, err := runtime.New(d.Socket())
+	daemon, err := engineapi.New(d.Socket())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return runtime.NewRuntime(daemon, runtime.Options{RunRoot: p.Node.RunRoot, CgroupRoot: p.Cgroup.Root, CgroupParent: p.Cgroup.Parent})
+	return engineapi.NewRuntime(daemon, engineapi.Options{RunRoot: p.Node.RunRoot, CgroupRoot: p.Cgroup.Root, CgroupParent: p.Cgroup.Parent})
 }
 
 // loadGuest gives Docker an image with the guest, which the test removes.
@@ -94,11 +94,11 @@ func loadGuest(t *testing.T) {
 // the mounts, of which the guest needs none.
 func writeBundle(t *testing.T, in ocispec.Input, args []string) string {
 	t.Helper()
-	name, content, err := runtime.Form(in)
+	name, content, err := engineapi.Form(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, ok := content.(runtime.Configuration)
+	c, ok := content.(engineapi.Configuration)
 	if !ok {
 		t.Fatalf("form of type %T", content)
 	}

@@ -70,7 +70,7 @@ func stepsFail(t *trial) {
 		t.create(api.RestartAlways)
 		t.awaitCarriedOut("before " + step)
 	}
-	for _, step := range []string{"Runtime.Delete", "Rootfs.Unmount", "Bundles.Remove", "Runtime.RemoveLogs"} {
+	for _, step := range []string{"Runtime.Delete", "Rootfs.Unmount", "Bundles.Remove", "Logs.RemoveLogs"} {
 		t.order("steps that fail", "before "+step, "made to fail by a test")
 		t.delete(t.present[0])
 		t.awaitCarriedOut("before " + step)

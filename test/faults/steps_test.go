@@ -12,9 +12,9 @@ import (
 var (
 	launchPoints = bounds("Images.Localize", "Rootfs.Mount", "Bundles.Prepare", "Runtime.Create", "Runtime.Start")
 	endPoints    = append(bounds("Runtime.Delete", "Rootfs.Unmount", "Images.Release"), "after Runtime.Wait")
-	removePoints = bounds("Runtime.Signal "+syscall.SIGTERM.String(), "Runtime.Delete", "Rootfs.Unmount", "Images.Release", "Bundles.Remove", "Runtime.RemoveLogs")
+	removePoints = bounds("Runtime.Signal "+syscall.SIGTERM.String(), "Runtime.Delete", "Rootfs.Unmount", "Images.Release", "Bundles.Remove", "Logs.RemoveLogs")
 	killPoints   = bounds("Runtime.Signal " + syscall.SIGKILL.String())
-	adoptPoints  = append(bounds("Runtime.List", "Images.Hold", "Bundles.Recover", "Rootfs.Recover", "Runtime.OldLogs"), "before Runtime.Wait")
+	adoptPoints  = append(bounds("Runtime.List", "Images.Hold", "Bundles.Recover", "Rootfs.Recover", "Logs.OldLogs"), "before Runtime.Wait")
 	sweepPoints  = bounds("Bundles.Sweep")
 )
 

@@ -11,7 +11,6 @@ import (
 	"github.com/stormcell/stormcell/internal/node/hostuser"
 	"github.com/stormcell/stormcell/internal/node/localizer"
 	"github.com/stormcell/stormcell/internal/node/runtime"
-	"github.com/stormcell/stormcell/internal/node/runtime/docker"
 	"github.com/stormcell/stormcell/internal/store"
 )
 
@@ -29,10 +28,6 @@ var reasonsOfErrors = []struct {
 	{store.ErrConfigMissing, api.ReasonConfigMissing},
 	{store.ErrManifestMissing, api.ReasonManifestMissing},
 	{store.ErrUnavailable, api.ReasonStoreUnavailable},
-	{docker.ErrPull, api.ReasonImagePullFailed},
-	{docker.ErrNotPresent, api.ReasonImagePullFailed},
-	{docker.ErrCredentials, api.ReasonImagePullFailed},
-	{runtime.ErrUnavailable, api.ReasonDockerUnavailable},
 	{hostuser.ErrRefused, api.ReasonUserRefused},
 	{hostuser.ErrUnknownGroup, api.ReasonGroupUnknown},
 	{bundle.ErrBindSourceMissing, api.ReasonBindSourceMissing},
@@ -44,8 +39,14 @@ var reasonsOfSteps = map[engine.Step]string{
 	engine.StepMount:    api.ReasonMountFailed,
 }
 
-// failureReason names a failed launch.
-func failureReason(err error) string {
+// failureReason names a failed launch of a worker in a runtime.
+func failureReason(r api.Runtime, err error) string {
+	if errors.Is(err, runtime.ErrUnavailable) {
+		return r.ReasonUnavailable()
+	}
+	if _, ok := errors.AsType[runtime.ImageError](err); ok {
+		return api.ReasonImagePullFailed
+	}
 	if reason := reasonOf(err); reason != "" {
 		return reason
 	}

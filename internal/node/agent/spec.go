@@ -22,7 +22,7 @@ import (
 // node reads the rest from the store.
 func (r *Reconciler) image(ctx context.Context, w *api.StormWorker) (manifest.Image, error) {
 	pinned := w.Status.Image
-	if pinned.ManifestDigest == "" { // Docker's to find
+	if pinned.ManifestDigest == "" { // the runtime pulls it
 		return manifest.Image{Tag: pinned.Tag}, nil
 	}
 	list := new(api.StormImageList)

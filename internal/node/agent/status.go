@@ -12,7 +12,6 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/runtime"
-	"github.com/stormcell/stormcell/internal/node/worker"
 )
 
 // agentConditions are the conditions of a StormWorker that agents write.
@@ -100,15 +99,15 @@ func conditionsOf(w *api.StormWorker, s engine.State) []metav1.Condition {
 }
 
 func mountedStory(s engine.State) string {
-	if s.Runtime == worker.Docker {
-		return "Docker mounts the image"
+	if r := api.Runtime(s.Runtime); r.PullsImages() {
+		return fmt.Sprintf("%s mounts the image", r)
 	}
 	return "the layers are mounted and stacked"
 }
 
 func localizedStory(s engine.State) string {
-	if s.Runtime == worker.Docker {
-		return "Docker has the image"
+	if r := api.Runtime(s.Runtime); r.PullsImages() {
+		return fmt.Sprintf("%s has the image", r)
 	}
 	if s.Unverified == 0 {
 		return "every layer is on the node, verified"
@@ -154,7 +153,7 @@ func story(s engine.State) (reason, message string) {
 func backOffStory(s engine.State) (reason, message string) {
 	again := "tried again at " + s.RetryAt.UTC().Format(time.TimeOnly) + " UTC"
 	if s.Err != nil {
-		return failureReason(s.Err), s.Err.Error() + "; " + again
+		return failureReason(api.Runtime(s.Runtime), s.Err), s.Err.Error() + "; " + again
 	}
 	return api.ReasonCrashLoopBackOff, exitStory(s.LastExit) + limitStory(s.LastExit) + "; " + again
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/internal/node/hostuser"
 	"github.com/stormcell/stormcell/internal/node/ocispec"
+	"github.com/stormcell/stormcell/internal/node/runtime"
 	"github.com/stormcell/stormcell/internal/node/seccomp"
 	"github.com/stormcell/stormcell/internal/node/worker"
 	"github.com/stormcell/stormcell/internal/store/manifest"
@@ -38,22 +39,8 @@ type Options struct {
 	// given to, so that Storm's log viewer can read them. Where it is empty,
 	// they have the group of their user.
 	Group string
-	// Forms are those of bundles of other runtimes than Runc.
-	Forms map[worker.Runtime]Form
-}
-
-// Form composes what a runtime reads of a bundle: the name of its one file,
-// and the content, as JSON writes it. It is pure.
-type Form func(in ocispec.Input) (name string, content any, err error)
-
-// runcForm is that of the OCI runtime specification.
-func runcForm(in ocispec.Input) (name string, content any, err error) {
-	s, err := ocispec.Build(in)
-	if err != nil {
-		return "", nil, err
-	}
-	ocispec.Harden(s, in)
-	return "config.json", s, nil
+	// Runtimes have the form of each runtime's bundles.
+	Runtimes runtime.Drivers
 }
 
 // Builder makes and removes the directories of workers.
@@ -70,10 +57,14 @@ func New(o Options) *Builder { return &Builder{options: o} }
 // system and returns the bundle directory. It can be repeated, also after the
 // worker has run: whatever the worker left at a name that Prepare needs is
 // replaced. Errors wrap one of this package's, hostuser.ErrRefused,
-// hostuser.ErrUnknownGroup, seccomp.ErrInvalid, ocispec.ErrNoZone or worker.ErrInvalid where somebody
-// has to act.
+// hostuser.ErrUnknownGroup, seccomp.ErrInvalid, ocispec.ErrNoZone,
+// runtime.ErrUnknown or worker.ErrInvalid where somebody has to act.
 func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.LocalImage, rootfs string) (string, error) {
 	if err := w.Validate(); err != nil {
+		return "", err
+	}
+	driver, err := b.options.Runtimes.Of(w)
+	if err != nil {
 		return "", err
 	}
 	u, err := b.options.Users.Lookup(ctx, w.User)
@@ -94,11 +85,7 @@ func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.Lo
 	if err != nil {
 		return "", err
 	}
-	form := runcForm
-	if other, ok := b.options.Forms[w.Runtime]; ok {
-		form = other
-	}
-	name, content, err := form(in)
+	name, content, err := driver.Form(in)
 	if err != nil {
 		return "", err
 	}

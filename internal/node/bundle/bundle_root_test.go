@@ -19,6 +19,8 @@ import (
 	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/internal/node/hostuser"
 	"github.com/stormcell/stormcell/internal/node/ocispec"
+	"github.com/stormcell/stormcell/internal/node/runtime"
+	"github.com/stormcell/stormcell/internal/node/runtime/runc"
 	"github.com/stormcell/stormcell/internal/node/worker"
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
@@ -46,6 +48,14 @@ func (a account) LookupGroup(_ context.Context, name string) (int, error) {
 		return 0, hostuser.ErrUnknownGroup
 	}
 	return ldapGID, nil
+}
+
+// runtimes are runc, and another with a document of its own.
+var runtimes = runtime.Drivers{
+	worker.Runc: {Form: runc.Form},
+	"Another": {Form: func(in ocispec.Input) (string, any, error) {
+		return "another.json", map[string]string{"name": in.Worker.ID}, nil
+	}},
 }
 
 var emptyImage = &manifest.LocalImage{}
@@ -78,7 +88,7 @@ func newNode(t *testing.T, change func(*settings)) *node {
 	}
 	t.Setenv("TMPDIR", "/var/tmp") // a worker's own /tmp would hide its directories
 	base := t.TempDir()
-	s := settings{Options{Users: account{alice}}, testConfig(base)}
+	s := settings{Options{Users: account{alice}, Runtimes: runtimes}, testConfig(base)}
 	s.Config = func() *config.Config { return s.conf }
 	if change != nil {
 		change(&s)
@@ -400,5 +410,31 @@ func TestBadNamesBuildNoPath(t *testing.T) {
 		if err := n.Remove(t.Context(), w); !errors.Is(err, worker.ErrInvalid) {
 			t.Errorf("Remove: %v", err)
 		}
+	}
+}
+
+// TestFormIsTheRuntimes: a bundle has the document of its worker's runtime, and
+// no other.
+func TestFormIsTheRuntimes(t *testing.T) {
+	for name, want := range map[worker.Runtime]string{"": "config.json", worker.Runc: "config.json", "Another": "another.json"} {
+		n := newNode(t, nil)
+		w := spec
+		w.Runtime = name
+		dir, err := n.Prepare(t.Context(), w, &manifest.LocalImage{}, "/rootfs")
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) != 1 || entries[0].Name() != want {
+			t.Errorf("bundle of runtime %q: %v, %v; want %s", name, entries, err, want)
+		}
+	}
+	n, w := newNode(t, nil), spec
+	w.Runtime = "Unknown"
+	if _, err := n.Prepare(t.Context(), w, &manifest.LocalImage{}, "/rootfs"); !errors.Is(err, runtime.ErrUnknown) {
+		t.Errorf("bundle of an unknown runtime: error = %v", err)
+	}
+	if got := n.tree(); len(got) != 0 {
+		t.Errorf("left behind %v", got)
 	}
 }

@@ -202,7 +202,7 @@ func TestRestlessAgent(t *testing.T) {
 	if base == "" {
 		return // not a test by itself
 	}
-	b := New(Options{Users: account{alice}, Config: func() *config.Config { return testConfig(base) }})
+	b := New(Options{Users: account{alice}, Config: func() *config.Config { return testConfig(base) }, Runtimes: runtimes})
 	fmt.Println("begun")
 	for {
 		if _, err := b.Prepare(t.Context(), spec, emptyImage, "/rootfs"); err != nil {

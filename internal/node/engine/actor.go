@@ -15,22 +15,26 @@ import (
 // touches rec; others change what is desired and read the state.
 type actor struct {
 	engine      *Engine
-	parts       Parts
+	driver      runtime.Driver
 	containerID string
 	rec         *record
+	// stray is true of a worker that has no record: of its Spec only the port
+	// and the id are known.
+	stray bool
+	remains
 
 	// These are guarded by the engine's lock. next is a worker of the same UID
 	// that shall run once this one is gone.
 	started, gone bool
 	next          *record
 
-	// dirty is true if an undoing failed, so that remains may be in the way.
-	dirty bool
-
-	confirmOnce, stopOnce sync.Once
-	// confirmed is closed once this process was told that the worker shall
-	// run; a record alone starts nothing. stopped: that it shall go.
-	confirmed, stopped chan struct{}
+	// wanted ends when the worker shall go, which stop says, or the agent ends.
+	wanted context.Context //nolint:containedctx // the life of the worker
+	stop   context.CancelFunc
+	// unconfirmed ends with wanted, or when this process was told that the
+	// worker shall run: a record alone starts nothing.
+	unconfirmed context.Context //nolint:containedctx // the life of the worker until then
+	confirmed   context.CancelFunc
 	// woken gets a token when the restart policy has changed.
 	woken chan struct{}
 
@@ -39,18 +43,31 @@ type actor struct {
 	state State
 }
 
+// remains are what an earlier attempt, or an earlier agent, may have left of a
+// worker beside its record. They are found again by whoever comes next, and so
+// are not recorded.
+type remains struct {
+	// unsettled is true until the runtime, which was away when the agent began,
+	// has told what it has of the worker.
+	unsettled bool
+	// dirty is true if something is to be undone, which may be in the way.
+	dirty bool
+}
+
 func newActor(e *Engine, rec *record) *actor {
 	w := rec.Spec
 	a := &actor{
-		engine: e, parts: e.partsOf(w), containerID: w.ContainerID(), rec: rec, spec: w, dirty: rec.dirty,
-		confirmed: make(chan struct{}), stopped: make(chan struct{}), woken: make(chan struct{}, 1),
+		engine: e, driver: e.driverOf(w), containerID: w.ContainerID(), rec: rec, spec: w,
+		woken: make(chan struct{}, 1),
 		state: State{
 			Namespace: w.Namespace, Name: w.Name, UID: w.UID, TopologyID: w.TopologyID, Port: w.Port, ContainerID: w.ContainerID(),
-			Runtime: runtimeOf(w),
+			Runtime: w.RuntimeName(),
 			Phase:   Localizing, Since: time.Now(), TotalBytes: w.Image.SquashfsBytes(),
 			Restarts: rec.restarts(), LastExit: rec.LastExit,
 		},
 	}
+	a.wanted, a.stop = context.WithCancel(e.ctx)
+	a.unconfirmed, a.confirmed = context.WithCancel(a.wanted)
 	switch s := &a.state; {
 	case rec.Running:
 		s.Phase, s.PID, s.StartedAt = Running, rec.PID, rec.StartedAt
@@ -63,8 +80,8 @@ func newActor(e *Engine, rec *record) *actor {
 	return a
 }
 
-// begin lets the actor run; the engine's lock is held.
-func (a *actor) begin(ctx context.Context) {
+// start lets the actor run; the engine's lock is held.
+func (a *actor) start(ctx context.Context) {
 	a.started = true
 	a.publish(func(*State) {})
 	a.engine.group.Go(func() { a.run(ctx) })
@@ -73,7 +90,7 @@ func (a *actor) begin(ctx context.Context) {
 // run goes on until the worker is gone, or ctx ends: then it leaves all as it
 // is for the next agent.
 func (a *actor) run(ctx context.Context) {
-	for ctx.Err() == nil && !a.stopping() {
+	for !a.stopping() {
 		a.live(ctx)
 	}
 	for failures := 1; ctx.Err() == nil; failures++ {
@@ -97,7 +114,7 @@ func (a *actor) restAfter(ctx context.Context, err error, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	if errors.Is(err, process.ErrStuck) {
-		if _, err := a.parts.Runtime.Wait(ctx, a.id()); err == nil {
+		if _, err := a.driver.Runtime.Wait(ctx, a.id()); err == nil {
 			return
 		}
 	}
@@ -108,84 +125,57 @@ func (a *actor) restAfter(ctx context.Context, err error, d time.Duration) {
 // end of a process, or of the pause after one.
 func (a *actor) live(ctx context.Context) {
 	switch rec := a.rec; {
-	case rec.unsettled:
+	case a.unsettled:
 		a.settle(ctx)
 	case rec.Running:
 		a.watch(ctx)
 	case a.dirty:
 		a.cleanUp(ctx)
-	case !a.confirmedBy(ctx):
+	case !a.awaitConfirmation():
 	case rec.ended(a.desired().RestartPolicy):
 		a.publish(func(s *State) { s.Phase, s.Err = Ended, nil })
-		a.rest(ctx, never)
+		a.rest(never)
 	case time.Until(rec.RetryAt) > 0:
 		a.publish(func(s *State) { s.Phase, s.RetryAt = BackOff, rec.RetryAt })
-		a.rest(ctx, time.Until(rec.RetryAt))
+		a.rest(time.Until(rec.RetryAt))
 	default:
 		a.launch(ctx)
 	}
 }
 
-// confirmedBy waits until the worker is confirmed; false if it shall go or the
-// agent ends.
-func (a *actor) confirmedBy(ctx context.Context) bool {
-	select {
-	case <-a.confirmed:
-		return true
-	case <-a.stopped:
-	case <-ctx.Done():
-	}
-	return false
+// awaitConfirmation waits until the worker is confirmed; false if it shall go
+// or the agent ends.
+func (a *actor) awaitConfirmation() bool {
+	<-a.unconfirmed.Done()
+	return !a.stopping()
 }
 
 // never is longer than any pause.
 const never = time.Duration(1<<63 - 1)
 
 // rest waits for the time to pass, or until something else is wanted.
-func (a *actor) rest(ctx context.Context, d time.Duration) { pause(ctx, d, a.stopped, a.woken) }
+func (a *actor) rest(d time.Duration) { pause(a.wanted, d, a.woken) }
 
-// pause waits for the time to pass, for ctx or for one of the channels, which
-// may be nil.
-func pause(ctx context.Context, d time.Duration, stopped, woken <-chan struct{}) {
+// pause waits for the time to pass, for the end of ctx, or for a token of
+// woken, which may be nil.
+func pause(ctx context.Context, d time.Duration, woken <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-stopped:
 	case <-woken:
 	case <-ctx.Done():
 	}
 }
 
-// untilStopped returns a context that also ends when the worker shall go.
-func (a *actor) untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		select {
-		case <-a.stopped:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, cancel
-}
-
-func (a *actor) stop() { a.stopOnce.Do(func() { close(a.stopped) }) }
-
-func (a *actor) stopping() bool {
-	select {
-	case <-a.stopped:
-		return true
-	default:
-		return false
-	}
-}
+// stopping reports whether the worker shall go, or the agent ends.
+func (a *actor) stopping() bool { return a.wanted.Err() != nil }
 
 // confirm says that the worker shall run, and takes over what may change of
 // its spec.
 func (a *actor) confirm(w worker.Spec) {
 	changed := a.update(w)
-	a.confirmOnce.Do(func() { close(a.confirmed) })
+	a.confirmed()
 	if changed {
 		select {
 		case a.woken <- struct{}{}:
@@ -219,7 +209,7 @@ func (a *actor) desired() worker.Spec {
 
 func (a *actor) name() string {
 	w := a.desired()
-	if a.rec.stray {
+	if a.stray {
 		return "of container " + w.ContainerID()
 	}
 	return w.Namespace + "/" + w.Name
@@ -234,7 +224,7 @@ func (a *actor) publish(change func(*State)) {
 	change(&a.state)
 	state := a.state
 	a.mu.Unlock()
-	if !a.rec.stray { // nobody asks for it
+	if !a.stray { // nobody asks for it
 		a.engine.Changed(state)
 	}
 }

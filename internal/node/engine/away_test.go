@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,19 +17,24 @@ import (
 
 var errAway = fmt.Errorf("%w: nobody is there", runtime.ErrUnavailable)
 
-func inDocker(w *worker.Spec) { w.Runtime = worker.Docker }
+// second is a runtime beside Runc.
+const second worker.Runtime = "Second"
+
+func inSecond(w *worker.Spec) { w.Runtime = second }
 
 // twoRuntimes starts an agent on a node that has a second runtime, on another
 // node's parts.
-func twoRuntimes(t *testing.T, n, docker *node) *agent {
+func twoRuntimes(t *testing.T, n, daemon *node) *agent {
+	t.Helper()
+	return withDrivers(t, n, runtime.Drivers{worker.Runc: n.driver(1), second: daemon.driver(2)})
+}
+
+// withDrivers starts an agent on a node that has these runtimes.
+func withDrivers(t *testing.T, n *node, drivers runtime.Drivers) *agent {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	e := New(Options{
-		Runtimes: map[worker.Runtime]Parts{
-			worker.Runc:   {Images: n, Rootfs: n, Runtime: n},
-			worker.Docker: {Images: docker, Rootfs: docker, Runtime: docker},
-		},
-		Bundles: bundles{n}, RunRoot: n.runRoot, Changed: func(State) {}, Log: slog.New(slog.DiscardHandler),
+		Runtimes: drivers, Bundles: bundles{n}, RunRoot: n.runRoot, Changed: func(State) {}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err := e.Recover(ctx); err != nil {
 		t.Fatal(err)
@@ -40,35 +47,35 @@ func twoRuntimes(t *testing.T, n, docker *node) *agent {
 // record names is swept.
 func TestRuntimeAwayAtStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, docker := newNode(t), newNode(t)
-		first := twoRuntimes(t, n, docker)
-		first.Ensure(aWorker("a", inDocker), Past{})
+		n, daemon := newNode(t), newNode(t)
+		first := twoRuntimes(t, n, daemon)
+		first.Ensure(aWorker("a", inSecond), Past{})
 		first.Ensure(aWorker("b", func(w *worker.Spec) { w.Port, w.ID = 6704, "2b23ca4b-6062-4d08-8ac3-b09e7d35e7cb" }), Past{})
 		pid := first.phase(t, "a", Running).PID
 		first.phase(t, "b", Running)
 		first.end()
-		docker.addStray()
-		docker.setFailure("list", errAway)
+		daemon.addStray()
+		daemon.setFailure("list", errAway)
 
-		second := twoRuntimes(t, n, docker)
-		defer second.end()
-		second.phase(t, "b", Running)
-		if s := second.phase(t, "a", Running); s.PID != pid || s.Runtime != worker.Docker {
+		next := twoRuntimes(t, n, daemon)
+		defer next.end()
+		next.phase(t, "b", Running)
+		if s := next.phase(t, "a", Running); s.PID != pid || s.Runtime != second {
 			t.Errorf("recorded as %+v, want pid %d", s, pid)
 		}
 		time.Sleep(time.Hour)
-		second.phase(t, "a", Running)
-		if len(docker.containers) != 2 {
-			t.Errorf("%d containers, want the worker's and the stray", len(docker.containers))
+		next.phase(t, "a", Running)
+		if len(daemon.containers) != 2 {
+			t.Errorf("%d containers, want the worker's and the stray", len(daemon.containers))
 		}
-		docker.setFailure("list", nil)
+		daemon.setFailure("list", nil)
 		time.Sleep(awayMax)
-		second.phase(t, "a", Running)
-		if len(docker.containers) != 1 {
-			t.Errorf("%d containers, want the worker's", len(docker.containers))
+		next.phase(t, "a", Running)
+		if len(daemon.containers) != 1 {
+			t.Errorf("%d containers, want the worker's", len(daemon.containers))
 		}
-		docker.exit(aWorker("a").ContainerID(), 7)
-		if s := second.phase(t, "a", BackOff); s.LastExit.Code != 7 {
+		daemon.exit(aWorker("a").ContainerID(), 7)
+		if s := next.phase(t, "a", BackOff); s.LastExit.Code != 7 {
 			t.Errorf("its end: %+v", s.LastExit)
 		}
 	})
@@ -79,25 +86,56 @@ func TestRuntimeAwayAtStart(t *testing.T) {
 // when the daemon answers, and begun anew; the start that was not is not counted.
 func TestRuntimeAwayInTheMiddle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, docker := newNode(t), newNode(t)
-		w := aWorker("a", inDocker)
-		before := records{dir: filepath.Join(n.runRoot, "workers")}
+		n, daemon := newNode(t), newNode(t)
+		w := aWorker("a", inSecond)
+		before := records{dir: filepath.Join(n.runRoot, "workers"), runtimes: runtime.Drivers{second: {}}}
 		if err := before.save(&record{Spec: w, Launched: 1, Running: true, StartedAt: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := docker.Create(t.Context(), w.ContainerID(), "", 0); err != nil {
+		if _, err := daemon.Create(t.Context(), w.ContainerID(), "", 0); err != nil {
 			t.Fatal(err)
 		}
-		docker.setFailure("list", errAway)
+		daemon.setFailure("list", errAway)
 
-		second := twoRuntimes(t, n, docker)
-		defer second.end()
-		second.Ensure(aWorker("a", inDocker), Past{})
-		second.phase(t, "a", Running) // as far as is known
-		docker.setFailure("list", nil)
+		next := twoRuntimes(t, n, daemon)
+		defer next.end()
+		next.Ensure(aWorker("a", inSecond), Past{})
+		next.phase(t, "a", Running) // as far as is known
+		daemon.setFailure("list", nil)
 		time.Sleep(awayMax)
-		if s := second.phase(t, "a", Running); s.Restarts != 0 || len(docker.containers) != 1 {
-			t.Errorf("%+v, %d containers", s, len(docker.containers))
+		if s := next.phase(t, "a", Running); s.Restarts != 0 || len(daemon.containers) != 1 {
+			t.Errorf("%+v, %d containers", s, len(daemon.containers))
+		}
+	})
+}
+
+// TestAwayKeepsWhatIsRecorded: no answer is not "no containers". The mounts and
+// layers of a worker whose runtime is away stay, also where another runtime,
+// which answers, has its mounts made by the same part.
+func TestAwayKeepsWhatIsRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, daemon := newNode(t), newNode(t)
+		first := twoRuntimes(t, n, daemon)
+		other := aWorker("b", func(w *worker.Spec) { w.Port, w.ID = 6704, "2b23ca4b-6062-4d08-8ac3-b09e7d35e7cb" })
+		first.Ensure(aWorker("a", inSecond), Past{})
+		first.Ensure(other, Past{})
+		first.phase(t, "a", Running)
+		first.phase(t, "b", Running)
+		first.end()
+		daemon.setFailure("list", errAway)
+		daemon.held, n.calls = map[string]bool{}, nil
+
+		shared := runtime.Driver{Images: daemon, Rootfs: n, Runtime: daemon, Logs: daemon}
+		next := withDrivers(t, n, runtime.Drivers{worker.Runc: n.driver(1), second: shared})
+		defer next.end()
+		next.phase(t, "a", Running)
+		kept := n.taken()
+		slices.Sort(kept)
+		if want := []string{"keep mounts of " + aWorker("a").ContainerID(), "keep mounts of " + other.ContainerID()}; !slices.Equal(kept, want) {
+			t.Errorf("calls %q, want %q", kept, want)
+		}
+		if !daemon.held[aWorker("a").ContainerID()] {
+			t.Error("its layers are not held")
 		}
 	})
 }
@@ -105,37 +143,69 @@ func TestRuntimeAwayInTheMiddle(t *testing.T) {
 // TestAwayIsAskedOften: the pause does not grow as that of a launch that fails.
 func TestAwayIsAskedOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, docker := newNode(t), newNode(t)
-		docker.setFailure("localize", errAway)
-		docker.setFailure("delete", errAway)
-		a := twoRuntimes(t, n, docker)
+		n, daemon := newNode(t), newNode(t)
+		daemon.setFailure("localize", errAway)
+		daemon.setFailure("delete", errAway)
+		a := twoRuntimes(t, n, daemon)
 		defer a.end()
-		a.Ensure(aWorker("a", inDocker), Past{})
+		a.Ensure(aWorker("a", inSecond), Past{})
 		time.Sleep(time.Hour)
 		s := a.phase(t, "a", BackOff)
 		if time.Until(s.RetryAt) > awayMax {
 			t.Errorf("tried again in %v", time.Until(s.RetryAt))
 		}
-		docker.setFailure("localize", nil)
-		docker.setFailure("delete", nil)
+		daemon.setFailure("localize", nil)
+		daemon.setFailure("delete", nil)
 		time.Sleep(2 * awayMax)
 		a.phase(t, "a", Running)
 	})
 }
 
-// TestDockersRecordStopsOlderAgents: they would start a second process.
-func TestDockersRecordStopsOlderAgents(t *testing.T) {
-	r := records{dir: t.TempDir()}
-	for _, w := range []worker.Spec{aWorker("a"), aWorker("b", inDocker, func(w *worker.Spec) { w.Port = 6704 })} {
+// TestRecordsTellWhoCanTakeOver: by the version, which older agents look at,
+// and by the name of the runtime.
+func TestRecordsTellWhoCanTakeOver(t *testing.T) {
+	r := records{dir: t.TempDir(), runtimes: runtime.Drivers{worker.Runc: {RecordVersion: 1}, second: {RecordVersion: 2}, "New": {}}}
+	older := records{dir: r.dir, runtimes: runtime.Drivers{worker.Runc: {RecordVersion: 1}}}
+	for _, tt := range []struct {
+		runtime worker.Runtime
+		version int
+		err     error // of an agent that knows only Runc
+	}{
+		{"", 1, nil},
+		{worker.Runc, 1, nil},
+		{second, 2, ErrNewerRecord},
+		{"New", recordVersion, ErrNewerRecord},
+	} {
+		w := aWorker("a", func(w *worker.Spec) { w.Runtime = tt.runtime })
 		if err := r.save(&record{Spec: w}); err != nil {
 			t.Fatal(err)
 		}
-		rec, err := r.load(w.ContainerID())
-		if err != nil {
-			t.Fatal(err)
+		if rec, err := r.load(w.ContainerID()); err != nil || rec.Version != tt.version {
+			t.Errorf("record of runtime %q: %+v, %v; want version %d", tt.runtime, rec, err, tt.version)
 		}
-		if want := map[worker.Runtime]int{"": 1, worker.Docker: 2}[w.Runtime]; rec.Version != want {
-			t.Errorf("runtime %q has version %d, want %d", w.Runtime, rec.Version, want)
+		if _, err := older.load(w.ContainerID()); !errors.Is(err, tt.err) {
+			t.Errorf("record of runtime %q, read by an agent that does not know it: %v, want %v", tt.runtime, err, tt.err)
 		}
 	}
+}
+
+// TestWorkerOfUnknownRuntime: one that only a newer agent could run is never
+// launched, says so, and can be removed.
+func TestWorkerOfUnknownRuntime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		a := n.begin()
+		defer a.end()
+		a.Ensure(aWorker("a", inSecond), Past{})
+		if s := a.phase(t, "a", BackOff); !errors.Is(s.Err, runtime.ErrUnknown) {
+			t.Errorf("error %v", s.Err)
+		}
+		a.Remove("a")
+		a.phase(t, "a", Removed)
+		for _, call := range n.taken() {
+			if slices.Contains(launchCalls, call) {
+				t.Errorf("call %q", call)
+			}
+		}
+	})
 }

@@ -27,8 +27,7 @@ import (
 
 // Options are the parts of an Engine.
 type Options struct {
-	// Runtimes has the parts of every runtime that a worker may name.
-	Runtimes map[worker.Runtime]Parts
+	Runtimes runtime.Drivers
 	Bundles  Bundles
 	// RunRoot is root's own directory on a tmpfs, such as /run/stormcell.
 	RunRoot string
@@ -77,7 +76,7 @@ func New(o Options) *Engine {
 	if o.Observer == nil {
 		o.Observer = nobody{}
 	}
-	return &Engine{Options: o, records: records{dir: filepath.Join(o.RunRoot, "workers")}, actors: map[string]*actor{}}
+	return &Engine{Options: o, records: records{dir: filepath.Join(o.RunRoot, "workers"), runtimes: o.Runtimes}, actors: map[string]*actor{}}
 }
 
 // Wait returns when ctx, the one given to Recover, has ended and every actor
@@ -92,7 +91,7 @@ func (e *Engine) Ensure(w worker.Spec, past Past) {
 	defer e.mu.Unlock()
 	switch a, ok := e.actors[w.UID]; {
 	case !ok, a.gone:
-		e.begin(past.record(w)).confirm(w)
+		e.add(newActor(e, past.record(w))).confirm(w)
 	case a.stopping():
 		a.next = past.record(w)
 	default:
@@ -115,31 +114,32 @@ func (e *Engine) Purge(w worker.Spec, past Past) {
 	e.Remove(w.UID)
 }
 
-// partsOf are the parts that a worker is made with.
-func (e *Engine) partsOf(w worker.Spec) Parts { return e.Runtimes[runtimeOf(w)] }
+// driverOf is what a worker is made with. Whose runtime is not known is never
+// launched, and removed as one of Runc, whose parts remove all but containers
+// of others.
+func (e *Engine) driverOf(w worker.Spec) runtime.Driver {
+	driver, err := e.Runtimes.Of(w)
+	if err != nil {
+		return e.Runtimes[worker.Runc]
+	}
+	return driver
+}
 
-func runtimeOf(w worker.Spec) worker.Runtime { return cmp.Or(w.Runtime, worker.Runc) }
-
-// begin adds an actor and lets it run, unless another worker is in its way:
+// add adds an actor and lets it run, unless another worker is in its way:
 // then it runs when that one is gone. The lock is held.
-func (e *Engine) begin(rec *record) *actor {
-	a := newActor(e, rec)
-	e.add(a)
+func (e *Engine) add(a *actor) *actor {
+	e.actors[a.desired().UID] = a
+	e.schedule(a)
 	return a
 }
 
-func (e *Engine) add(a *actor) {
-	e.actors[a.desired().UID] = a
-	e.start(a)
-}
-
-// start lets an actor run, or says whom it waits for. The lock is held.
-func (e *Engine) start(a *actor) {
+// schedule lets an actor run, or says whom it waits for. The lock is held.
+func (e *Engine) schedule(a *actor) {
 	if blocker := e.blocker(a); blocker != nil {
 		a.publish(func(s *State) { s.Phase, s.Blocker = Waiting, blocker.name() })
 		return
 	}
-	a.begin(e.ctx)
+	a.start(e.ctx)
 }
 
 // blocker is the worker that holds the port or id of a's, if one does. What is
@@ -150,7 +150,7 @@ func (e *Engine) blocker(a *actor) *actor {
 		if other == a || !other.started || other.gone {
 			continue
 		}
-		if o := other.desired(); o.ID == w.ID || o.Port == w.Port && !a.rec.stray {
+		if o := other.desired(); o.ID == w.ID || o.Port == w.Port && !a.stray {
 			return other
 		}
 	}
@@ -199,7 +199,7 @@ func (e *Engine) States() []State {
 	e.mu.Lock()
 	actors := make([]*actor, 0, len(e.actors))
 	for _, a := range e.actors {
-		if !a.rec.stray {
+		if !a.stray {
 			actors = append(actors, a)
 		}
 	}
@@ -222,7 +222,7 @@ func (e *Engine) Inspect(ctx context.Context, uid string) (worker.Spec, runtime.
 	if !ok || a.snapshot().Phase != Running {
 		return worker.Spec{}, runtime.Info{}, runtime.ErrNotFound
 	}
-	info, err := a.parts.Runtime.Inspect(ctx, a.id())
+	info, err := a.driver.Runtime.Inspect(ctx, a.id())
 	return a.desired(), info, err
 }
 
@@ -234,7 +234,7 @@ func (e *Engine) OpenLog(ctx context.Context, uid string, o runtime.LogOptions) 
 	if !ok {
 		return nil, runtime.ErrNoLog
 	}
-	return a.parts.Runtime.Log(ctx, a.id(), o)
+	return a.driver.Logs.Log(ctx, a.id(), o)
 }
 
 // Kill ends the processes of a worker that runs; its restart policy says what
@@ -244,7 +244,7 @@ func (e *Engine) Kill(ctx context.Context, uid string) error {
 	if err != nil {
 		return err
 	}
-	return e.partsOf(w).Runtime.Signal(ctx, w.ContainerID(), syscall.SIGKILL, true)
+	return e.driverOf(w).Runtime.Signal(ctx, w.ContainerID(), syscall.SIGKILL, true)
 }
 
 // finished notes that an actor's worker is gone, and lets those begin that
@@ -253,7 +253,7 @@ func (e *Engine) finished(done *actor) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	done.gone = true
-	if done.rec.stray {
+	if done.stray {
 		delete(e.actors, done.desired().UID)
 	}
 	done.publish(func(s *State) {
@@ -263,11 +263,11 @@ func (e *Engine) finished(done *actor) {
 		}
 	})
 	if next := done.next; next != nil {
-		e.begin(next).confirm(next.Spec)
+		e.add(newActor(e, next)).confirm(next.Spec)
 	}
 	for _, a := range e.actors {
 		if !a.started && !a.gone {
-			e.start(a)
+			e.schedule(a)
 		}
 	}
 }

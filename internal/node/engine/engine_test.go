@@ -286,6 +286,11 @@ func (n *node) List(context.Context) ([]runtime.State, error) {
 	return list, n.fail["list"]
 }
 
+// driver is that of the node as a runtime.
+func (n *node) driver(recordVersion int) runtime.Driver {
+	return runtime.Driver{Images: n, Rootfs: n, Runtime: n, Logs: n, RecordVersion: recordVersion}
+}
+
 // agent is one life of the agent on a node.
 type agent struct {
 	*Engine
@@ -305,7 +310,7 @@ func (n *node) begin() *agent {
 func (n *node) recover() (*agent, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := New(Options{
-		Runtimes: map[worker.Runtime]Parts{worker.Runc: {Images: n, Rootfs: n, Runtime: n}},
+		Runtimes: runtime.Drivers{worker.Runc: n.driver(1)},
 		Bundles:  bundles{n}, RunRoot: n.runRoot,
 		Changed: func(s State) {
 			if n.changed != nil {

@@ -21,11 +21,9 @@ const (
 // fails, what the earlier ones made is undone and the launch is tried again
 // after a pause.
 func (a *actor) launch(ctx context.Context) {
-	launchCtx, cancel := a.untilStopped(ctx)
-	defer cancel()
 	a.publish(func(s *State) { s.Phase, s.Since = Localizing, time.Now() })
-	err := a.steps(launchCtx)
-	if err == nil || launchCtx.Err() == nil {
+	err := a.steps(a.wanted) //nolint:contextcheck // it ends with ctx
+	if err == nil || !a.stopping() {
 		a.engine.Observer.LaunchDone(err)
 	}
 	if err == nil || ctx.Err() != nil {
@@ -53,6 +51,9 @@ func (a *actor) steps(ctx context.Context) error {
 	if err := rec.Spec.Validate(); err != nil {
 		return &StepError{StepValidate, err}
 	}
+	if _, err := e.Runtimes.Of(rec.Spec); err != nil {
+		return &StepError{StepValidate, err}
+	}
 	// The record comes first: what it does not name, nobody would clean up.
 	if err := a.save(); err != nil {
 		return &StepError{StepRecord, err}
@@ -73,7 +74,7 @@ func (a *actor) steps(ctx context.Context) error {
 		return &StepError{StepPrepare, err}
 	}
 	lap(StepPrepare)
-	return a.start(ctx, bundle, lap)
+	return a.launchContainer(ctx, bundle, lap)
 }
 
 // laps returns a function that tells how long each step has taken.
@@ -88,7 +89,7 @@ func (a *actor) laps() func(Step) {
 }
 
 func (a *actor) localize(ctx context.Context) (*manifest.LocalImage, error) {
-	image, err := a.parts.Images.Localize(ctx, a.id(), a.rec.Spec.Image, a.progress())
+	image, err := a.driver.Images.Localize(ctx, a.id(), a.rec.Spec.Image, a.progress())
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +119,7 @@ func (a *actor) mount(ctx context.Context, image *manifest.LocalImage) (string, 
 	if err := a.save(); err != nil {
 		return "", err
 	}
-	rootfs, err := a.parts.Rootfs.Mount(ctx, a.id(), image.Layers)
+	rootfs, err := a.driver.Rootfs.Mount(ctx, a.id(), image.Layers)
 	if err != nil {
 		return "", err
 	}
@@ -126,12 +127,12 @@ func (a *actor) mount(ctx context.Context, image *manifest.LocalImage) (string, 
 	return rootfs, nil
 }
 
-// start makes the container and lets its process run.
-func (a *actor) start(ctx context.Context, bundle string, lap func(Step)) error {
+// launchContainer makes the container and lets its process run.
+func (a *actor) launchContainer(ctx context.Context, bundle string, lap func(Step)) error {
 	ctx, cancel := context.WithTimeout(ctx, createLimit)
 	defer cancel()
 	e, rec := a.engine, a.rec
-	created, err := a.parts.Runtime.Create(ctx, a.id(), bundle, rec.Launched)
+	created, err := a.driver.Runtime.Create(ctx, a.id(), bundle, rec.Launched)
 	if err != nil {
 		return &StepError{StepCreate, err}
 	}
@@ -143,7 +144,7 @@ func (a *actor) start(ctx context.Context, bundle string, lap func(Step)) error 
 	if err := a.save(); err != nil {
 		return a.notStarted(StepRecord, err)
 	}
-	if err := a.parts.Runtime.Start(ctx, a.id()); err != nil {
+	if err := a.driver.Runtime.Start(ctx, a.id()); err != nil {
 		return a.notStarted(StepStart, err)
 	}
 	if rec.PID == 0 {
@@ -162,7 +163,7 @@ func (a *actor) start(ctx context.Context, bundle string, lap func(Step)) error 
 // alone: without it, as of one that has ended already, the worker is watched
 // as any other.
 func (a *actor) learnPID(ctx context.Context) {
-	info, err := a.parts.Runtime.Inspect(ctx, a.id())
+	info, err := a.driver.Runtime.Inspect(ctx, a.id())
 	if err == nil {
 		a.rec.PID = info.Init.PID
 		err = a.save()
@@ -181,10 +182,8 @@ func (a *actor) notStarted(step Step, err error) error {
 
 // watch waits for the end of the worker's process and handles it.
 func (a *actor) watch(ctx context.Context) {
-	watchCtx, cancel := a.untilStopped(ctx)
-	defer cancel()
-	exit, err := a.parts.Runtime.Wait(watchCtx, a.id())
-	if watchCtx.Err() != nil {
+	exit, err := a.driver.Runtime.Wait(a.wanted, a.id()) //nolint:contextcheck // it ends with ctx
+	if a.stopping() {
 		return // it goes on running: it shall be stopped, or the agent ends
 	}
 	if errors.Is(err, runtime.ErrNotFound) {
@@ -202,7 +201,7 @@ func (a *actor) watch(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		a.rec.Failures++
 		a.publish(func(s *State) { s.Err = &StepError{StepWatch, err} })
-		a.rest(ctx, retryIn(err, a.rec.Failures))
+		a.rest(retryIn(err, a.rec.Failures))
 	}
 }
 
@@ -227,7 +226,7 @@ func (a *actor) cleanUp(ctx context.Context) {
 	}
 	a.rec.Failures++
 	a.publish(func(s *State) { s.Err = err })
-	a.rest(ctx, retryIn(err, a.rec.Failures))
+	a.rest(retryIn(err, a.rec.Failures))
 }
 
 // teardown undoes a launch, in reverse order. It goes on after a failure of
@@ -238,12 +237,12 @@ func (a *actor) teardown(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, teardownLimit)
 	defer cancel()
 	id := a.id()
-	if err := a.parts.Runtime.Delete(ctx, id); err != nil {
+	if err := a.driver.Runtime.Delete(ctx, id); err != nil {
 		return &StepError{StepRemove, err} // its mounts are in use
 	}
-	if err := a.parts.Rootfs.Unmount(ctx, id); err != nil {
+	if err := a.driver.Rootfs.Unmount(ctx, id); err != nil {
 		return &StepError{StepRemove, err}
 	}
-	a.parts.Images.Release(id)
+	a.driver.Images.Release(id)
 	return nil
 }

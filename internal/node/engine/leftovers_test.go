@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -132,7 +133,7 @@ func TestNewerRecordStopsTheAgent(t *testing.T) {
 		first.end()
 		n.addStray()
 		n.marked = []string{strayID}
-		newer := n.writeRecord(strayID, `{"version": 3, "worker": "told in another way"}`)
+		newer := n.writeRecord(strayID, fmt.Sprintf(`{"version": %d, "worker": "told in another way"}`, recordVersion+1))
 		n.taken()
 
 		a, err := n.recover()
@@ -179,6 +180,15 @@ func TestReleasedRecordsAreRead(t *testing.T) {
 		},
 		Layers: []digest.Digest{digest.FromString("squashfs")}, Launched: 2, Running: true, PID: 4242, StartedAt: at,
 		LastExit: &runtime.Exit{Code: 137, Signal: 9, OOMKilled: true, At: at.Add(-time.Minute)}, Failures: 1, RetryAt: at, Unverified: 1,
+	}, "record-v2.json": {
+		Version: 2,
+		Spec: worker.Spec{
+			Namespace: "storm", Name: "wc-6704", UID: "1b7d8a0e-7f0c-4b3c-9f5e-2f1d1c8f6a11",
+			ID: "2b23ca4b-6062-4d08-8ac3-b09e7d35e7cb", Port: 6704, TopologyID: "wc1-2-1608581491", Runtime: "Docker", User: "alice",
+			Image:   manifest.Image{Tag: "registry.example:5000/storm/rhel7:dev_current"},
+			Command: []string{"java", "-Xmx1g"}, RestartPolicy: worker.RestartAlways, GracePeriod: 3 * time.Second,
+		},
+		Launched: 1, Running: true, PID: 4243, StartedAt: at, LastExit: &runtime.Exit{Code: 1, PidsLimited: true, At: at.Add(-time.Minute)},
 	}}
 	for file, want := range want {
 		content, err := os.ReadFile(filepath.Join("testdata", file))
@@ -186,7 +196,7 @@ func TestReleasedRecordsAreRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		id := want.Spec.ContainerID()
-		r := records{dir: t.TempDir()}
+		r := records{dir: t.TempDir(), runtimes: runtime.Drivers{worker.Runc: {}, "Docker": {}}}
 		if err := errors.Join(os.Mkdir(filepath.Join(r.dir, id), 0o700), os.WriteFile(r.path(id), content, 0o600)); err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +204,7 @@ func TestReleasedRecordsAreRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff(want, got, cmp.AllowUnexported(record{})); d != "" {
+		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%s: %s", file, d)
 		}
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,11 +21,12 @@ import (
 // over what is there. A new field does not need that: it must mean, where it is
 // missing, what was so before there was one. What released agents wrote is kept
 // in testdata, and read for ever.
+//
+// Version 3 differs in nothing but its readers: they check that they know the
+// worker's runtime. Some runtimes are written with versions 1 and 2, see
+// runtime.Driver.
 const (
-	recordVersion = 2
-	// runcVersion is still written for workers of Runc, which agents that know
-	// no other runtime can take over.
-	runcVersion   = 1
+	recordVersion = 3
 	recordName    = "record.json"
 	maxRecordSize = 16 << 20
 )
@@ -50,15 +52,6 @@ type record struct {
 	RetryAt time.Time `json:"retryAt,omitzero"`
 	// Unverified is the number of layers that the store has no identity for.
 	Unverified int `json:"unverified,omitempty"`
-
-	// unsettled is true until the runtime, which was away when the agent began,
-	// has told what it has of the worker.
-	unsettled bool
-	// dirty is true if what the record's last agent left is to be undone.
-	dirty bool
-	// stray is true of a worker that has no record: of its Spec only the port
-	// and the id are known.
-	stray bool
 }
 
 // ended tells whether policy leaves a worker as it has ended.
@@ -84,6 +77,8 @@ var ErrNewerRecord = errors.New("record of a newer version of stormcell")
 type records struct {
 	// dir is <run root>/workers.
 	dir string
+	// runtimes are those that this agent knows.
+	runtimes runtime.Drivers
 }
 
 func (r records) path(id string) string { return filepath.Join(r.dir, id, recordName) }
@@ -92,10 +87,7 @@ func (r records) path(id string) string { return filepath.Join(r.dir, id, record
 // run root is a tmpfs, so that no sync is needed: a machine that stops loses
 // the containers with the records.
 func (r records) save(rec *record) error {
-	rec.Version = recordVersion
-	if runtimeOf(rec.Spec) == worker.Runc {
-		rec.Version = runcVersion
-	}
+	rec.Version = cmp.Or(r.runtimes[rec.Spec.RuntimeName()].RecordVersion, recordVersion)
 	content, err := json.Marshal(rec)
 	if err != nil {
 		return fmt.Errorf("record of %s: %w", rec.Spec.ContainerID(), err)
@@ -156,6 +148,9 @@ func (r records) load(id string) (*record, error) {
 	}
 	if rec.Version < 1 || rec.Spec.ContainerID() != id {
 		return nil, fmt.Errorf("record of %s: version %d of %s", id, rec.Version, rec.Spec.ContainerID())
+	}
+	if _, err := r.runtimes.Of(rec.Spec); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w; or delete that file to have its worker killed", ErrNewerRecord, path, err)
 	}
 	return rec, nil
 }

@@ -22,7 +22,7 @@ import (
 // goroutine. ErrNewerRecord is returned before anything is changed.
 func (e *Engine) Recover(ctx context.Context) error {
 	e.ctx = ctx
-	found, left, err := e.load()
+	found, unreadable, err := e.load()
 	if err != nil {
 		return err
 	}
@@ -30,21 +30,22 @@ func (e *Engine) Recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, rec := range found {
-		if err := e.adopt(rec, present); err != nil {
+	left := map[string]remains{}
+	for id, rec := range found {
+		if left[id], err = e.adopt(rec, present); err != nil {
 			return err
 		}
 	}
-	strays := e.strays(ctx, found, left, present)
-	for r, parts := range e.Runtimes {
-		if err := parts.Rootfs.Recover(ctx, live(r, found, present)); err != nil {
-			return fmt.Errorf("recover root file systems: %w", err)
-		}
+	strays := e.strays(ctx, found, unreadable, present)
+	if err := e.recoverRoots(ctx, found, present); err != nil {
+		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, rec := range found {
-		e.begin(rec)
+	for id, rec := range found {
+		a := newActor(e, rec)
+		a.remains = left[id]
+		e.add(a)
 	}
 	for _, s := range strays {
 		e.sweep(s)
@@ -66,12 +67,12 @@ const strayLogAge = 7 * 24 * time.Hour
 // went while this node was down. The lock is held.
 func (e *Engine) removeOldLogs() {
 	var errs []error
-	for _, parts := range e.Runtimes {
-		ids, err := parts.Runtime.OldLogs(time.Now().Add(-strayLogAge))
+	for _, driver := range e.Runtimes {
+		ids, err := driver.Logs.OldLogs(time.Now().Add(-strayLogAge))
 		errs = append(errs, err)
 		for _, id := range ids {
 			if !e.knows(id) {
-				errs = append(errs, parts.Runtime.RemoveLogs(id))
+				errs = append(errs, driver.Logs.RemoveLogs(id))
 			}
 		}
 	}
@@ -83,7 +84,7 @@ func (e *Engine) removeOldLogs() {
 // knows tells whether a worker has this container. The lock is held.
 func (e *Engine) knows(id string) bool {
 	for _, a := range e.actors {
-		if a.id() == id && !a.rec.stray {
+		if a.id() == id && !a.stray {
 			return true
 		}
 	}
@@ -97,8 +98,8 @@ type containers map[worker.Runtime]map[string]runtime.State
 // entry.
 func (e *Engine) containers(ctx context.Context) (containers, error) {
 	present := containers{}
-	for r, parts := range e.Runtimes {
-		list, err := containersOf(ctx, parts)
+	for r, driver := range e.Runtimes {
+		list, err := containersOf(ctx, driver)
 		switch {
 		case errors.Is(err, runtime.ErrUnavailable):
 			e.Log.Info("runtime is away", "runtime", r, "reason", err)
@@ -114,10 +115,10 @@ func (e *Engine) containers(ctx context.Context) (containers, error) {
 // listLimit is how long a runtime may take to tell what it has.
 const listLimit = 30 * time.Second
 
-func containersOf(ctx context.Context, parts Parts) (map[string]runtime.State, error) {
+func containersOf(ctx context.Context, driver runtime.Driver) (map[string]runtime.State, error) {
 	ctx, cancel := context.WithTimeout(ctx, listLimit)
 	defer cancel()
-	list, err := parts.Runtime.List(ctx)
+	list, err := driver.Runtime.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
@@ -128,13 +129,38 @@ func containersOf(ctx context.Context, parts Parts) (map[string]runtime.State, e
 	return byID, nil
 }
 
+// recoverRoots keeps the root file systems of containers, and undoes others.
+// Several runtimes may have theirs made by one Rootfs.
+func (e *Engine) recoverRoots(ctx context.Context, found map[string]*record, present containers) error {
+	all := map[runtime.Rootfs]map[string][]digest.Digest{}
+	for r, driver := range e.Runtimes {
+		if all[driver.Rootfs] == nil {
+			all[driver.Rootfs] = map[string][]digest.Digest{}
+		}
+		for id, layers := range live(r, found, present) {
+			if all[driver.Rootfs][id] == nil { // the one that is recorded counts
+				all[driver.Rootfs][id] = layers
+			}
+		}
+	}
+	for rootfs, live := range all {
+		if err := rootfs.Recover(ctx, live); err != nil {
+			return fmt.Errorf("recover root file systems: %w", err)
+		}
+	}
+	return nil
+}
+
 // live are the containers of a runtime whose root must stay mounted, with its
-// layers where a record tells them.
+// layers where a record tells them. A runtime that is away has what is recorded.
 func live(r worker.Runtime, found map[string]*record, present containers) map[string][]digest.Digest {
 	live := map[string][]digest.Digest{}
-	for id := range present[r] {
+	list, answered := present[r]
+	for id := range list {
 		live[id] = nil
-		if rec, ok := found[id]; ok && runtimeOf(rec.Spec) == r {
+	}
+	for id, rec := range found {
+		if _, exists := list[id]; rec.Spec.RuntimeName() == r && (exists || !answered) {
 			live[id] = rec.Layers
 		}
 	}
@@ -145,7 +171,7 @@ func live(r worker.Runtime, found map[string]*record, present containers) map[st
 // which only the port, the id and the runtime are known: containers,
 // directories in the run root, and files of workers. Whose runtime is not
 // known counts as Runc's, whose parts remove all but containers of others.
-func (e *Engine) strays(ctx context.Context, found map[string]*record, left []string, present containers) []worker.Spec {
+func (e *Engine) strays(ctx context.Context, found map[string]*record, unreadable []string, present containers) []worker.Spec {
 	var known []worker.Spec
 	for _, rec := range found {
 		known = append(known, rec.Spec)
@@ -159,13 +185,13 @@ func (e *Engine) strays(ctx context.Context, found map[string]*record, left []st
 	contained := map[string]bool{}
 	for r, list := range present {
 		for id := range list {
-			if rec, ok := found[id]; !ok || runtimeOf(rec.Spec) != r {
+			if rec, ok := found[id]; !ok || rec.Spec.RuntimeName() != r {
 				strays = e.appendStray(strays, id, r)
 			}
 			contained[id] = true
 		}
 	}
-	ids := slices.Concat(left, marked)
+	ids := slices.Concat(unreadable, marked)
 	slices.Sort(ids)
 	for _, id := range slices.Compact(ids) {
 		if found[id] == nil && !contained[id] {
@@ -189,7 +215,8 @@ func (e *Engine) appendStray(strays []worker.Spec, id string, r worker.Runtime) 
 // its own that others see only if it is in their way. The lock is held.
 func (e *Engine) sweep(w worker.Spec) {
 	e.Log.Info("remove what no record names", "container", w.ContainerID(), "runtime", w.Runtime)
-	a := newActor(e, &record{Spec: w, stray: true})
+	a := newActor(e, &record{Spec: w})
+	a.stray = true
 	a.stop()
 	e.add(a)
 }
@@ -203,7 +230,7 @@ func (e *Engine) sweepLater(ctx context.Context, r worker.Runtime) {
 		if list, err = containersOf(ctx, e.Runtimes[r]); err == nil {
 			break
 		}
-		if pause(ctx, retryIn(err, failures), nil, nil); ctx.Err() != nil {
+		if pause(ctx, retryIn(err, failures), nil); ctx.Err() != nil {
 			return
 		}
 	}
@@ -211,7 +238,7 @@ func (e *Engine) sweepLater(ctx context.Context, r worker.Runtime) {
 	defer e.mu.Unlock()
 	known := map[string]bool{}
 	for _, a := range e.actors {
-		if !a.gone && runtimeOf(a.desired()) == r {
+		if !a.gone && a.desired().RuntimeName() == r {
 			known[a.id()] = true
 		}
 	}
@@ -251,47 +278,47 @@ func (e *Engine) load() (found map[string]*record, unreadable []string, err erro
 // adopt settles a record with what its container is now. What was under way
 // when the agent ended is left dirty: its actor undoes it, and begins anew
 // later. If its runtime is away, its actor settles it.
-func (e *Engine) adopt(rec *record, present containers) error {
-	list, ok := present[runtimeOf(rec.Spec)]
-	rec.unsettled = !ok
-	if !ok {
-		return nil
-	}
+func (e *Engine) adopt(rec *record, present containers) (remains, error) {
+	list, ok := present[rec.Spec.RuntimeName()]
 	id := rec.Spec.ContainerID()
 	c, exists := list[id]
-	if exists {
-		e.partsOf(rec.Spec).Images.Hold(id, rec.Layers)
+	if exists || !ok {
+		e.driverOf(rec.Spec).Images.Hold(id, rec.Layers)
+	}
+	if !ok {
+		return remains{unsettled: true}, nil
 	}
 	if rec.Running && (!exists || c.Status != runtime.Created) {
-		return nil // if it has ended, the runtime tells how, or nobody saw it
+		return remains{}, nil // if it has ended, the runtime tells how, or nobody saw it
 	}
-	rec.dirty = true
 	if rec.Running { // put right before it is undone: then nobody can tell
 		rec.takeBack()
-		return e.records.save(rec)
+		if err := e.records.save(rec); err != nil {
+			return remains{}, err
+		}
 	}
-	return nil
+	return remains{dirty: true}, nil
 }
 
 // settle adopts the worker once its runtime answers. What has run counts as
 // running until then.
 func (a *actor) settle(ctx context.Context) {
-	for failures := 1; ctx.Err() == nil && !a.stopping(); failures++ {
-		list, err := containersOf(ctx, a.parts)
+	for failures := 1; !a.stopping(); failures++ {
+		list, err := containersOf(ctx, a.driver)
+		var left remains
 		if err == nil {
-			err = a.engine.adopt(a.rec, containers{runtimeOf(a.rec.Spec): list})
+			left, err = a.engine.adopt(a.rec, containers{a.rec.Spec.RuntimeName(): list})
 		}
 		if err == nil {
-			a.dirty = a.rec.dirty
+			a.remains = left
 			return
 		}
-		a.rec.unsettled = true
 		wait := retryIn(err, failures)
 		if !a.rec.Running {
 			a.publish(func(s *State) {
 				s.Phase, s.Err, s.RetryAt = BackOff, &StepError{StepWatch, err}, time.Now().Add(wait)
 			})
 		}
-		a.rest(ctx, wait)
+		a.rest(wait)
 	}
 }

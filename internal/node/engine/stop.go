@@ -44,10 +44,10 @@ func (a *actor) remove(ctx context.Context) error {
 // looks for why the last one ended finds them.
 func (a *actor) removeFiles(ctx context.Context) error {
 	e, id := a.engine, a.id()
-	if a.rec.stray {
+	if a.stray {
 		return e.Bundles.Sweep(ctx, id)
 	}
-	return errors.Join(e.Bundles.Remove(ctx, a.rec.Spec), a.parts.Runtime.RemoveLogs(id))
+	return errors.Join(e.Bundles.Remove(ctx, a.rec.Spec), a.driver.Logs.RemoveLogs(id))
 }
 
 // terminate sends SIGTERM, waits for the grace period, sends SIGKILL to all
@@ -76,8 +76,8 @@ func (a *actor) terminate(ctx context.Context) error {
 func (a *actor) signalAndWait(ctx context.Context, sig syscall.Signal, limit time.Duration) (runtime.Exit, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := a.parts.Runtime.Signal(ctx, a.id(), sig, sig == syscall.SIGKILL); err != nil {
+	if err := a.driver.Runtime.Signal(ctx, a.id(), sig, sig == syscall.SIGKILL); err != nil {
 		return runtime.Exit{}, err
 	}
-	return a.parts.Runtime.Wait(ctx, a.id())
+	return a.driver.Runtime.Wait(ctx, a.id())
 }

@@ -21,16 +21,21 @@ func kernelMounts() []specs.Mount {
 	}
 }
 
-// Bind is a path of the host that a worker sees at the same place.
+// Bind is a path of the host that a worker sees.
 type Bind struct {
-	Source string
+	// Source is the path on the host, Target that in the container.
+	Source, Target string
 	// Key is the configuration key that names Source; empty where none does.
 	Key      string
 	Writable bool
+	// Network marks the files that say how the host is called and whom it asks
+	// for names. A runtime with its own way to provide them leaves these out.
+	Network bool
 }
 
 // HostBinds are the paths of the host that must be there before a worker is
-// launched, in the order of their mounting.
+// launched, in the order of their mounting. Each is at the same place in the
+// container.
 func HostBinds(c *config.Config) []Bind {
 	var binds []Bind
 	for i, dir := range c.Worker.ReadonlyBinds {
@@ -40,7 +45,7 @@ func HostBinds(c *config.Config) []Bind {
 		binds = append(binds, Bind{Source: dir, Key: fmt.Sprintf("storm.oci.readwrite.bindmounts[%d]", i), Writable: true})
 	}
 	for _, file := range []string{"/etc/resolv.conf", "/etc/hostname", "/etc/hosts"} {
-		binds = append(binds, Bind{Source: file})
+		binds = append(binds, Bind{Source: file, Network: true})
 	}
 	if c.Worker.NSCDDir != "" {
 		binds = append(binds, Bind{Source: c.Worker.NSCDDir, Key: "storm.oci.nscd.dir"})
@@ -48,34 +53,40 @@ func HostBinds(c *config.Config) []Bind {
 	if c.Worker.StormHome != "" {
 		binds = append(binds, Bind{Source: c.Worker.StormHome, Key: "stormcell.storm.home"})
 	}
-	return append(binds, Bind{Source: c.Cgroup.Root, Key: "storm.oci.cgroup.root"})
+	binds = append(binds, Bind{Source: c.Cgroup.Root, Key: "storm.oci.cgroup.root"})
+	for i := range binds {
+		binds[i].Target = binds[i].Source
+	}
+	return binds
 }
 
-// bindMounts are the parts of the host that a worker sees. Their order is
-// Storm's, and matters: later ones lie inside earlier ones.
-func bindMounts(in Input) []specs.Mount {
+// Binds are the parts of the host that a worker sees in whatever runtime.
+// Their order is that of Storm's worker-launcher, and matters: later ones lie
+// inside earlier ones.
+func Binds(in Input) []Bind {
 	paths := PathsOf(in.Policy.Node, in.Worker)
-	var mounts []specs.Mount
-	for _, b := range HostBinds(in.Policy) {
-		mounts = append(mounts, bind(b.Source, b.Source, b.Writable))
-	}
-	return append(mounts,
-		bind(paths.Supervisor, paths.Supervisor, false),
-		bind(paths.Worker, paths.Worker, true),
-		bind(paths.Artifacts, paths.Artifacts, true),
-		bind(paths.UserFile, paths.UserFile, true),
-		bind(paths.Shared, paths.Shared, true),
-		bind(paths.Tmp, "/tmp", true),
+	return append(HostBinds(in.Policy),
+		Bind{Source: paths.Supervisor, Target: paths.Supervisor},
+		Bind{Source: paths.Worker, Target: paths.Worker, Writable: true},
+		Bind{Source: paths.Artifacts, Target: paths.Artifacts, Writable: true},
+		Bind{Source: paths.UserFile, Target: paths.UserFile, Writable: true},
+		Bind{Source: paths.Shared, Target: paths.Shared, Writable: true},
+		Bind{Source: paths.Tmp, Target: "/tmp", Writable: true},
 	)
 }
 
-func bind(source, destination string, writable bool) specs.Mount {
-	access := "ro"
-	if writable {
-		access = "rw"
+// bindMounts are Binds in the words of the OCI runtime specification.
+func bindMounts(in Input) []specs.Mount {
+	var mounts []specs.Mount
+	for _, b := range Binds(in) {
+		access := "ro"
+		if b.Writable {
+			access = "rw"
+		}
+		mounts = append(mounts, specs.Mount{
+			Destination: b.Target, Type: "bind", Source: b.Source,
+			Options: []string{access, "rbind", "rprivate"},
+		})
 	}
-	return specs.Mount{
-		Destination: destination, Type: "bind", Source: source,
-		Options: []string{access, "rbind", "rprivate"},
-	}
+	return mounts
 }

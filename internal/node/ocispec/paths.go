@@ -17,9 +17,6 @@ type Paths struct {
 	Tmp string
 	// Script is what the container runs with bash.
 	Script string
-	// ContainerID is where Docker's id of the container is written for people;
-	// nothing reads it.
-	ContainerID string
 	// Artifacts is <storm.workers.artifacts.dir>/<topology id>/<port>.
 	Artifacts string
 	// UserFile holds the name of the worker's user.
@@ -39,14 +36,13 @@ func PathsOf(n config.Node, w worker.Spec) Paths {
 	topology := filepath.Join(supervisor, "stormdist", w.TopologyID)
 	dir := filepath.Join(n.LocalDir, "workers", w.ID)
 	return Paths{
-		Worker:      dir,
-		Tmp:         filepath.Join(dir, "tmp"),
-		Script:      filepath.Join(dir, "storm-worker-script.sh"),
-		ContainerID: filepath.Join(dir, "container.cid"),
-		Artifacts:   filepath.Join(n.ArtifactsDir, w.TopologyID, strconv.Itoa(w.Port)),
-		UserFile:    filepath.Join(n.LocalDir, "workers-users", w.ID),
-		Supervisor:  supervisor,
-		Resources:   filepath.Join(topology, "resources"),
-		Shared:      filepath.Join(topology, "shared_by_topology"),
+		Worker:     dir,
+		Tmp:        filepath.Join(dir, "tmp"),
+		Script:     filepath.Join(dir, "storm-worker-script.sh"),
+		Artifacts:  filepath.Join(n.ArtifactsDir, w.TopologyID, strconv.Itoa(w.Port)),
+		UserFile:   filepath.Join(n.LocalDir, "workers-users", w.ID),
+		Supervisor: supervisor,
+		Resources:  filepath.Join(topology, "resources"),
+		Shared:     filepath.Join(topology, "shared_by_topology"),
 	}
 }

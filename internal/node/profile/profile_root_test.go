@@ -22,6 +22,7 @@ import (
 	"github.com/stormcell/stormcell/internal/node/cgroup"
 	"github.com/stormcell/stormcell/internal/node/hostuser"
 	"github.com/stormcell/stormcell/internal/node/process"
+	"github.com/stormcell/stormcell/internal/node/runtime"
 	"github.com/stormcell/stormcell/internal/node/runtime/runc"
 	"github.com/stormcell/stormcell/internal/node/worker"
 	"github.com/stormcell/stormcell/internal/store/manifest"
@@ -72,31 +73,33 @@ func newRig(t *testing.T, command ...string) *rig {
 			PidsLimit: 300, NSCDDir: "/var/run/nscd", ReadonlyBinds: append([]string{"/usr"}, glob(t, "/etc/java-*-openjdk")...),
 		},
 	}
-	bundles := bundle.New(bundle.Options{Users: account{}, Config: func() *config.Config { return conf }})
+	bundles := bundle.New(bundle.Options{Users: account{}, Config: func() *config.Config { return conf }, Runtimes: runtime.Drivers{runc.Name: {Form: runc.Form}}})
 	logs := filepath.Join(base, "log")
-	runtime := runc.New(runc.Options{
+	containers := runc.New(runc.Options{
 		RunRoot: filepath.Join(base, "run"), Runc: "/usr/sbin/runc", Conmon: "/usr/bin/conmon",
 		CgroupRoot: "/sys/fs/cgroup", CgroupParent: parent, LogDir: logs, LogBytes: 1 << 20,
 	})
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
-		r.must(errors.Join(runtime.Delete(ctx, r.target.ID), bundles.Remove(ctx, spec)))
+		r.must(errors.Join(containers.Delete(ctx, r.target.ID), bundles.Remove(ctx, spec)))
 		r.must(r.tree.Remove(ctx, ""))
 	})
 	image := &manifest.LocalImage{Config: manifest.ImageConfig{Env: []string{"PATH=" + javaHome(t) + "/bin:/usr/bin:/bin", "SECRET=x"}}}
 	dir, err := bundles.Prepare(t.Context(), spec, image, rootfs)
 	r.must(err)
-	_, err = runtime.Create(t.Context(), r.target.ID, dir, 0)
+	_, err = containers.Create(t.Context(), r.target.ID, dir, 0)
 	r.must(err)
-	r.must(runtime.Start(t.Context(), r.target.ID))
-	r.target.Container, err = runtime.Inspect(t.Context(), r.target.ID)
+	r.must(containers.Start(t.Context(), r.target.ID))
+	r.target.Container, err = containers.Inspect(t.Context(), r.target.ID)
 	r.must(err)
 	r.eventually("the worker has its own program", func() bool {
 		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", r.target.Container.Init.PID))
 		return err == nil && !bytes.HasPrefix(name, []byte("runc"))
 	})
 	r.log = filepath.Join(logs, r.target.ID)
-	r.kill = func() { r.must(runtime.Signal(context.WithoutCancel(t.Context()), r.target.ID, syscall.SIGKILL, true)) }
+	r.kill = func() {
+		r.must(containers.Signal(context.WithoutCancel(t.Context()), r.target.ID, syscall.SIGKILL, true))
+	}
 	return r
 }
 

@@ -1,22 +1,47 @@
-// Package runtime has the words that every container runtime of a node uses:
-// what state a container is in and how it ended.
+// Package runtime is what a node asks of a container runtime: to bring images,
+// to make root file systems of them, to run containers and to keep what these
+// have printed. Package runtimetest beside it has the contract as tests. A
+// runtime is a package of its own with a Driver.
 package runtime
 
 import (
-	"errors"
-	"time"
+	"context"
+	"syscall"
 
 	"github.com/stormcell/stormcell/internal/node/process"
 )
 
-// Errors of a runtime that its callers tell apart.
-var (
-	// ErrNotFound is a container that the runtime does not know (any more).
-	ErrNotFound = errors.New("no such container")
-	// ErrUnavailable is a runtime that cannot be asked now: its daemon is away.
-	// What it runs may run on.
-	ErrUnavailable = errors.New("runtime unavailable")
-)
+// Runtime runs containers that outlive this process. Its calls fail with
+// ErrInvalidID for an id that is no container's; all but Wait fail with
+// ErrUnavailable while its daemon is away, if it has one. Calls for different
+// containers may run side by side, calls for one may not, but Wait and Signal.
+type Runtime interface {
+	// Create makes a container that waits for Start. attempt counts the
+	// containers of this id from 0, for the name of its log file. A runtime
+	// may make the process in Start, and return no pid here. What fails leaves
+	// nothing behind: ErrExists if there is such a container, and ErrCreate if
+	// the image or the bundle is at fault, which Start may also return.
+	Create(ctx context.Context, id, bundle string, attempt int) (State, error)
+	// Start lets the container's process run.
+	Start(ctx context.Context, id string) error
+	// Inspect tells where a container that was started is found. Its process
+	// may have ended meanwhile. ErrNotFound if nothing is known of it.
+	Inspect(ctx context.Context, id string) (Info, error)
+	// Wait blocks until the container's first process has ended, and tells
+	// how. It also works for a container that an earlier process created and
+	// for one that has already ended. ErrNotFound if nothing is known of it.
+	// A daemon that is away is no end: Wait goes on until it is back.
+	Wait(ctx context.Context, id string) (Exit, error)
+	// Signal sends a signal to the first process, or to all processes of the
+	// container. A container that has ended is no error.
+	Signal(ctx context.Context, id string, sig syscall.Signal, all bool) error
+	// Delete removes the container, killing what still runs of it, and every
+	// record of it but its logs. What is not there is no error;
+	// process.ErrStuck if a process does not end.
+	Delete(ctx context.Context, id string) error
+	// List returns every container of this runtime, in no order.
+	List(ctx context.Context) ([]State, error)
+}
 
 // Status is where a container is in its life.
 type Status string
@@ -43,39 +68,4 @@ type Info struct {
 	Init process.Process
 	// Cgroup is the container's cgroup below the parent of all.
 	Cgroup string
-}
-
-// Exit tells how a container ended.
-type Exit struct {
-	// Code is the exit code: 128 plus Signal where a signal ended it, and
-	// UnknownCode where nobody was there to see it.
-	Code int `json:"code"`
-	// Signal is the number of the signal that ended it, or 0.
-	Signal int `json:"signal,omitempty"`
-	// OOMKilled is true if the kernel killed a process of it for its memory limit.
-	OOMKilled bool `json:"oomKilled,omitempty"`
-	// PidsLimited is true if it was denied a process or thread by its limit on them.
-	PidsLimited bool `json:"pidsLimited,omitempty"`
-	// At is when it ended.
-	At time.Time `json:"at"`
-}
-
-// UnknownCode is the exit code of a container whose end nobody saw: its
-// monitor was killed, or the machine was rebooted.
-const UnknownCode = -1
-
-// ErrNoLog is a log that is not there: of a container that has not started yet,
-// or of an attempt before its first.
-var ErrNoLog = errors.New("no log")
-
-// LogOptions say which part of a container's log is wanted, and how.
-type LogOptions struct {
-	// Follow goes on until the container has ended.
-	Follow bool
-	// Previous asks for the attempt before the newest one.
-	Previous bool
-	// Timestamps puts the time of each line before it, as RFC 3339, and a blank.
-	Timestamps bool
-	// TailLines is how many lines before the end to begin; nil for the first.
-	TailLines *int64
 }

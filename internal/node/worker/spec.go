@@ -3,6 +3,7 @@
 package worker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -46,11 +47,8 @@ type Spec struct {
 // Runtime names what runs a container.
 type Runtime string
 
-// The runtimes.
-const (
-	Runc   Runtime = "Runc"
-	Docker Runtime = "Docker"
-)
+// Runc is the runtime of workers that name none.
+const Runc Runtime = "Runc"
 
 // EnvVar is a variable of a worker's environment.
 type EnvVar struct {
@@ -70,6 +68,9 @@ const (
 
 // ContainerID names the worker's container, as Storm does: "<port>-<id>".
 func (s Spec) ContainerID() string { return fmt.Sprintf("%d-%s", s.Port, s.ID) }
+
+// RuntimeName is the worker's runtime, Runc if it names none.
+func (s Spec) RuntimeName() Runtime { return cmp.Or(s.Runtime, Runc) }
 
 // ErrInvalid is a worker whose names cannot be used to build paths.
 var ErrInvalid = errors.New("invalid worker")

@@ -3,6 +3,7 @@ package docker
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strconv"
 
 	"github.com/moby/moby/api/types/container"
@@ -61,9 +62,9 @@ func build(in ocispec.Input) (Configuration, error) {
 		Host: container.HostConfig{
 			NetworkMode:     "host",
 			ReadonlyRootfs:  true,
-			Mounts:          mounts(in, paths),
+			Mounts:          mounts(in),
 			GroupAdd:        groups,
-			ContainerIDFile: paths.ContainerID,
+			ContainerIDFile: filepath.Join(paths.Worker, "container.cid"),
 			CapDrop:         []string{"ALL"},
 			SecurityOpt:     security,
 			Resources:       resources,
@@ -71,33 +72,17 @@ func build(in ocispec.Input) (Configuration, error) {
 	}, nil
 }
 
-// mounts are the parts of the host that a worker sees, in Storm's order. As
-// Docker's --mount and unlike its --volume, one whose source is missing is an
-// error, and not a new directory of root's.
-func mounts(in ocispec.Input, paths ocispec.Paths) []mount.Mount {
-	n := in.Policy.Worker
-	all := []mount.Mount{bind(in.Policy.Cgroup.Root, false)}
-	if n.StormHome != "" {
-		all = append(all, bind(n.StormHome, false))
-	}
-	all = append(all, bind(paths.Supervisor, false), bind(paths.Worker, true), bind(paths.Artifacts, true), bind(paths.UserFile, true))
-	if n.NSCDDir != "" {
-		all = append(all, bind(n.NSCDDir, true))
-	}
-	tmp := bind(paths.Tmp, true)
-	tmp.Target = "/tmp"
-	all = append(all, bind(paths.Shared, true), tmp)
-	for _, dir := range n.ReadonlyBinds {
-		all = append(all, bind(dir, false))
-	}
-	for _, dir := range n.ReadwriteBinds {
-		all = append(all, bind(dir, true))
+// mounts are what a worker sees of the host, but for the files of which Docker
+// makes its own. As Docker's --mount and unlike its --volume, one whose source
+// is missing is an error, and not a new directory of root's.
+func mounts(in ocispec.Input) []mount.Mount {
+	var all []mount.Mount
+	for _, b := range ocispec.Binds(in) {
+		if !b.Network {
+			all = append(all, mount.Mount{Type: mount.TypeBind, Source: b.Source, Target: b.Target, ReadOnly: !b.Writable})
+		}
 	}
 	return all
-}
-
-func bind(path string, writable bool) mount.Mount {
-	return mount.Mount{Type: mount.TypeBind, Source: path, Target: path, ReadOnly: !writable}
 }
 
 // securityOptions are no-new-privileges, and the system call filter if the node

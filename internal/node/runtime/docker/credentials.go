@@ -2,7 +2,6 @@ package docker
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,10 +12,12 @@ import (
 	"github.com/docker/cli/cli/config/credentials"
 	"github.com/moby/moby/api/pkg/authconfig"
 	"github.com/moby/moby/api/types/registry"
+
+	"github.com/stormcell/stormcell/internal/node/runtime"
 )
 
 // ErrCredentials is a stormcell.docker.config that is not used as it is.
-var ErrCredentials = errors.New("stormcell.docker.config")
+var ErrCredentials error = runtime.ImageError("stormcell.docker.config")
 
 const (
 	// maxCredentials is the size limit of the file in bytes.

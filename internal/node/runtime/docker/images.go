@@ -21,9 +21,9 @@ var (
 	// ErrImageName is a name outside of the grammar of images.
 	ErrImageName = errors.New("malformed image name")
 	// ErrPull is an image that the registry does not give. The text says why.
-	ErrPull = errors.New("pull image")
+	ErrPull error = runtime.ImageError("pull image")
 	// ErrNotPresent is an image that this node lacks and may not pull.
-	ErrNotPresent = errors.New("Docker has no image") //nolint:staticcheck // a name
+	ErrNotPresent error = runtime.ImageError("Docker has no image")
 )
 
 // Images brings images to this node's Docker by its own means.

@@ -51,7 +51,7 @@ type log struct {
 func (l *log) Close() error { return errors.Join(l.PipeReader.Close(), l.stream.Close()) }
 
 // RemoveLogs has nothing to do: Docker's logs go with their container.
-func (r *Runtime) RemoveLogs(id string) error { return validate(id) }
+func (r *Runtime) RemoveLogs(id string) error { return runtime.CheckID(id) }
 
 // OldLogs knows none.
 func (r *Runtime) OldLogs(time.Time) ([]string, error) { return nil, nil }

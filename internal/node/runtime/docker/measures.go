@@ -38,7 +38,6 @@ var measures = []measure{
 	{"swap", "a worker over its memory limit is killed, and does not slow its node down by swapping", noSwap},
 	{"oom-score", "when the node runs out of memory, a worker goes before the daemons that watch it", scoreOOM},
 	{"user-file", "the file that says who owns a worker is not the worker's to change", lockUserFile},
-	{"nscd", "to ask the name service, a worker need not write to its directory", lockNSCD},
 	{"cgroup-namespace", "a worker sees its own cgroup only, not the host's tree; its metrics read the same files", hideCgroups},
 }
 
@@ -79,14 +78,9 @@ func noSwap(c *Configuration, in ocispec.Input) {
 func scoreOOM(c *Configuration, in ocispec.Input) { c.Host.OomScoreAdj = ocispec.OOMScoreAdj(in.Host) }
 
 func lockUserFile(c *Configuration, in ocispec.Input) {
-	lock(c, ocispec.PathsOf(in.Policy.Node, in.Worker).UserFile)
-}
-
-func lockNSCD(c *Configuration, in ocispec.Input) { lock(c, in.Policy.Worker.NSCDDir) }
-
-func lock(c *Configuration, source string) {
+	file := ocispec.PathsOf(in.Policy.Node, in.Worker).UserFile
 	for i := range c.Host.Mounts {
-		if m := &c.Host.Mounts[i]; m.Source == source {
+		if m := &c.Host.Mounts[i]; m.Source == file {
 			m.ReadOnly = true
 		}
 	}

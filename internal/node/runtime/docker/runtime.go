@@ -18,28 +18,10 @@ import (
 
 	"github.com/stormcell/stormcell/internal/node/bundle"
 	"github.com/stormcell/stormcell/internal/node/cgroup"
-	"github.com/stormcell/stormcell/internal/node/ocispec"
 	"github.com/stormcell/stormcell/internal/node/process"
 	"github.com/stormcell/stormcell/internal/node/runtime"
 	"github.com/stormcell/stormcell/internal/node/worker"
 )
-
-// Errors of a Runtime, beside those of package runtime and process.ErrStuck.
-var (
-	// ErrExists is a container that Create would have to replace.
-	ErrExists = errors.New("container exists")
-	// ErrCreate is a container that Docker refused to make or start. The text says why.
-	ErrCreate = errors.New("create container")
-)
-
-// fileName is the file of a bundle.
-const fileName = "container.json"
-
-// Form is what Create reads of a bundle.
-func Form(in ocispec.Input) (name string, content any, err error) {
-	c, err := Configure(in)
-	return fileName, c, err
-}
 
 // Options of a Runtime.
 type Options struct {
@@ -67,8 +49,9 @@ func NewRuntime(d *Daemon, o Options) *Runtime {
 }
 
 // Create makes a container of the bundle's configuration, and writes Docker's
-// id of it where people look for it. Errors wrap ErrCreate if the image or the
-// bundle is at fault, and ErrExists if the worker's id is another container's name.
+// id of it where people look for it. Errors wrap runtime.ErrCreate if the
+// image or the bundle is at fault, and runtime.ErrExists if the worker's id is
+// another container's name.
 func (r *Runtime) Create(ctx context.Context, id, dir string, _ int) (runtime.State, error) {
 	c, err := readConfiguration(id, dir)
 	if err != nil {
@@ -79,7 +62,7 @@ func (r *Runtime) Create(ctx context.Context, id, dir string, _ int) (runtime.St
 	})
 	switch {
 	case errdefs.IsConflict(err):
-		return runtime.State{}, fmt.Errorf("%w: %s; if it is not stormcell's, remove it with docker rm: %w", ErrExists, c.Name, err)
+		return runtime.State{}, fmt.Errorf("%w: %s; if it is not stormcell's, remove it with docker rm: %w", runtime.ErrExists, c.Name, err)
 	case err != nil:
 		return runtime.State{}, refusal(err)
 	}
@@ -97,7 +80,7 @@ func readConfiguration(id, dir string) (Configuration, error) {
 		err = json.Unmarshal(content, &c)
 	}
 	if err == nil {
-		err = validate(id)
+		err = runtime.CheckID(id)
 	}
 	if err == nil && c.Config.Labels[labelID] != id {
 		err = fmt.Errorf("it is that of %q", c.Config.Labels[labelID])
@@ -106,13 +89,6 @@ func readConfiguration(id, dir string) (Configuration, error) {
 		return c, fmt.Errorf("configuration of container %s: %w", id, err)
 	}
 	return c, nil
-}
-
-func validate(id string) error {
-	if !worker.ValidContainerID(id) {
-		return fmt.Errorf("%w: container id %q", worker.ErrInvalid, id)
-	}
-	return nil
 }
 
 // Start lets the container's process run.
@@ -127,7 +103,7 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 	return refusal(err)
 }
 
-// refusal is ErrCreate for what dockerd has refused, with the cure of what
+// refusal is runtime.ErrCreate for what dockerd has refused, with the cure of what
 // most often goes wrong; other errors stay as they are.
 func refusal(err error) error {
 	switch {
@@ -135,9 +111,9 @@ func refusal(err error) error {
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case strings.Contains(err.Error(), "systemd cgroup"):
-		return fmt.Errorf("%w: %w; stormcell needs Docker's other cgroup driver: \"exec-opts\": [\"native.cgroupdriver=cgroupfs\"] in daemon.json", ErrCreate, err)
+		return fmt.Errorf("%w: %w; stormcell needs Docker's other cgroup driver: \"exec-opts\": [\"native.cgroupdriver=cgroupfs\"] in daemon.json", runtime.ErrCreate, err)
 	}
-	return fmt.Errorf("%w: %s", ErrCreate, runtime.Explain(err.Error()))
+	return fmt.Errorf("%w: %s", runtime.ErrCreate, runtime.Explain(err.Error()))
 }
 
 // labels select the containers of this agent; those of one worker, if id is one.
@@ -151,7 +127,7 @@ func (r *Runtime) labels(id string) client.Filters {
 
 // find returns a worker's container, or runtime.ErrNotFound.
 func (r *Runtime) find(ctx context.Context, id string) (api.InspectResponse, error) {
-	if err := validate(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return api.InspectResponse{}, err
 	}
 	found, err := call(ctx, r.Daemon, callLimit, func(ctx context.Context) (client.ContainerListResult, error) {

@@ -67,16 +67,10 @@ func retry(ctx context.Context, err error, pause time.Duration) error {
 	return backoff.Wait(ctx, pause)
 }
 
-// highestSignal is SIGRTMAX.
-const highestSignal = 64
-
-// exitOf reads the end of a container. A process that itself exits with such a
-// code cannot be told from one that a signal has ended.
+// exitOf reads the end of a container.
 func exitOf(s *api.State) runtime.Exit {
-	exit := runtime.Exit{Code: s.ExitCode, OOMKilled: s.OOMKilled, At: time.Now()}
-	if signal := exit.Code - 128; signal > 0 && signal <= highestSignal {
-		exit.Signal = signal
-	}
+	exit := runtime.ExitOf(s.ExitCode)
+	exit.OOMKilled, exit.At = s.OOMKilled, time.Now()
 	if at, err := time.Parse(time.RFC3339Nano, s.FinishedAt); err == nil && at.Year() > 1 {
 		exit.At = at
 	}

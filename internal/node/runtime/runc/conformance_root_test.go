@@ -5,7 +5,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/stormcell/stormcell/internal/node/engine"
+	"github.com/stormcell/stormcell/internal/node/runtime"
 	"github.com/stormcell/stormcell/internal/node/runtime/runtimetest"
 )
 
@@ -13,9 +13,9 @@ func TestConformance(t *testing.T) {
 	runtimetest.Run(t, func(t *testing.T) *runtimetest.Subject {
 		b := newBox(t)
 		return &runtimetest.Subject{
-			Runtime: b.Runtime, Members: b.cgroups.Members,
-			Log:   func() string { return b.log(0) },
-			Again: func() engine.Runtime { return New(b.options) },
+			Runtime: b.Runtime, Logs: b.Runtime, Members: b.cgroups.Members,
+			Printed: func() string { return b.log(0) },
+			Again:   func() runtime.Runtime { return New(b.options) },
 			Bundle: func(args []string, l runtimetest.Limits) string {
 				b.spec(args, func(s *specs.Spec) {
 					if args[0] == runtimetest.NoProgram {

@@ -63,9 +63,9 @@ func (r *Runtime) create(ctx context.Context, id, bundle, log string) (pid int, 
 	line, err := bufio.NewReader(io.LimitReader(syncRead, maxOutput)).ReadBytes('\n')
 	switch {
 	case ctx.Err() != nil:
-		return 0, fmt.Errorf("%w %s: no answer from conmon: %w", ErrCreate, id, ctx.Err())
+		return 0, fmt.Errorf("%w %s: no answer from conmon: %w", runtime.ErrCreate, id, ctx.Err())
 	case err != nil && !errors.Is(err, io.EOF):
-		return 0, fmt.Errorf("%w %s: read conmon's answer: %w", ErrCreate, id, err)
+		return 0, fmt.Errorf("%w %s: read conmon's answer: %w", runtime.ErrCreate, id, err)
 	}
 	return r.parseAnswer(id, line)
 }
@@ -111,7 +111,7 @@ func (r *Runtime) startConmon(ctx context.Context, id, bundle, log string, syncW
 	}
 	if err := cmd.Wait(); err != nil {
 		text, _ := os.ReadFile(stderr.Name()) // what is in it, if anything
-		return fmt.Errorf("%w %s: conmon: %w: %s", ErrCreate, id, err, clip(string(text)))
+		return fmt.Errorf("%w %s: conmon: %w: %s", runtime.ErrCreate, id, err, clip(string(text)))
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ func (r *Runtime) parseAnswer(id string, line []byte) (int, error) {
 	if text == "" {
 		text = "runc ended without a word; see whether the kernel killed it (dmesg)"
 	}
-	return 0, fmt.Errorf("%w %s: %s", ErrCreate, id, runtime.Explain(strings.TrimPrefix(clip(text), "runc create failed: ")))
+	return 0, fmt.Errorf("%w %s: %s", runtime.ErrCreate, id, runtime.Explain(strings.TrimPrefix(clip(text), "runc create failed: ")))
 }
 
 // lastLog is the last error in the log that runc wrote for the container.

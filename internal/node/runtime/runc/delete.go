@@ -8,13 +8,14 @@ import (
 	"os"
 
 	"github.com/stormcell/stormcell/internal/node/process"
+	"github.com/stormcell/stormcell/internal/node/runtime"
 )
 
 // Delete removes the container: it kills what still runs of it and deletes
 // every record of it but its logs. What is not there is no error.
 // process.ErrStuck if a process does not end; then nothing of it is deleted.
 func (r *Runtime) Delete(ctx context.Context, id string) error {
-	if err := validate(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, deleteLimit)

@@ -46,6 +46,9 @@ func TestDeleteWithDamagedState(t *testing.T) {
 			return os.WriteFile(filepath.Join(b.persistDir(testID), recordFile), []byte("["), 0o600)
 		},
 		"our records are gone": func(b *box) error { return os.RemoveAll(b.persistDir(testID)) },
+		"conmon was killed while it wrote the exit file": func(b *box) error {
+			return os.WriteFile(b.exitFile(testID)+".4HZDZ3", []byte("1"), 0o600)
+		},
 		"all is gone but processes": func(b *box) error {
 			return errors.Join(os.RemoveAll(b.persistDir(testID)), os.RemoveAll(b.stateRoot()))
 		},

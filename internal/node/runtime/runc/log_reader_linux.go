@@ -22,7 +22,7 @@ import (
 // has ended and all of it was read. It fails when ctx ends. The bytes are the
 // worker's: nothing of them is made harmless.
 func (r *Runtime) Log(ctx context.Context, id string, o runtime.LogOptions) (io.ReadCloser, error) {
-	if err := validate(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return nil, err
 	}
 	attempt := newestAttempt(r.logDir(id))

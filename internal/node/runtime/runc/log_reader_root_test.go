@@ -153,7 +153,7 @@ func TestLogOfAttempts(t *testing.T) {
 			t.Errorf("before the start, with %+v: %v", o, err)
 		}
 	}
-	if _, err := b.Log(t.Context(), "../"+testID, runtime.LogOptions{}); !errors.Is(err, ErrInvalidID) {
+	if _, err := b.Log(t.Context(), "../"+testID, runtime.LogOptions{}); !errors.Is(err, runtime.ErrInvalidID) {
 		t.Errorf("of no id: %v", err)
 	}
 	b.run("exit", "0")

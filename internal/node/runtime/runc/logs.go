@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/stormcell/stormcell/internal/node/runtime"
 )
 
 // The logs of a container, in <LogDir>/<id>:
@@ -136,7 +138,7 @@ func (r *Runtime) OldLogs(then time.Time) (ids []string, err error) {
 		return nil, fmt.Errorf("list logs: %w", err)
 	}
 	for _, e := range entries {
-		if validate(e.Name()) != nil || !e.IsDir() {
+		if runtime.CheckID(e.Name()) != nil || !e.IsDir() {
 			continue // not ours
 		}
 		written, err := lastWritten(r.logDir(e.Name()))
@@ -172,7 +174,7 @@ func lastWritten(dir string) (last time.Time, err error) {
 
 // RemoveLogs deletes the container's logs.
 func (r *Runtime) RemoveLogs(id string) error {
-	if err := validate(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(r.logDir(id)); err != nil {

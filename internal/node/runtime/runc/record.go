@@ -131,7 +131,7 @@ func exists(path string) bool {
 // Inspect tells where a container is found from outside. Its first process may
 // have ended, or not be known: then its pid is 0.
 func (r *Runtime) Inspect(ctx context.Context, id string) (runtime.Info, error) {
-	if err := validate(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return runtime.Info{}, err
 	}
 	rec, err := r.find(ctx, id)

@@ -18,17 +18,6 @@ import (
 
 	"github.com/stormcell/stormcell/internal/node/cgroup"
 	"github.com/stormcell/stormcell/internal/node/runtime"
-	"github.com/stormcell/stormcell/internal/node/worker"
-)
-
-// Errors of a Runtime, beside runtime.ErrNotFound and process.ErrStuck.
-var (
-	// ErrInvalidID is an id that is no container's, and so no name of a directory.
-	ErrInvalidID = errors.New("invalid container id")
-	// ErrExists is a container that Create would have to replace.
-	ErrExists = errors.New("container exists")
-	// ErrCreate is a container that the runtime refused to make. The text says why.
-	ErrCreate = errors.New("create container")
 )
 
 // Limits on programs that are a matter of milliseconds on a healthy node.
@@ -94,22 +83,16 @@ func (r *Runtime) workersDir() string        { return filepath.Join(r.options.Ru
 
 func (r *Runtime) persistDir(id string) string { return filepath.Join(r.workersDir(), id, "persist") }
 
-func validate(id string) error {
-	if !worker.ValidContainerID(id) {
-		return fmt.Errorf("%w: %q", ErrInvalidID, id)
-	}
-	return nil
-}
-
 // Create makes a container that waits for Start. attempt names its log file.
-// A container that failed leaves nothing behind. Errors wrap ErrCreate if the
-// image or the bundle is at fault, and ErrExists if id was not deleted before.
+// A container that failed leaves nothing behind. Errors wrap runtime.ErrCreate
+// if the image or the bundle is at fault, and runtime.ErrExists if id was not
+// deleted before.
 func (r *Runtime) Create(ctx context.Context, id, bundle string, attempt int) (runtime.State, error) {
-	if err := validate(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return runtime.State{}, err
 	}
 	if _, err := os.Lstat(r.stateDir(id)); err == nil {
-		return runtime.State{}, fmt.Errorf("%w: %s; delete it first", ErrExists, id)
+		return runtime.State{}, fmt.Errorf("%w: %s; delete it first", runtime.ErrExists, id)
 	}
 	log, err := r.prepare(id, attempt)
 	if err != nil {
@@ -144,15 +127,23 @@ func (r *Runtime) forget(id string) error {
 	if err := os.RemoveAll(r.persistDir(id)); err != nil {
 		return fmt.Errorf("remove run directory: %w", err)
 	}
-	if err := os.RemoveAll(r.exitFile(id)); err != nil {
-		return fmt.Errorf("remove exit file: %w", err)
+	// conmon writes the exit file under another name, <id>.XXXXXX, which is
+	// left if conmon is killed before it renames that.
+	files, err := filepath.Glob(r.exitFile(id) + ".*")
+	if err != nil {
+		return fmt.Errorf("exit directory: %w", err)
+	}
+	for _, file := range append(files, r.exitFile(id)) {
+		if err := os.RemoveAll(file); err != nil {
+			return fmt.Errorf("remove exit file: %w", err)
+		}
 	}
 	return nil
 }
 
 // Start lets the container's process run.
 func (r *Runtime) Start(ctx context.Context, id string) error {
-	if err := validate(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	if _, err := r.runc(ctx, id, "start", id); err != nil {

@@ -56,7 +56,7 @@ func TestCreateFailures(t *testing.T) {
 			b := newBox(t)
 			b.spec(nil, tt.change)
 			_, err := b.Create(t.Context(), testID, b.bundle, 0)
-			if !errors.Is(err, ErrCreate) || !strings.Contains(err.Error(), tt.says) {
+			if !errors.Is(err, runtime.ErrCreate) || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("error = %v, want ErrCreate with %q", err, tt.says)
 			}
 			if list, err := b.List(t.Context()); err != nil || len(list) != 0 {
@@ -85,7 +85,7 @@ func TestUnknownContainer(t *testing.T) {
 		for _, err := range []error{
 			createErr, waitErr, b.Start(t.Context(), id), b.Delete(t.Context(), id), b.RemoveLogs(id), b.Signal(t.Context(), id, syscall.SIGKILL, true),
 		} {
-			if !errors.Is(err, ErrInvalidID) {
+			if !errors.Is(err, runtime.ErrInvalidID) {
 				t.Errorf("id %q: error = %v, want ErrInvalidID", id, err)
 			}
 		}

@@ -23,7 +23,7 @@ import (
 // ended, until Delete. If conmon was killed, the code is runtime.UnknownCode.
 // While it waits, it keeps the parts of the container's log.
 func (r *Runtime) Wait(ctx context.Context, id string) (runtime.Exit, error) {
-	if err := validate(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return runtime.Exit{}, err
 	}
 	rec, err := r.find(ctx, id)
@@ -81,12 +81,7 @@ func (r *Runtime) exit(id string) (runtime.Exit, error) {
 
 var errMalformedExit = errors.New("malformed exit code")
 
-// highestSignal is SIGRTMAX.
-const highestSignal = 64
-
-// parseExit reads the code that conmon writes: the process's own, or 128 plus
-// the signal that ended it. A process that itself exits with such a code, as
-// shells do for their children, cannot be told from one that was killed.
+// parseExit reads the code that conmon writes.
 func parseExit(content string) (runtime.Exit, error) {
 	text := strings.TrimSpace(content)
 	if text == "-1" { // conmon could not make sense of the status
@@ -96,11 +91,7 @@ func parseExit(content string) (runtime.Exit, error) {
 	if err != nil {
 		return runtime.Exit{}, fmt.Errorf("%w: %.20q", errMalformedExit, text)
 	}
-	exit := runtime.Exit{Code: int(code)}
-	if signal := exit.Code - 128; signal > 0 && signal <= highestSignal {
-		exit.Signal = signal
-	}
-	return exit, nil
+	return runtime.ExitOf(int(code)), nil
 }
 
 // oomKilled asks the container's cgroup, which lives until Delete, whether the
@@ -117,7 +108,7 @@ func (r *Runtime) oomKilled(id string) bool {
 // A container that has ended is no error; one that is not known is
 // runtime.ErrNotFound.
 func (r *Runtime) Signal(ctx context.Context, id string, sig syscall.Signal, all bool) error {
-	if err := validate(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	rec, err := r.find(ctx, id)

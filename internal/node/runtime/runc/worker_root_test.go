@@ -17,6 +17,7 @@ import (
 	"github.com/stormcell/stormcell/internal/node/bundle"
 	"github.com/stormcell/stormcell/internal/node/hostuser"
 	"github.com/stormcell/stormcell/internal/node/ocispec"
+	"github.com/stormcell/stormcell/internal/node/runtime"
 	"github.com/stormcell/stormcell/internal/node/runtime/runc"
 	"github.com/stormcell/stormcell/internal/node/worker"
 	"github.com/stormcell/stormcell/internal/store/manifest"
@@ -74,7 +75,7 @@ func newCell(t testing.TB, script string, change func(*cell)) *cell {
 	if change != nil {
 		change(c)
 	}
-	c.bundles = bundle.New(bundle.Options{Users: account{}, Config: func() *config.Config { return c.conf }})
+	c.bundles = bundle.New(bundle.Options{Users: account{}, Config: func() *config.Config { return c.conf }, Runtimes: runtime.Drivers{runc.Name: {Form: runc.Form}}})
 	c.runtime = runc.New(runc.Options{
 		RunRoot: runRoot, Runc: "/usr/sbin/runc", Conmon: "/usr/bin/conmon",
 		CgroupRoot: "/sys/fs/cgroup", CgroupParent: c.parent, LogDir: c.logs, LogBytes: 1 << 20,
@@ -306,7 +307,7 @@ func TestImageWithoutBash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.runtime.Create(t.Context(), c.spec.ContainerID(), dir, 0); !errors.Is(err, runc.ErrCreate) || !strings.Contains(err.Error(), `no program "bash"`) {
+	if _, err := c.runtime.Create(t.Context(), c.spec.ContainerID(), dir, 0); !errors.Is(err, runtime.ErrCreate) || !strings.Contains(err.Error(), `no program "bash"`) {
 		t.Errorf("error = %v", err)
 	}
 }

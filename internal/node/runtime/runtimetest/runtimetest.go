@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/process"
 	"github.com/stormcell/stormcell/internal/node/runtime"
 )
@@ -29,16 +29,17 @@ type Limits struct{ Memory, Pids int64 }
 
 // Subject is a runtime without containers, whose only one will be ID.
 type Subject struct {
-	engine.Runtime
+	runtime.Runtime
+	runtime.Logs
 	// Bundle writes the bundle of a container that runs /bin/guest with these
 	// arguments, as another user than root, and returns its directory.
 	Bundle func(args []string, l Limits) string
-	// Log returns what the container has printed.
-	Log func() string
+	// Printed returns what the container has printed, without Logs.
+	Printed func() string
 	// Members are the processes of a cgroup that Inspect has told.
 	Members func(cgroup string) (map[int]bool, error)
 	// Again returns the runtime as the next agent has it.
-	Again func() engine.Runtime
+	Again func() runtime.Runtime
 }
 
 // BuildGuest builds the program that containers run, which needs nothing else
@@ -70,6 +71,7 @@ func Run(t *testing.T, subject func(t *testing.T) *Subject) {
 		"statuses":                       statuses,
 		"inspect":                        inspect,
 		"no container":                   unknown,
+		"log":                            log,
 		"create does not replace":        notReplaced,
 		"delete ends what runs":          deleteRunning,
 		"a second container of the id":   again,
@@ -162,7 +164,7 @@ func (b *trial) status() runtime.Status {
 // ready waits until the guest says that it is.
 func (b *trial) ready() {
 	b.t.Helper()
-	b.eventually("the guest is ready", func() bool { return strings.Contains(b.Log(), "ready") })
+	b.eventually("the guest is ready", func() bool { return strings.Contains(b.Printed(), "ready") })
 }
 
 // eventually polls a condition that nothing can wait for.
@@ -217,7 +219,7 @@ func pidsLimit(b *trial) {
 	if exit := b.wait(); exit.Code == 0 {
 		b.t.Errorf("got %+v", exit)
 	}
-	if n := strings.Count(b.Log(), "ready"); n == 0 || n >= limit {
+	if n := strings.Count(b.Printed(), "ready"); n == 0 || n >= limit {
 		b.t.Errorf("%d processes were started", n)
 	}
 }
@@ -252,6 +254,44 @@ func inspect(b *trial) {
 	}
 }
 
+func log(b *trial) {
+	if _, err := b.Log(b.t.Context(), ID, runtime.LogOptions{}); !errors.Is(err, runtime.ErrNoLog) {
+		b.t.Errorf("log of no container: error = %v", err)
+	}
+	b.run("trap")
+	b.ready()
+	b.wantLog()
+	follows, err := b.Log(b.t.Context(), ID, runtime.LogOptions{Follow: true})
+	b.must(err)
+	b.must(b.Signal(b.t.Context(), ID, syscall.SIGTERM, false))
+	text, err := io.ReadAll(follows) // until the container has ended
+	b.must(errors.Join(err, follows.Close()))
+	if string(text) != "ready\n" {
+		b.t.Errorf("followed: %q", text)
+	}
+	b.wantLog()
+	b.must(b.Delete(b.t.Context(), ID))
+	b.must(b.RemoveLogs(ID))
+	if _, err := b.Log(b.t.Context(), ID, runtime.LogOptions{}); !errors.Is(err, runtime.ErrNoLog) {
+		b.t.Errorf("log that was removed: error = %v", err)
+	}
+	old, err := b.OldLogs(time.Now().Add(time.Hour))
+	if err != nil || len(old) != 0 {
+		b.t.Errorf("logs that are left: %v, %v", old, err)
+	}
+}
+
+func (b *trial) wantLog() {
+	b.t.Helper()
+	stream, err := b.Log(b.t.Context(), ID, runtime.LogOptions{})
+	b.must(err)
+	text, err := io.ReadAll(stream)
+	b.must(errors.Join(err, stream.Close()))
+	if string(text) != "ready\n" {
+		b.t.Errorf("log %q", text)
+	}
+}
+
 func unknown(b *trial) {
 	_, waitErr := b.Wait(b.t.Context(), ID)
 	_, inspectErr := b.Inspect(b.t.Context(), ID)
@@ -267,8 +307,8 @@ func unknown(b *trial) {
 		for i, err := range []error{
 			createErr, waitErr, inspectErr, b.Start(b.t.Context(), id), b.Delete(b.t.Context(), id), b.RemoveLogs(id), b.Signal(b.t.Context(), id, syscall.SIGKILL, true),
 		} {
-			if err == nil {
-				b.t.Errorf("call %d takes id %q", i, id)
+			if !errors.Is(err, runtime.ErrInvalidID) {
+				b.t.Errorf("call %d with id %q: error = %v", i, id, err)
 			}
 		}
 	}
@@ -276,8 +316,8 @@ func unknown(b *trial) {
 
 func notReplaced(b *trial) {
 	b.run("sleep")
-	if _, err := b.Create(b.t.Context(), ID, b.Bundle([]string{"sleep"}, Limits{}), 1); err == nil {
-		b.t.Error("created over one that runs")
+	if _, err := b.Create(b.t.Context(), ID, b.Bundle([]string{"sleep"}, Limits{}), 1); !errors.Is(err, runtime.ErrExists) {
+		b.t.Errorf("create over one that runs: error = %v", err)
 	}
 	if s := b.status(); s != runtime.Running {
 		b.t.Errorf("it is %s now", s)
@@ -347,7 +387,7 @@ func noProgram(b *trial) {
 	if err == nil {
 		err = b.Start(b.t.Context(), ID)
 	}
-	if err == nil || !strings.Contains(err.Error(), `the image has no program "`+NoProgram+`"`) {
+	if !errors.Is(err, runtime.ErrCreate) || !strings.Contains(err.Error(), `the image has no program "`+NoProgram+`"`) {
 		b.t.Errorf("error = %v", err)
 	}
 	b.must(b.Delete(b.t.Context(), ID))

@@ -1,0 +1,40 @@
+package docker
+
+import (
+	"github.com/stormcell/stormcell/internal/config"
+	"github.com/stormcell/stormcell/internal/node/ocispec"
+	"github.com/stormcell/stormcell/internal/node/runtime"
+	"github.com/stormcell/stormcell/internal/node/worker"
+)
+
+// Name is what workers call this runtime.
+const Name worker.Runtime = "Docker"
+
+// recordVersion is that of records of agents that knew this runtime and runc.
+// One that knows only runc stops at such a record, and does not start a second
+// process for its worker.
+const recordVersion = 2
+
+// Driver returns the driver of this node's Docker. current and path are as in
+// Images.
+func Driver(current func() *config.Config, path func(string) string) (runtime.Driver, error) {
+	fixed := current().Fixed
+	d, err := New(fixed.DockerSocket)
+	if err != nil {
+		return runtime.Driver{}, err
+	}
+	r := NewRuntime(d, Options{RunRoot: fixed.Node.RunRoot, CgroupRoot: fixed.Cgroup.Root, CgroupParent: fixed.Cgroup.Parent})
+	return runtime.Driver{
+		Images: &Images{Daemon: d, Config: current, Path: path}, Rootfs: Rootfs{}, Runtime: r, Logs: r,
+		Form: Form, RecordVersion: recordVersion,
+	}, nil
+}
+
+// fileName is the file of a bundle.
+const fileName = "container.json"
+
+// Form is what Create reads of a bundle.
+func Form(in ocispec.Input) (name string, content any, err error) {
+	c, err := Configure(in)
+	return fileName, c, err
+}
