@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/internal/node/profile"
+	"github.com/stormcell/stormcell/internal/trust"
 )
 
 func TestProfilerScriptIsPrinted(t *testing.T) {
@@ -47,7 +47,7 @@ func TestProfilerScript(t *testing.T) {
 		t.Errorf("root's own: %v", err)
 	}
 	write(0o775, 9)
-	if _, err := profilerScript(file); !errors.Is(err, config.ErrNotTrusted) {
+	if _, err := profilerScript(file); !errors.Is(err, trust.ErrNotTrusted) {
 		t.Errorf("one that a group may write: %v", err)
 	}
 	write(0o755, maxScript+1)
@@ -58,7 +58,7 @@ func TestProfilerScript(t *testing.T) {
 	if err := os.Chown(dir, 54321, 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := profilerScript(file); !errors.Is(err, config.ErrNotTrusted) {
+	if _, err := profilerScript(file); !errors.Is(err, trust.ErrNotTrusted) {
 		t.Errorf("one in another's directory: %v", err)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stormcell/stormcell/internal/trust"
 )
 
 // DefaultLauncherPath is where Storm's worker-launcher.cfg is. Only a file at
@@ -33,7 +35,7 @@ func InPod() LauncherOption {
 }
 
 // ReadTrusted reads a file of at most limit bytes that root obeys, by the rule
-// that LoadLauncher has for its own: else the error wraps ErrNotTrusted.
+// that LoadLauncher has for its own: else the error wraps trust.ErrNotTrusted.
 func ReadTrusted(path string, limit int64) ([]byte, error) {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -42,7 +44,7 @@ func ReadTrusted(path string, limit int64) ([]byte, error) {
 	if target, err = filepath.Abs(target); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := rootOnly(target); err != nil {
+	if err := trust.File(target); err != nil {
 		return nil, err
 	}
 	// Nobody but root can have put a link here since then.
@@ -57,7 +59,7 @@ type launcherLoader struct {
 // LoadLauncher reads the worker-launcher.cfg at path. Root obeys this file, so
 // after symbolic links are resolved, the file and every directory above it
 // must belong to root and be writable by nobody else; else the error wraps
-// ErrNotTrusted and says what to run. A file that breaks the grammar gives an
+// trust.ErrNotTrusted and says what to run. A file that breaks the grammar gives an
 // error that wraps ErrInvalid. Where DefaultLauncherPath is missing, the
 // result is all defaults. notes are as in Load.
 func LoadLauncher(path string, opts ...LauncherOption) (conf *Launcher, notes []string, err error) {

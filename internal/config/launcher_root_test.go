@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/stormcell/stormcell/internal/trust"
 )
 
 // trusted makes a directory that only root can change, all the way up. /tmp is
@@ -13,7 +15,7 @@ import (
 func trusted(t *testing.T) string {
 	t.Helper()
 	for _, parent := range []string{"/run", "/root", "/var/lib"} {
-		if rootOnly(parent) != nil {
+		if trust.File(parent) != nil {
 			continue
 		}
 		dir, err := os.MkdirTemp(parent, "stormcell-test-") //nolint:usetesting // t.TempDir lies in /tmp
@@ -87,8 +89,8 @@ func TestLoadLauncherTrust(t *testing.T) {
 				}
 				return
 			}
-			if !errors.Is(err, ErrNotTrusted) || conf != nil || !strings.Contains(err.Error(), c.says(dir)) {
-				t.Errorf("%+v, %v, want %v that says %q", conf, err, ErrNotTrusted, c.says(dir))
+			if !errors.Is(err, trust.ErrNotTrusted) || conf != nil || !strings.Contains(err.Error(), c.says(dir)) {
+				t.Errorf("%+v, %v, want %v that says %q", conf, err, trust.ErrNotTrusted, c.says(dir))
 			}
 		})
 	}

@@ -96,29 +96,6 @@ func TestLoadLauncherDefaults(t *testing.T) {
 	}
 }
 
-func TestDistrust(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		uid  uint32
-		mode fs.FileMode
-		want []string
-	}{
-		{"root's alone", 0, 0o644, nil},
-		{"set-uid and sticky do not matter", 0, 0o755 | fs.ModeSetuid | fs.ModeSticky, nil},
-		{"another owner", 5, 0o600, []string{"/p belongs to uid 5, run: chown root /p"}},
-		{"group may write", 0, 0o664, []string{"/p has mode 0664, run: chmod go-w /p"}},
-		{"all may write, sticky", 0, fs.ModeDir | fs.ModeSticky | 0o777, []string{"/p has mode 0777, run: chmod go-w /p"}},
-		{"both", 5, 0o666, []string{"/p belongs to uid 5, run: chown root /p", "/p has mode 0666, run: chmod go-w /p"}},
-		{"link", 0, fs.ModeSymlink | 0o777, []string{"/p has just become a symbolic link"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if got := distrust("/p", c.uid, c.mode); !slices.Equal(got, c.want) {
-				t.Errorf("%q, want %q", got, c.want)
-			}
-		})
-	}
-}
-
 func FuzzParseLauncher(f *testing.F) {
 	f.Add([]byte("storm.worker-launcher.group=storm\nmin.user.id=1000\nbanned.users=a,b\n#x\n worker.launcher.oci.runc = /a=b\r\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
