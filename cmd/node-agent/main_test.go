@@ -35,6 +35,11 @@ func TestRefusals(t *testing.T) {
 	if err := os.Chmod(distrusted, 0o666); err != nil {
 		t.Fatal(err)
 	}
+	theirs := filepath.Join(dir, "theirs")
+	if err := errors.Join(os.MkdirAll(theirs+"/local/workers", 0o755), os.Chmod(theirs+"/local/workers", 0o777), os.Chown(theirs, 54321, 0)); err != nil {
+		t.Fatal(err)
+	}
+	strange := file("strange.yaml", stormYAML(theirs, "file:///nonexistent/store"))
 	// The last of a flag counts.
 	well := []string{"--config", good, "--launcher-config", launcher, "--node-name", "n1", "--kubeconfig", none}
 	tests := []struct {
@@ -50,6 +55,7 @@ func TestRefusals(t *testing.T) {
 		{"a launcher's configuration that all may write", []string{"--launcher-config", distrusted}, []string{"chmod go-w " + distrusted}},
 		{"store of no known kind", []string{"--config", far}, []string{"gopher"}},
 		{"a seccomp profile that names no system call", []string{"--config", filtered}, []string{profile, `syscalls[0] (opne, …)`, `"opne"`}},
+		{"directories of another user", []string{"--config", strange}, []string{"chown root " + theirs, "chmod go-w " + theirs + "/local/workers"}},
 		{"no such kubeconfig", nil, []string{"--kubeconfig", none}},
 		{"node name", []string{"--node-name", "N 17"}, []string{`--node-name "N 17"`, "lower case"}},
 		{"log level", []string{"--log-level", "loud"}, []string{`--log-level "loud"`, "debug, info, warn or error"}},

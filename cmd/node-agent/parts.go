@@ -18,6 +18,7 @@ import (
 	"github.com/stormcell/stormcell/internal/node/hostuser"
 	"github.com/stormcell/stormcell/internal/node/localizer"
 	"github.com/stormcell/stormcell/internal/node/metrics"
+	"github.com/stormcell/stormcell/internal/node/ocispec"
 	"github.com/stormcell/stormcell/internal/node/prefetch"
 	"github.com/stormcell/stormcell/internal/node/preflight"
 	"github.com/stormcell/stormcell/internal/node/rootfs"
@@ -40,6 +41,8 @@ type parts struct {
 	metrics   *nodeMetrics
 	// connect answers for the workers' logs and use.
 	connect *node.Backend
+	// holder names the worker that listens on a port.
+	holder  func(ctx context.Context, port int) string
 	runRoot string
 }
 
@@ -111,6 +114,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	}
 	return &parts{
 		engine: e, localizer: l, prefetch: ahead, watcher: c.watcher, runRoot: conf.Node.RunRoot,
+		holder:   holderOf(e, tree),
 		connect:  &node.Backend{Node: o.nodeName, Engine: e, Usage: usage},
 		profiles: newProfiles(e, users, c, tree),
 		metrics:  &nodeMetrics{events, newState(conf, e, usage, l, r, ahead)},
@@ -132,6 +136,7 @@ func (p *parts) recover(ctx context.Context, log *slog.Logger) error {
 func check(ctx context.Context, o *options, conf *config.Config, launcher *config.Launcher, log *slog.Logger) error {
 	warnings, err := preflight.Check(ctx, preflight.Options{
 		Runc: launcher.Runc, Conmon: o.conmon, Getent: getent, CgroupRoot: conf.Cgroup.Root, NUMA: len(conf.NUMA) > 0,
+		Dirs: append(ocispec.Dirs(conf.Node), conf.Node.ResourcesDir, conf.Node.RunRoot), LogDir: conf.Node.LogDir,
 	})
 	for _, w := range warnings {
 		log.Warn("preflight", "problem", w.What, "cure", w.Cure)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -34,6 +35,57 @@ func File(path string) error {
 	return verdict(path, faults)
 }
 
+// Directory checks that only root can make, replace or delete what lies in the
+// directory path: it is root's alone itself, and a Place. Else the error wraps
+// ErrNotTrusted, and says what to run.
+func Directory(path string) error {
+	faults, err := directoryFaults(path)
+	if err != nil {
+		return err
+	}
+	return verdict(path, faults)
+}
+
+// Directories is Directory for those of paths that are there. Its error says
+// everything that is to be run, each command once.
+func Directories(paths ...string) error {
+	var all []string
+	for _, path := range paths {
+		faults, err := directoryFaults(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, f := range faults {
+			if !slices.Contains(all, f) {
+				all = append(all, f)
+			}
+		}
+	}
+	if len(all) > 0 {
+		return fmt.Errorf("%w: %s", ErrNotTrusted, strings.Join(all, "; "))
+	}
+	return nil
+}
+
+func directoryFaults(path string) ([]string, error) {
+	target, faults, err := walk(path)
+	if err != nil {
+		return nil, err
+	}
+	if !target.mode.IsDir() {
+		return nil, fmt.Errorf("%s: %w", path, syscall.ENOTDIR)
+	}
+	for _, f := range target.faults() {
+		if !slices.Contains(faults, f) {
+			faults = append(faults, f)
+		}
+	}
+	return faults, nil
+}
+
 // Place checks that only root can put something else at path, which is
 // absolute: each directory that the path leads through belongs to root, and
 // neither group nor others may write to it. A sticky directory that others may
@@ -41,8 +93,16 @@ func File(path string) error {
 // file itself may be anybody's. Symbolic links are followed, as mount(2) does.
 // Else the error wraps ErrNotTrusted, and says what to run.
 func Place(path string) error {
+	_, faults, err := walk(path)
+	if err != nil {
+		return err
+	}
+	return verdict(path, faults)
+}
+
+// walk follows path to what lies there, and judges each step.
+func walk(path string) (target entry, faults []string, err error) {
 	rest := strings.Split(strings.Trim(filepath.Clean(path), "/"), "/")
-	var faults []string
 	at, links := "/", 0
 	dir, err := look(at)
 	for len(rest) > 0 && err == nil {
@@ -80,9 +140,9 @@ func Place(path string) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("check owner of %s: %w", path, err)
+		return entry{}, nil, fmt.Errorf("check owner of %s: %w", path, err)
 	}
-	return verdict(path, faults)
+	return dir, faults, nil
 }
 
 func verdict(path string, faults []string) error {

@@ -101,3 +101,32 @@ func TestPlace(t *testing.T) {
 		})
 	}
 }
+
+// TestDirectories: all that is to be run is said at once, and what is missing is
+// no fault.
+func TestDirectories(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: gives files to other users")
+	}
+	dir := t.TempDir()
+	paths := []string{dir + "/a", dir + "/a/b", dir + "/a/none", dir + "/a/b/c"}
+	if err := os.MkdirAll(dir+"/a/b/c", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := Directories(paths...); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(os.Chown(dir+"/a", 54321, 0), os.Chmod(dir+"/a/b/c", 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	err := Directories(paths...)
+	if !errors.Is(err, ErrNotTrusted) || strings.Count(err.Error(), "chown root "+dir+"/a") != 1 || !strings.Contains(err.Error(), "chmod go-w "+dir+"/a/b/c") {
+		t.Errorf("%v, want each command once", err)
+	}
+	if err := os.WriteFile(dir+"/file", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Directories(dir + "/file"); err == nil {
+		t.Error("a file is taken for a directory")
+	}
+}

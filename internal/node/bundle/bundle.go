@@ -7,6 +7,7 @@ package bundle
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"github.com/stormcell/stormcell/internal/node/seccomp"
 	"github.com/stormcell/stormcell/internal/node/worker"
 	"github.com/stormcell/stormcell/internal/store/manifest"
+	"github.com/stormcell/stormcell/internal/trust"
 )
 
 // Users looks up the users of this host that may run workers, and its groups.
@@ -92,13 +94,16 @@ func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.Lo
 	if err := b.makeDirs(w, u, gid, contents{script: text, launch: launchYAML(w, image)}); err != nil {
 		return "", err
 	}
+	if err := trusted(ocispec.Binds(in)); err != nil {
+		return "", err
+	}
 	return b.writeBundle(w, name, content)
 }
 
 // input gathers what a container is made of, and checks the node for what it
 // refers to.
 func input(conf *config.Config, w worker.Spec, image *manifest.LocalImage, rootfs string, u hostuser.User) (ocispec.Input, error) {
-	if err := visible(conf.Node); err != nil {
+	if err := visible(conf); err != nil {
 		return ocispec.Input{}, err
 	}
 	conf, err := presentBinds(conf)
@@ -116,14 +121,39 @@ func input(conf *config.Config, w worker.Spec, image *manifest.LocalImage, rootf
 	return ocispec.Input{Worker: w, Image: image.Config, Rootfs: rootfs, User: u, Policy: conf, Host: host, Seccomp: filter}, nil
 }
 
-// visible returns ErrHidden for directories of workers below /tmp: the last
+// visible returns ErrHidden for what workers would see below /tmp: the last
 // mount of a container is its own /tmp, over all that was there.
-func visible(n config.Node) error {
-	for _, d := range []struct{ key, path string }{
-		{"storm.local.dir", n.LocalDir}, {"storm.workers.artifacts.dir", n.ArtifactsDir},
-	} {
-		if strings.HasPrefix(filepath.Clean(d.path)+"/", "/tmp/") {
-			return fmt.Errorf("%w: %s is %s; choose one that is not below /tmp", ErrHidden, d.key, d.path)
+func visible(conf *config.Config) error {
+	all := []ocispec.Bind{
+		{Key: "storm.local.dir", Target: conf.Node.LocalDir},
+		{Key: "storm.workers.artifacts.dir", Target: conf.Node.ArtifactsDir},
+	}
+	for _, d := range append(all, ocispec.HostBinds(conf)...) {
+		if strings.HasPrefix(filepath.Clean(d.Target)+"/", "/tmp/") {
+			return fmt.Errorf("%w: %s is %s; choose one that is not below /tmp", ErrHidden, d.Key, d.Target)
+		}
+	}
+	return nil
+}
+
+// trusted returns ErrUntrusted if others than root could put something else at
+// the source of a bind mount: the runtime opens it again, and follows links.
+func trusted(binds []ocispec.Bind) error {
+	for _, b := range binds {
+		// The system's own files; systemd-resolved's lies in a directory of that
+		// daemon's. No configuration names them.
+		if b.Network {
+			continue
+		}
+		err := trust.Place(b.Source)
+		switch {
+		case err == nil:
+		case errors.Is(err, trust.ErrNotTrusted) && b.Key != "":
+			return fmt.Errorf("%w: %s: %w, or take it out of the configuration", ErrUntrusted, b.Key, err)
+		case errors.Is(err, trust.ErrNotTrusted):
+			return fmt.Errorf("%w: %w", ErrUntrusted, err)
+		default:
+			return err
 		}
 	}
 	return nil
@@ -174,7 +204,7 @@ func (b *Builder) writeBundle(w worker.Spec, name string, content any) (string, 
 	if err != nil {
 		return "", fmt.Errorf("encode %s: %w", name, err)
 	}
-	d, err := openTrusted(filepath.Join(b.workerDir(w), "bundle"), 0o700)
+	d, err := makeTrusted(filepath.Join(b.workerDir(w), "bundle"), 0o700)
 	if err != nil {
 		return "", err
 	}

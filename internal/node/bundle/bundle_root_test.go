@@ -164,7 +164,9 @@ var prepared = map[string]string{
 	"/storm/workers/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/heartbeats":             "42770 54321:54322",
 	"/storm/workers/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/pids":                   "42770 54321:54322",
 	"/storm/workers/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/storm-worker-script.sh": "100660 54321:54322",
-	"/storm/workers/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/tmp":                    "40770 54321:54322",
+	"/storm/workers/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb/tmp":                    "-> /tmp",
+	"/storm/workers-tmp":                                                         "40755 0:0",
+	"/storm/workers-tmp/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb":                    "40770 54321:54322",
 	"/storm/workers-users":                                                       "40755 0:0",
 	"/storm/workers-users/1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb":                  "100644 0:0",
 }
@@ -284,7 +286,7 @@ func precious(t *testing.T) (path string, check func()) {
 func TestPrepareReplacesWhatAWorkerPlanted(t *testing.T) {
 	names := func(n *node) []string {
 		return []string{
-			n.paths.Script, n.paths.Tmp, filepath.Join(n.paths.Worker, "heartbeats"), filepath.Join(n.paths.Worker, "pids"),
+			n.paths.Script, filepath.Join(n.paths.Worker, "tmp"), filepath.Join(n.paths.Worker, "heartbeats"), filepath.Join(n.paths.Worker, "pids"),
 			filepath.Join(n.paths.Worker, "artifacts"), filepath.Join(n.paths.Artifacts, "worker.yaml"),
 			filepath.Join(n.paths.Artifacts, "runc-"+spec.ContainerID()+".yaml"),
 			filepath.Join(n.paths.Artifacts, ".worker.yaml.stormcell"), filepath.Join(n.paths.Worker, ".storm-worker-script.sh.stormcell"),
@@ -325,6 +327,135 @@ func TestPrepareReplacesWhatAWorkerPlanted(t *testing.T) {
 			must(t, n.Remove(t.Context(), spec))
 			check()
 		})
+	}
+}
+
+// TestWhatBearsAWorkersNameStays: root gives a worker only what was made for
+// it, and removes nothing else with it, whoever's it is.
+func TestWhatBearsAWorkersNameStays(t *testing.T) {
+	for name, uid := range map[string]int{"root's": 0, "the user's own, of another worker": alice.UID, "another user's": 54999} {
+		for part, path := range map[string]func(*node) string{
+			"worker directory": func(n *node) string { return n.paths.Worker },
+			"tmp":              func(n *node) string { return n.paths.Tmp },
+		} {
+			t.Run(part+", "+name, func(t *testing.T) {
+				n := newNode(t, nil)
+				must(t, os.MkdirAll(path(n), 0o700))
+				must(t, os.WriteFile(filepath.Join(path(n), "precious"), nil, 0o600))
+				must(t, os.Chown(path(n), uid, 0))
+				before := n.tree()
+				if _, err := n.prepare(); !errors.Is(err, ErrForeignOwner) || !strings.Contains(err.Error(), path(n)) {
+					t.Errorf("error = %v, want ErrForeignOwner that names %s", err, path(n))
+				}
+				must(t, n.Remove(t.Context(), spec))
+				if d := cmp.Diff(before, n.tree()); d != "" {
+					t.Errorf("a refused worker and its removal changed the tree: %s", d)
+				}
+			})
+		}
+	}
+	// After a reboot, what was made for a worker is its own still.
+	n := newNode(t, nil)
+	n.mustPrepare()
+	n.afterReboot()
+	n.mustPrepare()
+	must(t, n.Remove(t.Context(), spec))
+	if d := cmp.Diff(artifactsOnly, n.files()); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestTreeOfAnother: whoever owns storm.local.dir can put a link in the place
+// of a directory of root's in it. Nothing is made, given or deleted there.
+func TestTreeOfAnother(t *testing.T) {
+	n := newNode(t, nil)
+	n.mustPrepare()
+	storm := n.conf.Node.LocalDir
+	precious := t.TempDir()
+	victim := filepath.Join(precious, spec.ID)
+	must(t, os.Mkdir(victim, 0o700))
+	must(t, os.Chown(storm, 54999, 54999))
+	workers := filepath.Dir(n.paths.Worker)
+	must(t, os.RemoveAll(workers))
+	must(t, os.Symlink(precious, workers))
+
+	said := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, ErrUntrusted) || !strings.Contains(err.Error(), storm+" belongs to uid 54999, run: chown root "+storm) {
+			t.Errorf("%s: error = %v, want ErrUntrusted with the cure", what, err)
+		}
+	}
+	_, err := n.prepare()
+	said("prepare", err)
+	said("remove", n.Remove(t.Context(), spec))
+	_, err = n.Recover(t.Context(), nil)
+	said("recover", err)
+	said("sweep", n.Sweep(t.Context(), spec.ContainerID()))
+	if fi, err := os.Stat(victim); err != nil || fi.Sys().(*syscall.Stat_t).Uid != 0 {
+		t.Errorf("the directory behind the link was touched: %v, %v", fi, err)
+	}
+}
+
+// TestSourcesOfBindMounts: nothing is mounted from where others than root could
+// put a link meanwhile, whoever named it.
+func TestSourcesOfBindMounts(t *testing.T) {
+	for key, name := range map[string]func(*config.Config, string){
+		"storm.oci.readonly.bindmounts[0]":  func(c *config.Config, dir string) { c.Worker.ReadonlyBinds = []string{dir} },
+		"storm.oci.readwrite.bindmounts[0]": func(c *config.Config, dir string) { c.Worker.ReadwriteBinds = []string{dir} },
+		"storm.oci.nscd.dir":                func(c *config.Config, dir string) { c.Worker.NSCDDir = dir },
+		"stormcell.storm.home":              func(c *config.Config, dir string) { c.Worker.StormHome = dir },
+	} {
+		t.Run(key, func(t *testing.T) {
+			n := newNode(t, nil)
+			theirs := filepath.Join(n.base, "theirs")
+			dir := filepath.Join(theirs, "dir")
+			must(t, os.MkdirAll(dir, 0o755))
+			must(t, os.Chown(dir, alice.UID, alice.GID)) // which may be
+			name(n.conf, dir)
+			n.mustPrepare()
+			must(t, os.Chown(theirs, alice.UID, alice.GID))
+			_, err := n.prepare()
+			if !errors.Is(err, ErrUntrusted) || !strings.Contains(err.Error(), key) ||
+				!strings.Contains(err.Error(), theirs+" belongs to uid 54321, run: chown root "+theirs) {
+				t.Errorf("error = %v, want ErrUntrusted with the key, the owner and the cure", err)
+			}
+		})
+	}
+}
+
+// TestEverySourceIsLookedAt: what a runtime reads has no bind mount but those
+// that are judged before.
+func TestEverySourceIsLookedAt(t *testing.T) {
+	n := newNode(t, nil)
+	content, err := os.ReadFile(filepath.Join(n.mustPrepare(), "config.json"))
+	must(t, err)
+	var s specs.Spec
+	must(t, json.Unmarshal(content, &s))
+	known := map[string]bool{}
+	for _, b := range ocispec.Binds(ocispec.Input{Worker: spec, Policy: n.conf}) {
+		known[b.Source] = true
+	}
+	for _, m := range s.Mounts {
+		if m.Type == "bind" && !known[m.Source] {
+			t.Errorf("%s is mounted unseen", m.Source)
+		}
+	}
+}
+
+// TestMarksThatOthersCanWrite: marks count only where nobody but root can write them.
+func TestMarksThatOthersCanWrite(t *testing.T) {
+	n := newNode(t, nil)
+	n.mustPrepare()
+	marks := filepath.Join(n.conf.Node.LocalDir, "stormcell/topologies")
+	must(t, os.Chmod(marks, 0o777))
+	if left, err := n.Recover(t.Context(), nil); !errors.Is(err, ErrUntrusted) || len(left) != 0 {
+		t.Errorf("recover: %v, %v", left, err)
+	}
+	if err := n.Sweep(t.Context(), spec.ContainerID()); !errors.Is(err, ErrUntrusted) {
+		t.Errorf("sweep: %v", err)
+	}
+	if _, err := os.Stat(n.paths.Worker); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -379,6 +510,7 @@ func TestPrepareRefusesBadInput(t *testing.T) {
 		{"missing storm home", func(o *settings) { o.conf.Worker.StormHome = "/no/storm" }, ErrBindSourceMissing, "stormcell.storm.home"},
 		{"local directory below /tmp", func(o *settings) { o.conf.Node.LocalDir = "/tmp/storm" }, ErrHidden, "storm.local.dir"},
 		{"artifacts in /tmp", func(o *settings) { o.conf.Node.ArtifactsDir = "/tmp" }, ErrHidden, "storm.workers.artifacts.dir"},
+		{"bind mount below /tmp", func(o *settings) { o.conf.Worker.ReadonlyBinds = []string{"/etc", "/tmp"} }, ErrHidden, "storm.oci.readonly.bindmounts[1] is /tmp"},
 		{"missing seccomp profile", func(o *settings) { o.conf.Worker.SeccompProfile = "/no/profile" }, os.ErrNotExist, "/no/profile"},
 		{"unknown user", func(o *settings) { o.Users = account{hostuser.User{Name: "bob"}} }, hostuser.ErrRefused, ""},
 	}

@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stormcell/stormcell/internal/node/hostuser"
+	"github.com/stormcell/stormcell/internal/trust"
 )
 
 // dir is an open directory. Names are looked up in it and never followed: a
@@ -25,11 +24,33 @@ type owner struct {
 	mode     uint32
 }
 
-// openTrusted opens the directory path, which the administrator chose and
-// which may lie behind links; it makes what is missing of it.
-func openTrusted(path string, mode os.FileMode) (*dir, error) {
+// makeTrusted opens the directory path, which the administrator chose and
+// which may lie behind links; it makes what is missing of it. ErrUntrusted if
+// others than root could change what lies in it.
+func makeTrusted(path string, mode os.FileMode) (*dir, error) {
+	above := path
+	for !exists(above) {
+		above = filepath.Dir(above)
+	}
+	// Else root would make directories wherever somebody's link leads.
+	if err := trust.Place(above); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
+	}
 	if err := os.MkdirAll(path, mode); err != nil {
 		return nil, fmt.Errorf("make directory: %w", err)
+	}
+	return openTrusted(path)
+}
+
+// openTrusted opens a directory that is there. ErrUntrusted if others than root
+// could change what lies in it.
+func openTrusted(path string) (*dir, error) {
+	err := trust.Directory(path)
+	if errors.Is(err, trust.ErrNotTrusted) {
+		err = fmt.Errorf("%w: %w", ErrUntrusted, err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -43,25 +64,6 @@ func (d *dir) fd() int { return int(d.file.Fd()) }
 func (d *dir) close() { d.file.Close() }
 
 func (d *dir) join(name string) string { return filepath.Join(d.path, name) }
-
-// safeFrom returns ErrUntrusted if u could swap what lies in d.
-func (d *dir) safeFrom(u hostuser.User) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(d.fd(), &st); err != nil {
-		return fmt.Errorf("stat %s: %w", d.path, err)
-	}
-	sticky := st.Mode&unix.S_ISVTX != 0
-	inGroup := int(st.Gid) == u.GID || slices.Contains(u.Groups, int(st.Gid))
-	switch {
-	case int(st.Uid) == u.UID:
-		return fmt.Errorf("%w: %s belongs to user %s; give it to root", ErrUntrusted, d.path, u.Name)
-	case st.Mode&0o002 != 0 && !sticky:
-		return fmt.Errorf("%w: everybody may write to %s; chmod o-w it", ErrUntrusted, d.path)
-	case st.Mode&0o020 != 0 && inGroup && !sticky:
-		return fmt.Errorf("%w: user %s may write to %s through its group; chmod g-w it", ErrUntrusted, u.Name, d.path)
-	}
-	return nil
-}
 
 // open opens the directory name in d.
 func (d *dir) open(name string) (*dir, error) {

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/stormcell/stormcell/internal/node/hostuser"
 	"github.com/stormcell/stormcell/internal/node/ocispec"
 	"github.com/stormcell/stormcell/internal/node/worker"
@@ -38,36 +36,53 @@ type contents struct {
 func (b *Builder) makeDirs(w worker.Spec, u hostuser.User, gid int, c contents) error {
 	paths := ocispec.PathsOf(b.options.Config().Node, w)
 	o := owner{uid: u.UID, gid: gid, mode: dirMode}
-	b.shared.Lock()
-	err := b.mark(w)
-	b.shared.Unlock()
-	if err != nil {
+	if err := b.claim(w, paths); err != nil {
 		return err
 	}
-	if err := b.makeArtifacts(paths, w, u, o, c.launch); err != nil {
+	if err := b.makeArtifacts(paths, w, o, c.launch); err != nil {
 		return err
 	}
-	if err := makeWorker(paths, u, o, c.script); err != nil {
+	if err := makeWorker(paths, o, c.script); err != nil {
+		return err
+	}
+	if err := makeTmp(paths, o); err != nil {
 		return err
 	}
 	if err := makeUserFile(paths, u); err != nil {
 		return err
 	}
-	return b.makeShared(paths, u, o)
+	return b.makeShared(paths, o)
+}
+
+// claim marks w, whose files are made next. What bears its names already, and
+// was not made for it, is somebody else's: another worker's, or one of Storm's
+// own supervisor. Then w is not marked, and Remove leaves that alone.
+func (b *Builder) claim(w worker.Spec, paths ocispec.Paths) error {
+	b.shared.Lock()
+	defer b.shared.Unlock()
+	marked, err := b.isMarked(w)
+	if err != nil {
+		return err
+	}
+	if !marked {
+		for _, path := range []string{paths.Worker, paths.Tmp, paths.UserFile} {
+			if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("%w: %s was not made for this worker; give the worker another workerID, or remove it if nobody needs it", ErrForeignOwner, path)
+			}
+		}
+	}
+	return b.mark(w)
 }
 
 // makeArtifacts makes the directory that outlives the worker, for its logs,
 // and in it worker.yaml, by which Storm's log viewer knows whose they are, and
 // the record of the launch.
-func (b *Builder) makeArtifacts(paths ocispec.Paths, w worker.Spec, u hostuser.User, o owner, launch []byte) error {
-	topology, err := openTrusted(filepath.Dir(paths.Artifacts), 0o755)
+func (b *Builder) makeArtifacts(paths ocispec.Paths, w worker.Spec, o owner, launch []byte) error {
+	topology, err := makeTrusted(filepath.Dir(paths.Artifacts), 0o755)
 	if err != nil {
 		return err
 	}
 	defer topology.close()
-	if err := topology.safeFrom(u); err != nil {
-		return err
-	}
 	d, err := topology.owned(filepath.Base(paths.Artifacts), o)
 	if err != nil {
 		return err
@@ -100,30 +115,27 @@ func workerYAML(w worker.Spec) []byte {
 }
 
 // makeWorker makes the worker's own directory with its parts.
-func makeWorker(paths ocispec.Paths, u hostuser.User, o owner, script string) error {
-	workers, err := openTrusted(filepath.Dir(paths.Worker), 0o755)
+func makeWorker(paths ocispec.Paths, o owner, script string) error {
+	workers, err := makeTrusted(filepath.Dir(paths.Worker), 0o755)
 	if err != nil {
 		return err
 	}
 	defer workers.close()
-	if err := workers.safeFrom(u); err != nil {
-		return err
-	}
 	d, err := workers.owned(filepath.Base(paths.Worker), o)
 	if err != nil {
 		return err
 	}
 	defer d.close()
-	for _, name := range []string{"heartbeats", "pids", filepath.Base(paths.Tmp)} {
-		part := o
-		if name == filepath.Base(paths.Tmp) {
-			part.mode = tmpMode
-		}
-		child, err := d.owned(name, part)
+	for _, name := range []string{"heartbeats", "pids"} {
+		child, err := d.owned(name, o)
 		if err != nil {
 			return err
 		}
 		child.close()
+	}
+	// For commands with Storm's java.io.tmpdir: what lies there is in the container.
+	if err := d.link("tmp", "/tmp"); err != nil {
+		return err
 	}
 	if err := d.link("artifacts", paths.Artifacts); err != nil {
 		return err
@@ -137,10 +149,26 @@ func makeWorker(paths ocispec.Paths, u hostuser.User, o owner, script string) er
 	return d.writeFile(filepath.Base(paths.Script), []byte(script), o)
 }
 
+// makeTmp makes what the container has as its /tmp.
+func makeTmp(paths ocispec.Paths, o owner) error {
+	all, err := makeTrusted(filepath.Dir(paths.Tmp), 0o755)
+	if err != nil {
+		return err
+	}
+	defer all.close()
+	o.mode = tmpMode
+	d, err := all.owned(filepath.Base(paths.Tmp), o)
+	if err != nil {
+		return err
+	}
+	d.close()
+	return nil
+}
+
 // PutFile puts a file of root's at path, which is in a worker's own directory:
 // whatever the worker has put there is replaced, and not followed.
 func PutFile(path string, content []byte) error {
-	workers, err := openTrusted(filepath.Dir(filepath.Dir(path)), 0o755)
+	workers, err := makeTrusted(filepath.Dir(filepath.Dir(path)), 0o755)
 	if err != nil {
 		return err
 	}
@@ -155,33 +183,20 @@ func PutFile(path string, content []byte) error {
 
 // makeUserFile writes down whose the worker is; it is root's.
 func makeUserFile(paths ocispec.Paths, u hostuser.User) error {
-	users, err := openTrusted(filepath.Dir(paths.UserFile), 0o755)
+	users, err := makeTrusted(filepath.Dir(paths.UserFile), 0o755)
 	if err != nil {
 		return err
 	}
 	defer users.close()
-	if err := users.safeFrom(u); err != nil {
-		return err
-	}
 	return users.writeFile(filepath.Base(paths.UserFile), []byte(u.Name), owner{mode: 0o644})
 }
 
 // makeShared makes the directory that all workers of the topology write to.
 // The worker's mark keeps it there.
-func (b *Builder) makeShared(paths ocispec.Paths, u hostuser.User, o owner) error {
+func (b *Builder) makeShared(paths ocispec.Paths, o owner) error {
 	b.shared.Lock()
 	defer b.shared.Unlock()
-	// The parent of all topologies; one topology's may be its user's, where
-	// Storm's supervisor made it.
-	topologies, err := openTrusted(filepath.Dir(filepath.Dir(paths.Shared)), 0o755)
-	if err != nil {
-		return err
-	}
-	defer topologies.close()
-	if err := topologies.safeFrom(u); err != nil {
-		return err
-	}
-	topology, err := openTrusted(filepath.Dir(paths.Shared), 0o755)
+	topology, err := makeTrusted(filepath.Dir(paths.Shared), 0o755)
 	if err != nil {
 		return err
 	}
@@ -204,13 +219,20 @@ func (b *Builder) Remove(ctx context.Context, w worker.Spec) error {
 	return b.removeFiles(ctx, w)
 }
 
-// removeFiles deletes the files of a worker, and then its mark: its names are
-// valid, the rest of w need not be known.
+// removeFiles deletes the files of a worker that is marked, and then its mark:
+// its names are valid, the rest of w need not be known. What bears the names of
+// one that is not marked was not made for it, and stays.
 func (b *Builder) removeFiles(ctx context.Context, w worker.Spec) error {
 	paths := ocispec.PathsOf(b.options.Config().Node, w)
+	if err := remove(filepath.Join(b.workerDir(w), "bundle")); err != nil {
+		return err
+	}
+	if marked, err := b.isMarked(w); err != nil || !marked {
+		return err
+	}
 	var errs []error
 	unfinished := filepath.Join(filepath.Dir(paths.UserFile), tempName(w.ID))
-	for _, path := range []string{filepath.Join(b.workerDir(w), "bundle"), paths.Worker, paths.UserFile, unfinished} {
+	for _, path := range []string{paths.Worker, paths.Tmp, paths.UserFile, unfinished} {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -224,16 +246,15 @@ func (b *Builder) removeFiles(ctx context.Context, w worker.Spec) error {
 	return b.unmark(w, paths.Shared, filepath.Dir(paths.Shared))
 }
 
-// remove deletes the last name of path, whose parent is the node's own.
+// remove deletes the last name of path, whose parent is root's.
 func remove(path string) error {
-	parent, err := os.OpenFile(filepath.Dir(path), os.O_RDONLY|unix.O_DIRECTORY, 0)
+	d, err := openTrusted(filepath.Dir(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", path, err)
 	}
-	d := &dir{file: parent, path: filepath.Dir(path)}
 	defer d.close()
 	return d.clear(filepath.Base(path))
 }

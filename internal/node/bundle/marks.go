@@ -36,7 +36,7 @@ const maxMark = unix.PathMax
 
 // makeMarks opens the directory of a topology's marks, and makes it.
 func (b *Builder) makeMarks(topologyID string) (*dir, error) {
-	d, err := openTrusted(b.options.Config().Node.LocalDir, 0o755)
+	d, err := makeTrusted(b.options.Config().Node.LocalDir, 0o755)
 	if err != nil {
 		return nil, err
 	}
@@ -54,21 +54,22 @@ func (b *Builder) makeMarks(topologyID string) (*dir, error) {
 // openMarks opens a directory of marks, or that of all topologies.
 // fs.ErrNotExist if there is none.
 func (b *Builder) openMarks(names ...string) (*dir, error) {
-	path := b.options.Config().Node.LocalDir
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	path := append([]string{b.options.Config().Node.LocalDir}, marksPath...)
+	return openTrusted(filepath.Join(append(path, names...)...))
+}
+
+// isMarked tells whether files are made for w, or were about to be.
+func (b *Builder) isMarked(w worker.Spec) (bool, error) {
+	d, err := b.openMarks(w.TopologyID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
 	if err != nil {
-		return nil, fmt.Errorf("open directory: %w", err)
+		return false, fmt.Errorf("look for the mark of worker %s: %w", w.ContainerID(), err)
 	}
-	d := &dir{file: f, path: path}
-	for _, name := range append(slices.Clone(marksPath), names...) {
-		child, err := d.open(name)
-		d.close()
-		if err != nil {
-			return nil, err
-		}
-		d = child
-	}
-	return d, nil
+	defer d.close()
+	_, err = os.Lstat(d.join(w.ContainerID()))
+	return err == nil, nil
 }
 
 // mark marks w. The lock of what is shared is held.
@@ -176,7 +177,7 @@ func (b *Builder) marked() (map[string][]string, error) {
 		if !worker.ValidTopologyID(topology) {
 			continue
 		}
-		marks, err := all.open(topology)
+		marks, err := b.openMarks(topology)
 		if err != nil {
 			return nil, err
 		}

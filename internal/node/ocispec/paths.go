@@ -13,7 +13,9 @@ import (
 type Paths struct {
 	// Worker is <storm.local.dir>/workers/<worker id>, the working directory.
 	Worker string
-	// Tmp is the container's /tmp.
+	// Tmp is the container's /tmp: <storm.local.dir>/workers-tmp/<worker id>, and
+	// not below Worker as in Storm. A worker could put a link in the place of
+	// what lies in its own directory, and root would mount where that leads.
 	Tmp string
 	// Script is what the container runs with bash.
 	Script string
@@ -30,6 +32,16 @@ type Paths struct {
 	Shared string
 }
 
+// Dirs are the directories in which the files of workers lie. They are root's:
+// a worker's own lie in them.
+func Dirs(n config.Node) []string {
+	local := func(elements ...string) string { return filepath.Join(append([]string{n.LocalDir}, elements...)...) }
+	return []string{
+		local(), local("workers"), local("workers-tmp"), local("workers-users"), local("stormcell"),
+		local("supervisor"), local("supervisor", "stormdist"), n.ArtifactsDir,
+	}
+}
+
 // PathsOf returns the paths of w on a node. The names in w must be valid.
 func PathsOf(n config.Node, w worker.Spec) Paths {
 	supervisor := filepath.Join(n.LocalDir, "supervisor")
@@ -37,7 +49,7 @@ func PathsOf(n config.Node, w worker.Spec) Paths {
 	dir := filepath.Join(n.LocalDir, "workers", w.ID)
 	return Paths{
 		Worker:     dir,
-		Tmp:        filepath.Join(dir, "tmp"),
+		Tmp:        filepath.Join(n.LocalDir, "workers-tmp", w.ID),
 		Script:     filepath.Join(dir, "storm-worker-script.sh"),
 		Artifacts:  filepath.Join(n.ArtifactsDir, w.TopologyID, strconv.Itoa(w.Port)),
 		UserFile:   filepath.Join(n.LocalDir, "workers-users", w.ID),

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stormcell/stormcell/internal/trust"
 )
 
 // programLimit is how long a program may take to print its version.
@@ -33,6 +35,10 @@ type Options struct {
 	Getent string
 	// CgroupRoot is storm.oci.cgroup.root.
 	CgroupRoot string
+	// Dirs are the directories that root makes, gives and deletes things in, and
+	// LogDir is stormcell.log.dir. They need not be there yet.
+	Dirs   []string
+	LogDir string
 	// NUMA is true if workers are bound to zones (supervisor.numa.meta), which
 	// takes one more controller.
 	NUMA bool
@@ -65,6 +71,8 @@ func Check(ctx context.Context, o Options) (warnings []Problem, err error) {
 	missing = append(missing, getent(o.Getent)...)
 	missing = append(missing, kernel(ctx, o.Root)...)
 	missing = append(missing, cgroups(o.CgroupRoot, o.NUMA)...)
+	missing = append(missing, directories("directories in which root works can be changed by others", o.Dirs...)...)
+	warnings = append(warnings, directories("the log directory can be changed by others", o.LogDir)...)
 	var errs []error
 	for _, p := range missing {
 		errs = append(errs, p)
@@ -101,6 +109,19 @@ func getent(path string) []Problem {
 		"there is no program " + path + ", by which users are looked up",
 		"apt-get install libc-bin (Debian) or dnf install glibc-common (RHEL)",
 	}}
+}
+
+// directories checks that nobody but root can change what lies in them. For logs
+// this is a warning: nothing of them is mounted, and some distributions let the
+// group of their syslog daemon write to /var/log.
+func directories(what string, dirs ...string) []Problem {
+	if err := trust.Directories(dirs...); err != nil {
+		return []Problem{{
+			fmt.Sprintf("%s (%v)", what, err),
+			"run the commands, or choose other directories in storm.yaml; leave the mode of /var/log as it is, if it is among them",
+		}}
+	}
+	return nil
 }
 
 // kernel checks for file systems and loop devices.
