@@ -173,7 +173,7 @@ start_agent() {
     since=$(date -u +%FT%T.%6NZ)
     daemon_start "$dir" node-agent "$repo/bin/node-agent" --config "$dir/storm.yaml" --node-name "$node" \
         --launcher-config "$dir/worker-launcher.cfg" --kubeconfig "$dir/cluster/stormcell-node-agent.kubeconfig" \
-        --metrics-bind-address 0 --health-probe-bind-address 0
+        --metrics-bind-address 0
     wait_for 30 agent_ready_or_dead "$since" || true
     agent_ready "$since"
 }

@@ -6,6 +6,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -14,6 +15,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
@@ -139,7 +141,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	gateway.CacheObjects(objects.ByObject)
 	mgr, err := ctrl.NewManager(conf, ctrl.Options{
 		Scheme: scheme, Cache: objects,
-		HealthProbeBindAddress: o.HealthAddress,
+		HealthProbeBindAddress: o.health,
 		Metrics:                o.MetricsServer(),
 		LeaderElection:         o.leaderElect, LeaderElectionID: api.ManagerFieldOwner,
 		LeaderElectionNamespace: api.SystemNamespace, LeaderElectionReleaseOnCancel: true,
@@ -147,5 +149,8 @@ func newManager(o *options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)
 	}
-	return mgr, daemon.AddProbes(mgr)
+	if err := errors.Join(mgr.AddHealthzCheck("alive", healthz.Ping), mgr.AddReadyzCheck("objects", daemon.Synced(mgr))); err != nil {
+		return nil, fmt.Errorf("set up probes: %w", err)
+	}
+	return mgr, nil
 }

@@ -17,10 +17,13 @@ type options struct {
 	leaderElect   bool
 	leaseDuration time.Duration
 	connect       string
+	health        string
 }
 
 func (o *options) register(f *pflag.FlagSet) {
-	o.Register(f, "127.0.0.1:9080")
+	o.RegisterConfig(f)
+	o.Register(f)
+	f.StringVar(&o.health, "health-probe-bind-address", "127.0.0.1:9080", "`ADDRESS` of /healthz and /readyz; 0 for none")
 	f.Float32Var(&o.qps, "kube-api-qps", 0, "requests a second to the API server, for long; 0 for no limit but the server's own")
 	f.IntVar(&o.burst, "kube-api-burst", 0, "requests a second to the API server, for a moment; 0 for twice --kube-api-qps")
 	f.StringVar(&o.connect, "connect-bind-address", ":9443", "`ADDRESS` where the API server asks for logs; 0 for none")

@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
@@ -60,7 +61,7 @@ workers run on; when it starts, it takes over those that run.`,
 		},
 	}
 	o.register(c.Flags())
-	c.AddCommand(printCommands()...)
+	c.AddCommand(append(printCommands(), probeCommand())...)
 	return c
 }
 
@@ -93,7 +94,7 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(register(mgr, o, parts, changes, agent), parts.metrics.register()); err != nil {
+	if err := errors.Join(register(mgr, o, parts, changes, agent, log), parts.metrics.register()); err != nil {
 		return err
 	}
 	log.Info("node-agent is ready", "node", o.nodeName, "version", version, "workers", len(parts.engine.States()))
@@ -106,8 +107,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 		return nil, err
 	}
 	options := agent.ManagerOptions(o.nodeName)
-	options.HealthProbeBindAddress = o.HealthAddress
-	options.Metrics = o.MetricsServer()
+	options.Metrics.BindAddress = "0" // metricsServer serves them
 	mgr, err := ctrl.NewManager(conf, options)
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)
@@ -132,7 +132,7 @@ func listen(ctx context.Context, mgr ctrl.Manager, o *options, backend *node.Bac
 }
 
 // register adds the reconcilers, the heartbeat and the probes to the manager.
-func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, at *api.StormNodeAgent) error {
+func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, at *api.StormNodeAgent, log *slog.Logger) error {
 	heartbeat := &agent.Heartbeat{Client: mgr.GetClient(), Node: o.nodeName}
 	r := &agent.Reconciler{
 		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner),
@@ -166,7 +166,13 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, at *api.
 	if err := mgr.Add(saveMemory(mgr.GetLogger())); err != nil {
 		return fmt.Errorf("set up the care for memory: %w", err)
 	}
-	return daemon.AddProbes(mgr)
+	if err := mgr.Add(&metricsServer{o.MetricsServer(), mgr.GetConfig(), p.holder, log}); err != nil {
+		return fmt.Errorf("set up metrics: %w", err)
+	}
+	if err := mgr.Add(&healthServer{healthSocket(p.runRoot), healthz.Ping, daemon.Synced(mgr)}); err != nil {
+		return fmt.Errorf("set up the answers to probes: %w", err)
+	}
+	return nil
 }
 
 var _ agent.Engine = (*engine.Engine)(nil)

@@ -26,12 +26,18 @@ type options struct {
 }
 
 func (o *options) register(f *pflag.FlagSet) {
-	o.Register(f, "127.0.0.1:9081")
+	o.registerPlaces(f)
+	o.Register(f)
+	f.StringVar(&o.connectAddress, "connect-bind-address", ":9444", "`ADDRESS` where the manager asks for logs; 0 for none")
+	f.StringVar(&o.conmon, "conmon", "/usr/bin/conmon", "`PATH` of conmon, which watches containers")
+}
+
+// registerPlaces adds the flags by which the node's configuration is found.
+func (o *options) registerPlaces(f *pflag.FlagSet) {
+	o.RegisterConfig(f)
 	f.StringVar(&o.launcherConfig, "launcher-config", config.DefaultLauncherPath, "`FILE` of the launcher's safety keys; it must be root's")
 	f.StringVar(&o.nodeName, "node-name", "", "`NAME` of this machine's Node object (default $NODE_NAME, or the host name)")
 	f.BoolVar(&o.enterHost, "enter-host", false, "leave the pod that this runs in for the machine; configuration and secrets are still the pod's")
-	f.StringVar(&o.connectAddress, "connect-bind-address", ":9444", "`ADDRESS` where the manager asks for logs; 0 for none")
-	f.StringVar(&o.conmon, "conmon", "/usr/bin/conmon", "`PATH` of conmon, which watches containers")
 }
 
 // complete fills in what follows from the machine, and checks the rest.

@@ -44,3 +44,6 @@ func scrape(ctx context.Context, address string) (string, error) {
 	}
 	return string(text), nil
 }
+
+// AgentMetricsAddress is where the node-agent serves metrics.
+func (s *Stack) AgentMetricsAddress() string { return s.agentMetrics() }

@@ -277,7 +277,7 @@ func (s *Stack) startAgent(by ...string) error {
 	}
 	args := []string{
 		"--node-name", NodeName, "--config", s.Path("storm.yaml"), "--launcher-config", s.Path("worker-launcher.cfg"),
-		"--metrics-bind-address", s.agentMetrics(), "--health-probe-bind-address", "0",
+		"--metrics-bind-address", s.agentMetrics(),
 		"--connect-bind-address", "127.0.0.1:0", "--log-level", "debug",
 	}
 	if s.faults {

@@ -28,16 +28,19 @@ type Options struct {
 	// Config is the path of the storm.yaml, Kubeconfig that of the API
 	// server's address and the daemon's identity; "" inside a pod.
 	Config, Kubeconfig string
-	// HealthAddress and MetricsAddress are listened on; "0" is none.
-	HealthAddress, MetricsAddress string
-	logLevel, logFormat           string
+	// MetricsAddress is listened on; "0" is none.
+	MetricsAddress      string
+	logLevel, logFormat string
 }
 
-// Register adds the flags to f. health is the default of the probes' address.
-func (o *Options) Register(f *pflag.FlagSet, health string) {
+// RegisterConfig adds the flag that names the storm.yaml to f.
+func (o *Options) RegisterConfig(f *pflag.FlagSet) {
 	f.StringVar(&o.Config, "config", config.DefaultPath, "Storm's `FILE` of configuration; reloaded when it changes")
+}
+
+// Register adds the other flags to f.
+func (o *Options) Register(f *pflag.FlagSet) {
 	f.StringVar(&o.Kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "`FILE` that says how to reach the API server; inside a pod none is needed")
-	f.StringVar(&o.HealthAddress, "health-probe-bind-address", health, "`ADDRESS` of /healthz and /readyz; 0 for none")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", "0", "`ADDRESS` of /metrics; HTTPS for those who may read them, unless it is on loopback; 0 for none")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
@@ -71,19 +74,14 @@ func (o *Options) Client(userAgent string, qps float32, burst int) (*rest.Config
 	return conf, nil
 }
 
-// AddProbes lets mgr be asked whether it lives, and whether it knows what it
-// works on.
-func AddProbes(mgr ctrl.Manager) error {
-	synced := func(req *http.Request) error {
+// Synced returns a check that mgr knows the objects that it works on.
+func Synced(mgr ctrl.Manager) healthz.Checker {
+	return func(req *http.Request) error {
 		if !mgr.GetCache().WaitForCacheSync(req.Context()) {
 			return errors.New("the cluster's objects are not known yet")
 		}
 		return nil
 	}
-	if err := errors.Join(mgr.AddHealthzCheck("alive", healthz.Ping), mgr.AddReadyzCheck("objects", synced)); err != nil {
-		return fmt.Errorf("set up probes: %w", err)
-	}
-	return nil
 }
 
 // Tell logs what an operator should know of the configuration.

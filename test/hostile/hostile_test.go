@@ -1,0 +1,148 @@
+// Package hostile runs workers that work against their node, alone and with
+// others of their kind, and holds stormcell to what docs/security.md says of it.
+package hostile
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/test/stack"
+	"github.com/stormcell/stormcell/test/suite"
+)
+
+var s *stack.Stack
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	if os.Geteuid() != 0 {
+		fmt.Println("skipped: the node-agent needs root, so run this as root")
+		return 0
+	}
+	var err error
+	if s, err = stack.Start(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := 1
+	if err = build(); err == nil {
+		err = s.StartAgent()
+	}
+	if err == nil {
+		code = m.Run()
+	} else {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	if code != 0 {
+		suite.Tail(s.Path("manager.log"))
+		suite.Tail(s.Path("node-agent.log"))
+	}
+	if err := s.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// program is the hostile worker, where every worker sees it.
+func program() string { return s.Path("bind", "hostile") }
+
+func build() error {
+	c := exec.Command("go", "build", "-o", program(), "./worker") //nolint:noctx // of tests
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the hostile worker: %w: %s", err, out)
+	}
+	return nil
+}
+
+// start makes a worker that carries out an attack.
+func start(t *testing.T, name string, command func(*api.StormWorkerSpec) []string) *api.StormWorker {
+	t.Helper()
+	w := suite.Worker(metav1.NamespaceDefault, name, func(spec *api.StormWorkerSpec) {
+		spec.Command = append([]string{program()}, command(spec)...)
+	})
+	suite.Expect(t).Expect(s.Client.Create(t.Context(), w)).To(Succeed())
+	t.Cleanup(func() { suite.Remove(t, s.Client, w) })
+	return w
+}
+
+func artifacts(spec *api.StormWorkerSpec) string {
+	return s.Path("artifacts", spec.TopologyID, strconv.Itoa(int(spec.Port)))
+}
+
+// logOf returns what a worker's runs have printed.
+func logOf(t *testing.T, w *api.StormWorker) string {
+	t.Helper()
+	suite.Ready(t, s.Client, w)
+	files, err := filepath.Glob(s.Path("log", w.ContainerID(), "*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, f := range files {
+		content, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(content)
+	}
+	return all.String()
+}
+
+// TestSwap: two workers of one user put links in the place of what lies in the
+// directory of one of them, while the agent prepares its next launch. Nothing of
+// that is mounted, so no link leads root to a directory of the host.
+func TestSwap(t *testing.T) {
+	g := suite.Expect(t)
+	// As the tokens of pods, it is only safe below a directory that nobody enters.
+	closed := s.Path("closed")
+	canary := filepath.Join(closed, "canary")
+	g.Expect(os.MkdirAll(canary, 0o755)).To(Succeed())
+	t.Cleanup(func() { _ = os.RemoveAll(closed) })
+	g.Expect(os.Chmod(closed, 0o700)).To(Succeed())
+	g.Expect(os.WriteFile(filepath.Join(canary, "secret"), nil, 0o600)).To(Succeed())
+
+	socket := "@stormcell-hostile-" + filepath.Base(s.Dir)
+	accomplice := start(t, "accomplice", func(*api.StormWorkerSpec) []string { return []string{"swap", socket, canary} })
+	g.Eventually(func() string { return logOf(t, accomplice) }).Should(ContainSubstring("waiting"))
+	giver := start(t, "giver", func(spec *api.StormWorkerSpec) []string { return []string{"give", socket, artifacts(spec), "secret"} })
+	g.Eventually(func() string { return logOf(t, giver) }).Should(Or(ContainSubstring("held: /tmp"), ContainSubstring("ESCAPED")))
+	g.Expect(logOf(t, giver) + logOf(t, accomplice)).NotTo(ContainSubstring("ESCAPED"))
+	suite.Remove(t, s.Client, giver)
+	g.Expect(filepath.Join(canary, "secret")).To(BeARegularFile(), "through the removal")
+}
+
+// TestPortOfTheAgent: a worker takes the agent's port while that starts again.
+// The agent starts without it, says who has it, and takes it when it can.
+func TestPortOfTheAgent(t *testing.T) {
+	g := suite.Expect(t)
+	taker := start(t, "taker", func(*api.StormWorkerSpec) []string { return []string{"listen", s.AgentMetricsAddress()} })
+	suite.WaitFor(t, s.Client, taker, api.ReasonRunning)
+	g.Expect(s.StopAgent(syscall.SIGTERM)).To(Succeed())
+	g.Eventually(func() string { return logOf(t, taker) }).Should(ContainSubstring("listening"))
+
+	started := time.Now()
+	g.Expect(s.StartAgent()).To(Succeed())
+	g.Expect(s.AwaitAgent(t.Context(), started)).To(Succeed())
+	g.Eventually(func() string {
+		text, _ := os.ReadFile(s.Path("node-agent.log"))
+		return string(text)
+	}).Should(MatchRegexp(`cannot serve metrics.*holder="worker default/taker \(pid \d+\)"`))
+
+	// It does its work, of which the end of that worker is a part.
+	suite.Remove(t, s.Client, taker)
+	g.Eventually(func() error { _, err := s.AgentMetrics(t.Context()); return err }).Should(Succeed())
+}
