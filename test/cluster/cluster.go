@@ -54,13 +54,13 @@ func assets() string {
 }
 
 // Start starts a cluster and installs config/crd/bases; the caller calls Stop.
-func Start() (*Cluster, error) {
+func Start(ctx context.Context) (*Cluster, error) {
 	dir, err := os.MkdirTemp("", "stormcell-cluster-")
 	if err != nil {
 		return nil, fmt.Errorf("make the cluster's directory: %w", err)
 	}
 	c := &Cluster{dir: dir}
-	if err := c.start(context.Background()); err != nil {
+	if err := c.start(ctx); err != nil {
 		err = fmt.Errorf("start the API server of %s (make kubernetes builds it): %w%s%s", assets(), err, c.log(etcd), c.log(apiserver))
 		return nil, errors.Join(err, c.Stop())
 	}
@@ -136,7 +136,7 @@ func (c *Cluster) Stop() error {
 
 // Main runs a package's tests with a cluster, for TestMain.
 func Main(m *testing.M, use func(*Cluster)) int {
-	c, err := Start()
+	c, err := Start(context.Background())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -44,7 +44,7 @@ func (c *Cluster) configure(address string) error {
 	server := &envtest.APIServer{
 		Path: filepath.Join(assets(), apiserver), StartTimeout: patience, StopTimeout: patience, Err: logs[apiserver],
 	}
-	server.SecureServing.Address, server.SecureServing.Port = address, "6443"
+	server.Address, server.Port = address, "6443"
 	if err := makeFrontProxy(c.dir, server.Configure()); err != nil {
 		return err
 	}

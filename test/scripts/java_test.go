@@ -1,6 +1,7 @@
 package scripts
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -54,7 +55,7 @@ var httpAddress = regexp.MustCompile(`<name>dfs\.namenode\.http-address</name><v
 func standInForNameNode() error {
 	behaviour := os.Getenv(behaviourVariable)
 	if behaviour == die {
-		return fmt.Errorf("the stand-in has no wish to live")
+		return errors.New("the stand-in has no wish to live")
 	}
 	path := os.Args[slices.Index(os.Args, "-cp")+1]
 	site, err := os.ReadFile(filepath.Join(path[strings.LastIndex(path, ":")+1:], "hdfs-site.xml"))
@@ -65,7 +66,7 @@ func standInForNameNode() error {
 	if address == nil {
 		return fmt.Errorf("no address in %s", site)
 	}
-	return http.ListenAndServe(string(address[1]), &beans{behaviour: behaviour, asked: map[string]bool{}}) //nolint:gosec // a test's
+	return http.ListenAndServe(string(address[1]), &beans{behaviour: behaviour, asked: map[string]bool{}})
 }
 
 // beans answers what hack/hdfs.sh asks a NameNode.

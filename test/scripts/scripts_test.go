@@ -159,8 +159,7 @@ func TestDeadDaemon(t *testing.T) {
 				h.put(asked, "exit 7")
 			}
 			out, err := h.up(tt.script)
-			var exit *exec.ExitError
-			if !errors.As(err, &exit) {
+			if _, ok := errors.AsType[*exec.ExitError](err); !ok {
 				t.Fatalf("up: %v\n%s", err, out)
 			}
 			for _, want := range []string{tt.name + " has ended; its log is ", tt.name + ".log", "no wish to live"} {

@@ -182,7 +182,7 @@ func (s *Stack) Push(ctx context.Context, source, tag string) error {
 
 func (s *Stack) startCluster(ctx context.Context) error {
 	var err error
-	if s.cluster, err = cluster.Start(); err != nil {
+	if s.cluster, err = cluster.Start(ctx); err != nil {
 		return err
 	}
 	if err := s.cluster.Install(ctx, "base"); err != nil {
