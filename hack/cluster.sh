@@ -96,20 +96,20 @@ TEXT
     mv "$1.new" "$1"
 }
 
-ready() { [[ $(kubectl get --raw /readyz 2>/dev/null) == ok ]]; }
+ready() { [[ $(kubectl get --raw /readyz --request-timeout "${patience}s" 2>/dev/null) == ok ]]; }
 
-# ready_or_dead ends the waiting early when a daemon has ended.
-ready_or_dead() {
-    ! daemon_pid "$dir" etcd >/dev/null || ! daemon_pid "$dir" kube-apiserver >/dev/null || ready
-}
-
-await_apiserver() {
-    wait_for 60 ready_or_dead || true
-    if ! ready; then
-        tail -n 15 "$dir/etcd.log" "$dir/kube-apiserver.log" >&2
-        echo "kube-apiserver is not ready; its log is $dir/kube-apiserver.log" >&2
-        return 1
-    fi
+# await_cluster COMMAND... waits until COMMAND succeeds, as long as the daemons run
+# that have been started. Where it fails it shows the end of their logs.
+await_cluster() {
+    local name
+    await_daemons "$dir" "${daemons[*]}" "$@" && return
+    for name in "${daemons[@]}"; do
+        [[ -s $dir/$name.log ]] || continue
+        printf '\nthe last lines of %s:\n' "$dir/$name.log"
+        tail -n 15 "$dir/$name.log"
+    done >&2
+    echo "the cluster in $dir is not ready" >&2
+    return 1
 }
 
 # runs tells whether every daemon of a kind of cluster does, the API alone or with a node.
@@ -119,12 +119,16 @@ runs() {
     for name in "${daemons[@]:first}"; do
         daemon_pid "$dir" "$name" >/dev/null || return 1
     done
-    ready && { [[ $1 != node ]] || node_ready; }
 }
+
+# ready_api and ready_node tell whether a kind of cluster can be used.
+ready_api() { ready; }
+ready_node() { ready && node_ready; }
 
 up() {
     local kind=${1:-api}
-    ! runs "$kind" || return 0
+    # One that has just been started is not ready yet.
+    ! { runs "$kind" && await_cluster "ready_$kind"; } || return 0
     down
     mkdir -p "$dir"
     start_etcd
@@ -132,13 +136,12 @@ up() {
 }
 
 up_api() {
-    local port
-    port=$(free_port)
-    echo "127.0.0.1:$port" >"$dir/server"
+    claim_ports
+    echo "127.0.0.1:$first_port" >"$dir/server"
     make_certificates 127.0.0.1
     identify admin admin system:masters
-    start_apiserver 127.0.0.1 "$port"
-    await_apiserver
+    start_apiserver 127.0.0.1 "$first_port"
+    await_cluster ready
 }
 
 up_node() {
@@ -152,7 +155,7 @@ up_node() {
     # Without kube-proxy, the addresses of Services lead nowhere.
     start_apiserver "$service_address" 443 --enable-aggregator-routing \
         --kubelet-preferred-address-types InternalIP --kubelet-client-certificate "$dir/pki/apiserver.crt" --kubelet-client-key "$dir/pki/apiserver.key"
-    await_apiserver
+    await_cluster ready
     start_node
 }
 

@@ -122,12 +122,11 @@ add_user() {
 
 install_cluster() {
     kubectl apply --server-side --kustomize "$repo/config/base"
-    kubectl wait --for=condition=Established --timeout=30s crd/stormimages.stormcell.dev crd/stormnodes.stormcell.dev crd/stormworkers.stormcell.dev
+    kubectl wait --for=condition=Established --timeout="${patience}s" crd/stormimages.stormcell.dev crd/stormnodes.stormcell.dev crd/stormworkers.stormcell.dev
     node_object | kubectl apply --server-side --filename -
     kubectl taint node "$node" node.kubernetes.io/not-ready-
     kubectl patch node "$node" --subresource=status --type=merge --patch "$(node_status)"
-    free_port >"$dir/connect-port"
-    sed "s/9443/$(<"$dir/connect-port")/" "$repo/config/connect/host.yaml" | kubectl apply --server-side --filename -
+    sed "s/9443/$first_port/" "$repo/config/connect/host.yaml" | kubectl apply --server-side --filename -
     "$here/cluster.sh" kubeconfig "$dir/cluster" stormcell-manager
     "$here/cluster.sh" kubeconfig "$dir/cluster" stormcell-node-agent "$node"
 }
@@ -163,7 +162,7 @@ convert() {
 start_manager() {
     daemon_start "$dir" manager "$repo/bin/manager" --config "$dir/storm.yaml" --leader-elect=false \
         --kubeconfig "$dir/cluster/stormcell-manager.kubeconfig" --metrics-bind-address 0 --health-probe-bind-address 0 \
-        --connect-bind-address "127.0.0.1:$(<"$dir/connect-port")"
+        --connect-bind-address "127.0.0.1:$first_port"
 }
 
 # start_agent starts the node-agent and waits until it has renewed its Lease,
@@ -174,17 +173,17 @@ start_agent() {
     daemon_start "$dir" node-agent "$repo/bin/node-agent" --config "$dir/storm.yaml" --node-name "$node" \
         --launcher-config "$dir/worker-launcher.cfg" --kubeconfig "$dir/cluster/stormcell-node-agent.kubeconfig" \
         --metrics-bind-address 0
-    wait_for 30 agent_ready_or_dead "$since" || true
-    agent_ready "$since"
+    await_ours agent_ready "$since"
 }
+
+# await_ours COMMAND... waits until COMMAND succeeds, as long as both daemons run.
+await_ours() { await_daemons "$dir" "manager node-agent" "$@"; }
 
 agent_ready() {
     local renewed
     renewed=$(kubectl get lease "node-$node" --namespace stormcell-system --output 'jsonpath={.spec.renewTime}' 2>/dev/null)
     [[ $renewed > $1 ]]
 }
-
-agent_ready_or_dead() { ! daemon_pid "$dir" node-agent >/dev/null || agent_ready "$1"; }
 
 start_daemons() {
     start_manager
@@ -210,8 +209,10 @@ apply_samples() {
 
 start_worker() {
     apply_samples
-    kubectl wait --for=condition=Ready --timeout=60s "stormworker/$worker"
+    await_ours worker_ready
 }
+
+worker_ready() { [[ $(worker_field 'conditions[?(@.type=="Ready")].status') == True ]]; }
 
 # worker_log prints the last lines of the worker's log, as any user gets it: by the
 # API server, the manager and the node-agent.
@@ -219,14 +220,18 @@ worker_log() {
     kubectl get --raw "/apis/connect.stormcell.dev/v1alpha1/namespaces/default/stormworkers/$worker/log?tailLines=$1"
 }
 
-log_served() { worker_log 1 >/dev/null 2>&1; }
+# log_served keeps what it was answered: it is what the demo shows.
+log_served() { worker_log 4 >"$dir/served-log" 2>&1; }
 
 ticks() { log_text | grep -c 'tick ' || true; }
 has_ticks() { (($(ticks) >= $1)); }
-read_log() { wait_for 20 has_ticks "$1"; }
+read_log() { await_ours has_ticks "$1"; }
 
 show_worker() {
-    wait_for 20 log_served || worker_log 1
+    if ! await_ours log_served; then
+        cat "$dir/served-log" >&2
+        return 1
+    fi
     echo
     kubectl get stormworkers,stormimages --output wide | show
     echo
@@ -234,7 +239,7 @@ show_worker() {
     kubectl events --for "stormworker/$worker" | show
     echo
     echo "        log, by way of the API server:"
-    worker_log 4 | show
+    show <"$dir/served-log"
     echo
 }
 
@@ -247,7 +252,7 @@ kill_agent() {
     daemon_stop "$dir" node-agent KILL
     before=$(ticks)
     start_agent
-    kubectl wait --for=condition=Ready --timeout=30s "stormworker/$worker"
+    await_ours worker_ready
     read_log $((before + 1))
     if [[ $(worker_field pid) != "$pid" || $(start_time "$pid") != "$started" ]]; then
         echo "the worker was pid $pid and is now pid $(worker_field pid)" >&2
@@ -256,7 +261,7 @@ kill_agent() {
     echo "$pid" >"$dir/same-pid"
 }
 
-delete_worker() { kubectl delete stormworker "$worker" --timeout=60s; }
+delete_worker() { kubectl delete stormworker "$worker" --timeout="${patience}s"; }
 
 show_leftovers() {
     local i before after
@@ -354,6 +359,9 @@ run() {
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
     echo "stormcell demo in $dir"
+    # The manager's port is claimed here, not in a step, which is a shell of its own:
+    # the lock must live until the manager has it.
+    claim_ports
     prepare
     provide_image
     step "Start manager and node-agent" start_daemons

@@ -33,7 +33,8 @@ TEXT
 
 start_registry() {
     local address
-    address=127.0.0.1:$(free_port)
+    claim_ports
+    address=127.0.0.1:$first_port
     cat >"$dir/registry.yml" <<TEXT
 version: 0.1
 log: {level: warn, accesslog: {disabled: true}}
@@ -63,22 +64,19 @@ start_dockerd() {
 forget_gone() {
     local file
     for file; do
-        [[ ! -e $file ]] || ! wait_for 15 process_gone "$(<"$file")" || rm "$file"
+        [[ ! -e $file ]] || ! wait_for "$patience" process_gone "$(<"$file")" || rm "$file"
     done
 }
 
 start() {
     start_dockerd
-    wait_for 60 dockerd_ready_or_dead || true
-    if ! dockerd_ready; then
-        tail -n 15 "$dir/dockerd.log" >&2
-        return 1
-    fi
+    await_docker dockerd_ready
 }
 
 stop() { daemon_stop "$dir" dockerd "${SIGNAL:-TERM}"; }
 
-answers() { curl --silent --max-time 5 --output /dev/null "$@"; }
+# A late answer is an answer, on a busy machine.
+answers() { curl --silent --max-time "$patience" --output /dev/null "$@"; }
 
 # registry_ready: one that asks for passwords answers by asking.
 registry_ready() {
@@ -88,17 +86,21 @@ registry_ready() {
 
 dockerd_ready() { [[ $(answers --write-out '%{http_code}' --unix-socket "$dir/docker.sock" http://docker/_ping) == 200 ]]; }
 
-dockerd_ready_or_dead() { ! daemon_pid "$dir" dockerd >/dev/null || dockerd_ready; }
-
 ready() { registry_ready && dockerd_ready; }
 
-# ready_or_dead ends the waiting early when a daemon has ended.
-ready_or_dead() {
-    ! daemon_pid "$dir" docker-registry >/dev/null || ! daemon_pid "$dir" dockerd >/dev/null || ready
+# await_docker COMMAND... waits until COMMAND succeeds, as long as both daemons run.
+await_docker() {
+    local log
+    await_daemons "$dir" "dockerd docker-registry" "$@" && return
+    for log in "$dir"/{dockerd,docker-registry}.log; do
+        [[ ! -s $log ]] || tail -n 15 "$log" >&2
+    done
+    echo "Docker in $dir is not ready" >&2
+    return 1
 }
 
 up() {
-    if daemon_pid "$dir" dockerd >/dev/null && daemon_pid "$dir" docker-registry >/dev/null && ready; then
+    if daemon_pid "$dir" dockerd >/dev/null && daemon_pid "$dir" docker-registry >/dev/null && await_docker ready; then
         return
     fi
     unpack_debs "$programs" packages
@@ -107,12 +109,7 @@ up() {
     mkdir -p "$dir"
     start_registry
     start_dockerd
-    wait_for 60 ready_or_dead || true
-    if ! ready; then
-        tail -n 15 "$dir/dockerd.log" "$dir/docker-registry.log" >&2
-        echo "Docker is not ready; its log is $dir/dockerd.log" >&2
-        return 1
-    fi
+    await_docker ready
 }
 
 mounts() { awk -v below="$dir/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo; }
@@ -129,7 +126,7 @@ down() {
     for pid in $(processes); do
         kill -s KILL "$pid" 2>/dev/null || true
     done
-    wait_for 15 no_processes
+    wait_for "$patience" no_processes
     while read -r path; do
         umount --lazy "$path"
     done < <(mounts | tac)

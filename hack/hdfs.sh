@@ -42,9 +42,6 @@ source "$here/hdfs/java.sh"
 # shellcheck source=hdfs/kdc.sh
 source "$here/hdfs/kdc.sh"
 
-# Seconds that anything may take before it has failed.
-patience=120
-
 # load reads what "up" was told, and sets the daemons that there are.
 load() {
     namenodes=(namenode1) journalnodes=() host=127.0.0.1
@@ -114,14 +111,16 @@ known() {
 # ---- states
 
 # jmx BEAN NAMENODE prints a bean of a NameNode, without the second that a Java
-# client takes to start.
+# client takes to start. A late answer is an answer: only a NameNode that cannot
+# answer, because it does not run or a signal has stopped it, is not waited for.
 jmx() {
     local port
+    daemon_awake "$dir" "$2" || return 1
     port=$(port "$2" http)
     {
         exec 3<>"/dev/tcp/127.0.0.1/$port" || return 1
         printf 'GET /jmx?qry=Hadoop:service=NameNode,name=%s HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' "$1" >&3
-        timeout 5 cat <&3
+        timeout "$patience" cat <&3
         exec 3>&-
     } 2>/dev/null
 }
@@ -162,10 +161,10 @@ all_run() {
     done
 }
 
-# Each of these ends the waiting early when a daemon has ended.
-serves_or_dead() { ! all_run || serves; }
-answers_or_dead() { ! all_run || has_state "$1" "$2"; }
 ready() { all_run && serves; }
+
+# await_hdfs COMMAND... waits until COMMAND succeeds, as long as daemons run.
+await_hdfs() { await_daemons "$dir" "${daemons[*]}" "$@"; }
 
 # ---- verbs
 
@@ -175,7 +174,8 @@ up() {
     wanted=$options
     if [[ -f $dir/options && $(grep -v '^base=' "$dir/options") == "$wanted" ]]; then
         load
-        ! ready || return 0
+        # One that has just been started is not ready yet.
+        ! { all_run && await_hdfs ready; } || return 0
     fi
     if [[ ! -d $hadoop/jars ]]; then
         echo "there is no Hadoop in $hadoop: make hadoop fetches it" >&2
@@ -185,18 +185,19 @@ up() {
     mkdir -p "$dir"
     parse_options "$@"
     arrange
-    port_block
+    claim_ports
+    base=$first_port
     printf '%s\nbase=%s\n' "$wanted" "$base" >"$dir/options"
     write_conf
     [[ -z $secure ]] || make_realm
-    if ! launch || ! ready; then
+    if ! launch; then
         explain
         return 1
     fi
 }
 
-# launch starts all side by side. DataNodes wait for the NameNode by themselves,
-# JournalNodes are needed before a NameNode can format.
+# launch starts all side by side, and waits until HDFS serves. DataNodes wait for
+# the NameNode by themselves, JournalNodes are needed before a NameNode can format.
 launch() {
     local name
     for name in ${secure:+kdc} "${journalnodes[@]}" "${datanodes[@]}"; do
@@ -207,10 +208,10 @@ launch() {
         start_daemon "$name"
     done
     if [[ -n $ha ]]; then
-        wait_for "$patience" answers_or_dead namenode1 standby || return
+        await_hdfs has_state namenode1 standby || return
         hdfs haadmin -transitionToActive nn1 || return
     fi
-    wait_for "$patience" serves_or_dead
+    await_hdfs ready
 }
 
 # format makes the namespace. The second NameNode starts with a copy of it, as
@@ -228,7 +229,7 @@ explain() {
         printf '\nthe last lines of %s:\n' "$dir/$name.log"
         tail -n 8 "$dir/$name.log"
     done >&2
-    echo "HDFS in $dir does not serve: $(status | tr '\n' ';')" >&2
+    echo "HDFS in $dir does not serve: $(list_daemons | tr '\n' ';')" >&2
 }
 
 # down does not wait for one daemon after the other: nothing here is kept.
@@ -241,11 +242,15 @@ down() {
         "$dir"/{namenode,datanode,journalnode}[1-3]
 }
 
-status() {
+list_daemons() {
     local name pid
     for name in "${daemons[@]}"; do
         pid=$(daemon_pid "$dir" "$name") && echo "$name runs, pid $pid" || echo "$name does not run"
     done
+}
+
+status() {
+    list_daemons
     if serves; then
         echo "HDFS serves, by $(namenode_in active): export HADOOP_CONF_DIR=$dir/conf"
     else
@@ -255,7 +260,7 @@ status() {
 }
 
 await() {
-    if ! wait_for "$patience" serves; then
+    if ! await_hdfs serves; then
         explain
         return 1
     fi
@@ -283,10 +288,10 @@ signal() {
 }
 
 # failover works also when the active NameNode is gone or hangs; then the other one
-# must only be told.
+# must only be told. A NameNode that has just been started is standby soon.
 failover() {
     local from to
-    if ! to=$(namenode_in standby); then
+    if [[ -z $ha ]] || ! to=$(await_hdfs namenode_in standby); then
         echo "no NameNode of $dir is standby" >&2
         return 1
     fi
@@ -296,7 +301,7 @@ failover() {
         # By force, because haadmin would first ask the one that does not answer.
         admin haadmin -transitionToActive --forceactive "nn${to#namenode}"
     fi
-    wait_for "$patience" has_state "$to" active
+    await_hdfs has_state "$to" active
 }
 
 main() {

@@ -102,7 +102,7 @@ machine() {
 # acceleration prints how the machine is run: by KVM if it starts with it, which
 # a /dev/kvm alone does not promise, else by emulation.
 acceleration() {
-    if [[ -w /dev/kvm ]] && machine 20 kvm vm.probe 2>/dev/null | grep -q '^vm: up'; then
+    if [[ -w /dev/kvm ]] && machine 120 kvm vm.probe 2>/dev/null | grep -q '^vm: up'; then
         echo kvm
     else
         echo tcg

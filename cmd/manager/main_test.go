@@ -97,7 +97,7 @@ func TestManager(t *testing.T) {
 	}
 	config := filepath.Join(dir, "storm.yaml")
 	write(t, config, stormYAML("file://"+store, "a:1"))
-	probes := freeAddress(t)
+	probes := net.JoinHostPort(cluster.Loopback(), "8081")
 	stop := start(t, "--config", config, "--kubeconfig", kubeconfig(t), "--health-probe-bind-address", probes, "--connect-bind-address", "127.0.0.1:0", "--log-level", "error")
 
 	c := adminClient(t)
@@ -226,17 +226,6 @@ func get(url string) error {
 		return fmt.Errorf("%s: %s", url, resp.Status)
 	}
 	return nil
-}
-
-// freeAddress is an address of this machine that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func eventually(t *testing.T, check func() error) {

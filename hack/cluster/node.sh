@@ -82,7 +82,7 @@ TEXT
 start_containerd() {
     write_containerd_config
     daemon_start "$dir" containerd containerd --config "$dir/containerd.toml"
-    wait_for 30 ctr_here version || { tail -n 15 "$dir/containerd.log" >&2; return 1; }
+    await_cluster ctr_here version
     CGO_ENABLED=0 go build -C "$repo" -trimpath -ldflags '-s -w' -o "$dir/pause" ./hack/cluster
     program_image "$dir/pause.tar" "$pause_image" "$dir/pause"
     load "$dir/pause.tar"
@@ -126,13 +126,9 @@ start_node() {
     start_controllers
     start_containerd
     start_kubelet
-    if ! wait_for 90 node_ready; then
-        tail -n 15 "$dir/kubelet.log" >&2
-        echo "node $node_name does not become ready; kubelet's log is $dir/kubelet.log" >&2
-        return 1
-    fi
+    await_cluster node_ready
     # Pods are refused until the controllers have made it.
-    wait_for 30 account_made
+    await_cluster account_made
 }
 
 # load FILE... imports images, of which only this machine's platform is needed.
@@ -153,9 +149,12 @@ clear_node() {
     end_pods
     end_shims
     unmount_all
-    remove_cgroups
     remove_traces
-    node_cleared
+    # The kernel takes routes and cgroups of processes that have ended away by and by.
+    if ! wait_for "$patience" node_cleared; then
+        printf 'left of the node:\n%s\n' "$(node_left)" >&2
+        return 1
+    fi
 }
 
 pod_processes() { find /sys/fs/cgroup -path "*$node_cgroup/*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -un; }
@@ -167,14 +166,14 @@ end_pods() {
     local pids
     mapfile -t pids < <(pod_processes)
     ((${#pids[@]} == 0)) || kill -KILL "${pids[@]}" 2>/dev/null || true
-    wait_for 15 no_pod_processes
+    wait_for "$patience" no_pod_processes
 }
 
 end_shims() {
     local pids socket
     mapfile -t pids < <(shims)
     ((${#pids[@]} == 0)) || kill -KILL "${pids[@]}" 2>/dev/null || true
-    wait_for 15 no_shims
+    wait_for "$patience" no_shims
     # A shim's socket has a fixed place, which it notes.
     while read -r socket; do
         rm -f "${socket#unix://}"
@@ -212,19 +211,18 @@ remove_traces() {
     done <"$dir/node/made"
 }
 
-# node_cleared tells whether nothing is left; what is left it prints.
+# node_cleared removes the cgroups and tells whether nothing is left.
 node_cleared() {
-    local left
-    left=$(
-        pod_processes
-        shims
-        cluster_mounts
-        node_cgroups
-        ip -oneline address show dev lo | grep -E " ($node_address|$service_address)/"
-        ip route | grep -F "${pod_range%.*}."
-    ) || true
-    if [[ -n $left ]]; then
-        printf 'left of the node:\n%s\n' "$left" >&2
-        return 1
-    fi
+    remove_cgroups
+    [[ -z $(node_left) ]]
+}
+
+# node_left prints what is left.
+node_left() {
+    pod_processes
+    shims
+    cluster_mounts
+    node_cgroups
+    ip -oneline address show dev lo | grep -E " ($node_address|$service_address)/" || true
+    ip route | grep -F "${pod_range%.*}." || true
 }

@@ -66,7 +66,7 @@ sweep() {
     for pid in $(processes); do
         kill -s KILL "$pid" 2>/dev/null || true
     done
-    wait_for 15 no_processes || true
+    wait_for "$patience" no_processes || true
     while read -r mount; do
         umount "$mount"
     done < <(mounts | tac)

@@ -3,32 +3,7 @@
 # variables of hdfs.sh.
 # shellcheck disable=SC2154
 
-# Ports of an HDFS, counted from the first one.
-block_size=20
-
-# port_block claims a block of ports, below the range that the kernel gives to
-# outgoing connections, and sets base to the first. The lock keeps others that start at
-# this moment off the block; it lives as long as a daemon that has it open.
-port_block() {
-    local locks=${TMPDIR:-/tmp}/stormcell-ports-$EUID first
-    mkdir -p "$locks"
-    for ((first = 20000 + RANDOM % 500 * block_size; ; first = first % 10000 + 20000 + block_size)); do
-        exec 7<>"$locks/$first"
-        if flock --nonblock 7 && ports_free "$first"; then
-            base=$first
-            return
-        fi
-    done
-}
-
-ports_free() {
-    local offset
-    for ((offset = 0; offset < block_size; offset++)); do
-        port_free $(($1 + offset)) || return 1
-    done
-}
-
-# port NAME KIND prints a port of a daemon.
+# port NAME KIND prints a port of a daemon, of the block that base begins.
 port() {
     local number=${1: -1} offset
     case $1:$2 in
@@ -133,6 +108,12 @@ ha_settings() {
     for name in "${journalnodes[@]}"; do
         journals+=("$(address "$name" rpc)")
     done
+    # A NameNode that answers haadmin late on a busy machine is no failed one.
+    core+=(
+        ha.failover-controller.cli-check.rpc-timeout.ms 120000
+        ha.failover-controller.graceful-fence.rpc-timeout.ms 120000
+        ha.failover-controller.new-active.rpc-timeout.ms 120000
+    )
     hdfs+=(
         dfs.nameservices stormcell
         dfs.ha.namenodes.stormcell 'nn1,nn2'

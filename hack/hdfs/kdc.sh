@@ -67,10 +67,10 @@ kerberos() { KRB5_CONFIG=$dir/krb5.conf KRB5_KDC_PROFILE=$dir/kdc.conf "$@"; }
 start_kdc() {
     # A daemon that starts before the KDC listens would give up.
     kerberos daemon_start "$dir" kdc krb5kdc -n -P "$dir/kdc/pid"
-    wait_for "$patience" kdc_listens
+    await_daemons "$dir" kdc kdc_listens
 }
 
-kdc_listens() { ! port_free "$(port kdc kdc)" || ! daemon_pid "$dir" kdc >/dev/null; }
+kdc_listens() { ! port_free "$(port kdc kdc)"; }
 
 # make_certificate makes what DataNodes want for HTTPS.
 make_certificate() {

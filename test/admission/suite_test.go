@@ -29,7 +29,7 @@ import (
 const (
 	nodeA, nodeB = "node-a", "node-b"
 	team         = "team-a"
-	patience     = 20 * time.Second
+	patience     = 2 * time.Minute
 )
 
 var (

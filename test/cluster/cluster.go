@@ -5,11 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -19,13 +23,18 @@ import (
 // it they are taken from bin/k8s, where "make kubernetes" builds them.
 const assetsVariable = "KUBEBUILDER_ASSETS"
 
+// patience is how long each part of the start and of the end may take. A machine
+// that is busy with other tests is slow.
+const patience = 2 * time.Minute
+
 // Cluster is a running etcd and kube-apiserver.
 type Cluster struct {
-	environment *envtest.Environment
+	plane *envtest.ControlPlane
 	// Config connects as the cluster's admin, without a rate limit.
 	Config *rest.Config
-	// proxy is the folder of the front proxy's certificate.
-	proxy string
+	// dir has the front proxy's certificate, and the daemons' logs.
+	dir  string
+	logs []io.Closer
 }
 
 // Root is the root folder of the repository.
@@ -45,23 +54,56 @@ func assets() string {
 }
 
 // Start starts a cluster and installs config/crd/bases; the caller calls Stop.
-func Start() (*Cluster, error) {
-	environment := &envtest.Environment{
-		BinaryAssetsDirectory: assets(),
-		CRDDirectoryPaths:     []string{filepath.Join(Root(), "config", "crd", "bases")},
-		ErrorIfCRDPathMissing: true,
-	}
-	proxy, err := makeFrontProxy(environment.ControlPlane.GetAPIServer().Configure())
+func Start(ctx context.Context) (*Cluster, error) {
+	dir, err := os.MkdirTemp("", "stormcell-cluster-")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("make the cluster's directory: %w", err)
 	}
-	config, err := environment.Start()
+	c := &Cluster{dir: dir}
+	if err := c.start(ctx); err != nil {
+		err = fmt.Errorf("start the API server of %s (make kubernetes builds it): %w%s%s", assets(), err, c.log(etcd), c.log(apiserver))
+		return nil, errors.Join(err, c.Stop())
+	}
+	return c, nil
+}
+
+// start does what envtest.Environment does, whose waits cannot all be made
+// longer: it gives the default namespace five seconds.
+func (c *Cluster) start(ctx context.Context) error {
+	if err := c.configure(Loopback()); err != nil {
+		return err
+	}
+	if err := c.plane.Start(); err != nil {
+		return err
+	}
+	admin, err := c.plane.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, &rest.Config{QPS: -1})
 	if err != nil {
-		os.RemoveAll(proxy)
-		return nil, fmt.Errorf("start the API server of %s (make kubernetes builds it): %w", assets(), err)
+		return err
 	}
-	config.QPS = -1
-	return &Cluster{environment: environment, Config: config, proxy: proxy}, nil
+	c.Config = admin.Config()
+	if err := c.awaitDefaultNamespace(ctx); err != nil {
+		return err
+	}
+	_, err = envtest.InstallCRDs(c.Config, envtest.CRDInstallOptions{
+		Paths: []string{filepath.Join(Root(), "config", "crd", "bases")}, ErrorIfPathMissing: true, MaxTime: patience,
+	})
+	return err
+}
+
+func (c *Cluster) awaitDefaultNamespace(ctx context.Context) error {
+	clients, err := kubernetes.NewForConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	var last error
+	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		_, last = clients.CoreV1().Namespaces().Get(ctx, metav1.NamespaceDefault, metav1.GetOptions{})
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for namespace %s: %w: %w", metav1.NamespaceDefault, err, last)
+	}
+	return nil
 }
 
 // Metrics returns the API server's metrics in Prometheus' text format.
@@ -79,7 +121,14 @@ func (c *Cluster) Metrics(ctx context.Context) ([]byte, error) {
 
 // Stop ends the cluster and removes its files.
 func (c *Cluster) Stop() error {
-	if err := errors.Join(c.environment.Stop(), os.RemoveAll(c.proxy)); err != nil {
+	var errs []error
+	if c.plane != nil {
+		errs = append(errs, c.plane.Stop())
+	}
+	for _, log := range c.logs {
+		errs = append(errs, log.Close())
+	}
+	if err := errors.Join(append(errs, os.RemoveAll(c.dir))...); err != nil {
 		return fmt.Errorf("stop the API server: %w", err)
 	}
 	return nil
@@ -87,7 +136,7 @@ func (c *Cluster) Stop() error {
 
 // Main runs a package's tests with a cluster, for TestMain.
 func Main(m *testing.M, use func(*Cluster)) int {
-	c, err := Start()
+	c, err := Start(context.Background())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

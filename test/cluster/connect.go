@@ -14,21 +14,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// makeFrontProxy gives the API server a certificate by which those know it that
-// it forwards requests to. It returns the folder of that.
-func makeFrontProxy(options *envtest.Arguments) (dir string, err error) {
-	if dir, err = os.MkdirTemp("", "stormcell-front-proxy-"); err != nil {
-		return "", fmt.Errorf("make a folder for the front proxy's certificate: %w", err)
-	}
+// makeFrontProxy makes a certificate in a folder by which those know the API
+// server that it forwards requests to, and gives it to the API server.
+func makeFrontProxy(dir string, options *envtest.Arguments) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return dir, fmt.Errorf("front proxy's key: %w", err)
+		return fmt.Errorf("front proxy's key: %w", err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "front-proxy"},
@@ -37,32 +33,36 @@ func makeFrontProxy(options *envtest.Arguments) (dir string, err error) {
 	}
 	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return dir, fmt.Errorf("front proxy's certificate: %w", err)
+		return fmt.Errorf("front proxy's certificate: %w", err)
 	}
 	encoded, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return dir, fmt.Errorf("front proxy's key: %w", err)
+		return fmt.Errorf("front proxy's key: %w", err)
 	}
 	certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
 	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: certificate}, keyFile: {Type: "PRIVATE KEY", Bytes: encoded}} {
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			return dir, fmt.Errorf("front proxy's certificate: %w", err)
+			return fmt.Errorf("front proxy's certificate: %w", err)
 		}
 	}
 	options.Set("requestheader-client-ca-file", certFile).Set("requestheader-allowed-names", "front-proxy").
 		Set("requestheader-username-headers", "X-Remote-User").Set("requestheader-group-headers", "X-Remote-Group").
 		Set("requestheader-extra-headers-prefix", "X-Remote-Extra-").
 		Set("proxy-client-cert-file", certFile).Set("proxy-client-key-file", keyFile)
-	return dir, nil
+	return nil
 }
 
-// Connect leads the API server to a manager on a port of this machine.
-func (c *Cluster) Connect(ctx context.Context, port int) error {
+// ConnectPort is where Connect leads to, on any address.
+const ConnectPort = "9443"
+
+// Connect leads the API server to a manager on ConnectPort of an address of
+// this machine's loopback.
+func (c *Cluster) Connect(ctx context.Context, address string) error {
 	manifest, err := os.ReadFile(filepath.Join(Root(), "config", "connect", "host.yaml"))
 	if err != nil {
 		return fmt.Errorf("lead the API server to the manager: %w", err)
 	}
-	manifest = bytes.ReplaceAll(manifest, []byte("9443"), []byte(strconv.Itoa(port)))
+	manifest = bytes.ReplaceAll(manifest, []byte("localhost"), []byte(address))
 	return c.apply(ctx, manifest, "--filename", "-")
 }
 

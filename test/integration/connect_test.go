@@ -199,9 +199,9 @@ func TestLogsWhileTheAgentIsAway(t *testing.T) {
 
 // port asks a server directly, without the API server, and trusts any
 // certificate.
-func port(t *testing.T, port int, path string, header http.Header) (status int, body string) {
+func port(t *testing.T, address, path string, header http.Header) (status int, body string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("https://127.0.0.1:%d%s", port, path), nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,14 +243,14 @@ func TestPorts(t *testing.T) {
 	waitFor(t, w, api.ReasonRunning)
 	n := new(api.StormNode)
 	g.Expect(s.Client.Get(t.Context(), types.NamespacedName{Name: stack.NodeName}, n)).To(Succeed())
-	agent := int(n.Status.Agent.Port)
+	agent := fmt.Sprintf("127.0.0.1:%d", n.Status.Agent.Port)
 	mine, manager := connect.Audience(stack.NodeName), api.ManagerFieldOwner
 	forged := http.Header{"X-Remote-User": {"admin"}, "X-Remote-Group": {"system:masters"}}
 	for _, tt := range []struct {
-		name   string
-		port   int
-		header http.Header
-		status int
+		name    string
+		address string
+		header  http.Header
+		status  int
 	}{
 		{"the agent: the manager's token for this node", agent, tokenFor(t, manager, mine), http.StatusOK},
 		{"the agent: nobody", agent, nil, http.StatusUnauthorized},
@@ -259,12 +259,12 @@ func TestPorts(t *testing.T) {
 		{"the agent: a token for another node", agent, tokenFor(t, manager, connect.Audience("other")), http.StatusUnauthorized},
 		{"the agent: nonsense", agent, http.Header{"Authorization": {"Bearer x.y.z"}}, http.StatusUnauthorized},
 		{"the agent: who has no right", agent, tokenFor(t, api.AgentFieldOwner, mine), http.StatusForbidden},
-		{"the manager: nobody", s.ConnectPort(), nil, http.StatusUnauthorized},
-		{"the manager: headers of the API server's, without its certificate", s.ConnectPort(), forged, http.StatusUnauthorized},
-		{"the manager: a token for the API server", s.ConnectPort(), tokenFor(t, manager), http.StatusUnauthorized},
+		{"the manager: nobody", s.ConnectAddress(), nil, http.StatusUnauthorized},
+		{"the manager: headers of the API server's, without its certificate", s.ConnectAddress(), forged, http.StatusUnauthorized},
+		{"the manager: a token for the API server", s.ConnectAddress(), tokenFor(t, manager), http.StatusUnauthorized},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			status, body := port(t, tt.port, pathOf(w), tt.header)
+			status, body := port(t, tt.address, pathOf(w), tt.header)
 			if status != tt.status || status != http.StatusOK && !strings.Contains(body, `"kind":"Status"`) {
 				t.Errorf("%d %s, want %d", status, body, tt.status)
 			}

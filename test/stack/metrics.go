@@ -4,16 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 )
-
-// someLoopback is one of the many addresses of this machine's loopback, so that
-// ports need not be looked for.
-func someLoopback() string {
-	//nolint:gosec // no secret
-	return fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
-}
 
 func (s *Stack) managerMetrics() string { return s.loopback + ":9180" }
 func (s *Stack) agentMetrics() string   { return s.loopback + ":9181" }

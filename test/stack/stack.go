@@ -51,7 +51,6 @@ type Stack struct {
 	// loopback is an address of this machine that no other stack uses.
 	loopback string
 
-	connectPort    int // where the manager answers the API server
 	cluster        *cluster.Cluster
 	bin            string
 	manager, agent *exec.Cmd
@@ -79,7 +78,7 @@ func Start(ctx context.Context, options ...Option) (s *Stack, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the stack's directory: %w", err)
 	}
-	s = &Stack{Dir: dir, bin: filepath.Join(dir, "bin"), store: "file://" + filepath.Join(dir, "store"), loopback: someLoopback()}
+	s = &Stack{Dir: dir, bin: filepath.Join(dir, "bin"), store: "file://" + filepath.Join(dir, "store"), loopback: cluster.Loopback()}
 	for _, option := range options {
 		option(s)
 	}
@@ -183,7 +182,7 @@ func (s *Stack) Push(ctx context.Context, source, tag string) error {
 
 func (s *Stack) startCluster(ctx context.Context) error {
 	var err error
-	if s.cluster, err = cluster.Start(); err != nil {
+	if s.cluster, err = cluster.Start(ctx); err != nil {
 		return err
 	}
 	if err := s.cluster.Install(ctx, "base"); err != nil {
@@ -201,7 +200,7 @@ func (s *Stack) startCluster(ctx context.Context) error {
 	if err := s.createNode(ctx); err != nil {
 		return err
 	}
-	if err := s.connect(ctx); err != nil {
+	if err := s.cluster.Connect(ctx, s.loopback); err != nil {
 		return err
 	}
 	if err := s.identify(ctx, "manager", "stormcell-manager", ""); err != nil {
@@ -223,19 +222,6 @@ func (s *Stack) createNode(ctx context.Context) error {
 	return nil
 }
 
-// connect leads the API server to a port that is free now, for the manager.
-func (s *Stack) connect(ctx context.Context) error {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return fmt.Errorf("find a port for the manager: %w", err)
-	}
-	s.connectPort = l.Addr().(*net.TCPAddr).Port //nolint:errcheck // of a TCP listener
-	if err := l.Close(); err != nil {
-		return fmt.Errorf("find a port for the manager: %w", err)
-	}
-	return s.cluster.Connect(ctx, s.connectPort)
-}
-
 // As connects as a user of the cluster with some groups.
 func (s *Stack) As(user string, groups ...string) *rest.Config {
 	config := rest.CopyConfig(s.cluster.Config)
@@ -243,8 +229,8 @@ func (s *Stack) As(user string, groups ...string) *rest.Config {
 	return config
 }
 
-// ConnectPort is where the manager answers the API server.
-func (s *Stack) ConnectPort() int { return s.connectPort }
+// ConnectAddress is where the manager answers the API server.
+func (s *Stack) ConnectAddress() string { return net.JoinHostPort(s.loopback, cluster.ConnectPort) }
 
 // identify gives a daemon a token of its service account, on a node or on none.
 func (s *Stack) identify(ctx context.Context, name, account, node string) error {
@@ -263,7 +249,7 @@ func (s *Stack) startManager(context.Context) error {
 	var err error
 	s.manager, err = s.daemon("manager", nil, "--leader-elect=false", "--config", s.Path("storm.yaml"),
 		"--metrics-bind-address", s.managerMetrics(), "--health-probe-bind-address", "0",
-		"--connect-bind-address", fmt.Sprintf("127.0.0.1:%d", s.connectPort))
+		"--connect-bind-address", s.ConnectAddress())
 	return err
 }
 
@@ -315,7 +301,7 @@ func (s *Stack) APIMetrics(ctx context.Context) ([]byte, error) { return s.clust
 func (s *Stack) AwaitAgent(ctx context.Context, started time.Time) error {
 	lease := &coordinationv1.Lease{}
 	key := client.ObjectKey{Namespace: api.SystemNamespace, Name: api.LeaseName(NodeName)}
-	err := poll(ctx, func() (bool, error) {
+	err := s.poll(ctx, func() (bool, error) {
 		if err := s.Client.Get(ctx, key, lease); err != nil {
 			return false, client.IgnoreNotFound(err)
 		}

@@ -2,9 +2,13 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os/exec"
+	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,7 +45,7 @@ func (s *Stack) Apply(ctx context.Context, name string, port int32, image string
 // Await waits until the worker's Ready has a reason, and reads the worker anew.
 func (s *Stack) Await(ctx context.Context, w *api.StormWorker, reason string) error {
 	var last metav1.Condition
-	err := poll(ctx, func() (bool, error) {
+	err := s.poll(ctx, func() (bool, error) {
 		if err := s.Client.Get(ctx, client.ObjectKeyFromObject(w), w); err != nil {
 			return false, err
 		}
@@ -82,7 +86,7 @@ func (s *Stack) Forget(ctx context.Context, tag string) error {
 func (s *Stack) remove(ctx context.Context, o client.Object) error {
 	err := s.Client.Delete(ctx, o)
 	if client.IgnoreNotFound(err) == nil {
-		err = poll(ctx, func() (bool, error) {
+		err = s.poll(ctx, func() (bool, error) {
 			err := s.Client.Get(ctx, client.ObjectKeyFromObject(o), o)
 			return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 		})
@@ -93,8 +97,9 @@ func (s *Stack) remove(ctx context.Context, o client.Object) error {
 	return nil
 }
 
-// poll asks until the answer is yes.
-func poll(ctx context.Context, done func() (bool, error)) error {
+// poll asks until the answer is yes, or a daemon has ended that nobody has
+// stopped.
+func (s *Stack) poll(ctx context.Context, done func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tick := time.NewTicker(pollInterval)
@@ -103,10 +108,26 @@ func poll(ctx context.Context, done func() (bool, error)) error {
 		if ok, err := done(); ok || err != nil {
 			return err
 		}
+		if err := errors.Join(ended(s.manager), ended(s.agent)); err != nil {
+			return err
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// ended tells of a daemon that has ended. It leaves how it ended for Wait.
+func ended(c *exec.Cmd) error {
+	if c == nil {
+		return nil
+	}
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, c.Process.Pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	if err != nil || info.Signo == 0 {
+		return err
+	}
+	return fmt.Errorf("%s has ended by itself: see its log", filepath.Base(c.Path))
 }

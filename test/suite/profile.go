@@ -10,13 +10,15 @@ import (
 	"github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
 
 // Profiled makes a profile and waits for a reason of its condition.
-func Profiled(t *testing.T, c client.Client, worker string, action api.ProfileAction, reason string, duration ...time.Duration) *api.StormProfile {
+func Profiled(t *testing.T, c client.WithWatch, worker string, action api.ProfileAction, reason string, duration ...time.Duration) *api.StormProfile {
 	t.Helper()
 	p := &api.StormProfile{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "p-", Namespace: metav1.NamespaceDefault},
@@ -37,25 +39,46 @@ func Profiled(t *testing.T, c client.Client, worker string, action api.ProfileAc
 	return p
 }
 
-// AwaitProfile waits for a reason of a profile's condition.
-func AwaitProfile(t *testing.T, c client.Client, p *api.StormProfile, reason string) {
+// AwaitProfile waits until a profile's condition has a reason, in p or in any state
+// that follows, and reads that state into p. It watches, since a state such as
+// Recording may last for less time than a busy test takes to look again.
+func AwaitProfile(t *testing.T, c client.WithWatch, p *api.StormProfile, reason string) {
 	t.Helper()
-	Expect(t).Eventually(func(g gomega.Gomega) {
-		g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(p), p)).To(gomega.Succeed())
-		complete := meta.FindStatusCondition(p.Status.Conditions, api.ProfileComplete)
-		g.Expect(complete).NotTo(gomega.BeNil())
-		g.Expect(complete.Reason).To(gomega.Equal(reason), "%s: %s", complete.Message, p.Status.Output)
-	}).Should(gomega.Succeed())
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	follow, err := c.Watch(ctx, new(api.StormProfileList), &client.ListOptions{
+		Namespace: p.Namespace, FieldSelector: fields.OneTermEqualSelector("metadata.name", p.Name),
+		Raw: &metav1.ListOptions{ResourceVersion: p.ResourceVersion},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer follow.Stop()
+	for completion(p).Reason != reason {
+		event, ok := <-follow.ResultChan()
+		next, isProfile := event.Object.(*api.StormProfile)
+		if !ok || !isProfile || event.Type == watch.Deleted {
+			t.Fatalf("profile %s does not come to %s (%v, %v): %s: %s: %s", p.Name, reason, ctx.Err(), event,
+				completion(p).Reason, completion(p).Message, p.Status.Output)
+		}
+		*p = *next
+	}
+}
+
+// completion is a profile's condition, or an empty one.
+func completion(p *api.StormProfile) metav1.Condition {
+	if c := meta.FindStatusCondition(p.Status.Conditions, api.ProfileComplete); c != nil {
+		return *c
+	}
+	return metav1.Condition{}
 }
 
 // Profiles does to a worker with a JDK, whose main thread is called
 // spinner-of-the-test, what the buttons of Storm's UI do, by objects alone.
-func Profiles(t *testing.T, c client.Client, w *api.StormWorker) {
+func Profiles(t *testing.T, c client.WithWatch, w *api.StormWorker) {
 	t.Helper()
 	g := Expect(t)
-	said := func(p *api.StormProfile) string {
-		return meta.FindStatusCondition(p.Status.Conditions, api.ProfileComplete).Message
-	}
+	said := func(p *api.StormProfile) string { return completion(p).Message }
 	p := Profiled(t, c, w.Name, api.ProfileJStack, api.ReasonSucceeded)
 	g.Expect(p.Status.Files).To(gomega.ConsistOf(gomega.MatchRegexp(`/artifacts/it-1-1608581491/\d+/jstack-1-\d{14}\.txt$`)))
 	g.Expect(said(p)).To(gomega.Equal("wrote " + p.Status.Files[0] + " on node " + w.Status.NodeName))

@@ -80,19 +80,12 @@ func waitingManager(t *testing.T) ctrl.Manager {
 // manager's role and by a certificate that it has made itself.
 func TestManagerThatDoesNotLead(t *testing.T) {
 	mgr := waitingManager(t)
-	free, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().(*net.TCPAddr)
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := testCluster.Connect(t.Context(), address.Port); err != nil {
+	loopback := cluster.Loopback()
+	if err := testCluster.Connect(t.Context(), loopback); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	if err := Setup(ctx, mgr, address.String(), slog.New(slog.DiscardHandler)); err != nil {
+	if err := Setup(ctx, mgr, net.JoinHostPort(loopback, cluster.ConnectPort), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)

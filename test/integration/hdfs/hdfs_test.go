@@ -9,7 +9,6 @@ import (
 	"path"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
@@ -20,6 +19,7 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/test/hdfs"
 	"github.com/stormcell/stormcell/test/stack"
+	"github.com/stormcell/stormcell/test/suite"
 )
 
 var (
@@ -71,10 +71,7 @@ func tail(t *testing.T, name string) {
 
 func expect(t *testing.T) *WithT {
 	t.Helper()
-	g := NewWithT(t)
-	g.SetDefaultEventuallyTimeout(time.Minute)
-	g.SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
-	return g
+	return suite.Expect(t)
 }
 
 var lastPort int32 = 6700
