@@ -98,17 +98,17 @@ func CacheOptions() cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&coordinationv1.Lease{}: {Namespaces: map[string]cache.Config{api.SystemNamespace: {}}},
-			&corev1.Pod{}:           {Field: roomTakers, Transform: onlyRoom},
+			&corev1.Pod{}:           {Field: assignedPods, Transform: stripPod},
 		},
 	}
 }
 
-// roomTakers are the pods that take room: those that are bound and have not ended.
-var roomTakers = fields.ParseSelectorOrDie("spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed")
+// assignedPods selects the pods that use resources: bound, and not ended.
+var assignedPods = fields.ParseSelectorOrDie("spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed")
 
-// onlyRoom strips a pod to what roomOfPod and the board read: a large cluster
-// has many, and their environment is none of our business.
-func onlyRoom(o any) (any, error) {
+// stripPod reduces a pod to what podRequest and the scheduler cache read. A large
+// cluster has many pods, and their environments are none of our business.
+func stripPod(o any) (any, error) {
 	p, ok := o.(*corev1.Pod)
 	if !ok {
 		return o, nil
@@ -136,9 +136,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		return err
 	}
 	recorder := mgr.GetEventRecorder(api.ManagerFieldOwner)
-	nodes := newBoard(opts.LeaseDuration, opts.Clock)
-	told := newClusterMetrics(mgr.GetCache(), nodes, mgr.Elected())
-	if err := opts.Metrics.Register(told); err != nil {
+	nodes := newSchedulerCache(opts.LeaseDuration, opts.Clock)
+	metrics := newClusterMetrics(mgr.GetCache(), nodes, mgr.Elected())
+	if err := opts.Metrics.Register(metrics); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	images := &imageReconciler{
@@ -147,9 +147,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	}
 	workers := &workerReconciler{
 		client: mgr.GetClient(), events: recorder, clock: opts.Clock,
-		settings: opts.Settings, board: nodes, wake: new(wakeups), metrics: told,
+		settings: opts.Settings, cache: nodes, wake: new(wakeups), metrics: metrics,
 	}
-	leases := &leaseReconciler{client: mgr.GetClient(), board: nodes, workers: workers.wake}
+	leases := &leaseReconciler{client: mgr.GetClient(), cache: nodes, workers: workers.wake}
 	prefetches := &prefetchReconciler{client: mgr.GetClient(), events: recorder, clock: opts.Clock}
 	stormNodes := &nodeReconciler{client: mgr.GetClient()}
 	profiles := &profileReconciler{client: mgr.GetClient(), events: recorder, clock: opts.Clock}

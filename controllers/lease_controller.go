@@ -18,7 +18,7 @@ import (
 // of a node look again when its agent falls silent or comes to life.
 type leaseReconciler struct {
 	client  client.Client
-	board   *board
+	cache   *schedulerCache
 	workers *wakeups
 }
 
@@ -38,7 +38,7 @@ func nodeOfLease(lease string) (node string, ok bool) {
 	return strings.CutPrefix(lease, api.LeaseName(""))
 }
 
-// Reconcile looks at one agent, now and again when its patience is over.
+// Reconcile checks one agent, now and again when it may have become silent.
 func (r *leaseReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	node, _ := nodeOfLease(req.Name)
 	lease := new(coordinationv1.Lease)
@@ -47,30 +47,30 @@ func (r *leaseReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	case client.IgnoreNotFound(err) != nil:
 		return ctrl.Result{}, fmt.Errorf("get Lease %s: %w", req, err)
 	case err != nil:
-		r.board.stopBeat(node)
+		r.cache.removeHeartbeat(node)
 		return ctrl.Result{}, r.wake(ctx, node)
 	}
-	if observe(r.board, lease) {
+	if observeLease(r.cache, lease) {
 		err = r.wake(ctx, node)
 	}
-	patience := r.board.patience(node)
-	if patience == 0 {
+	left := r.cache.timeUntilSilent(node)
+	if left == 0 {
 		err = r.wake(ctx, node)
 	}
-	return ctrl.Result{RequeueAfter: patience}, err
+	return ctrl.Result{RequeueAfter: left}, err
 }
 
-// observe notes a Lease on the board and tells whether its agent has come to
-// life by it.
-func observe(b *board, lease *coordinationv1.Lease) (revived bool) {
+// observeLease records a Lease in the cache. It reports whether this made the agent
+// live.
+func observeLease(c *schedulerCache, lease *coordinationv1.Lease) (revived bool) {
 	node, ok := nodeOfLease(lease.Name)
 	if !ok || lease.Spec.RenewTime == nil {
 		return false
 	}
-	return b.beat(node, lease.Spec.RenewTime.Time)
+	return c.recordHeartbeat(node, lease.Spec.RenewTime.Time)
 }
 
-// wake lets the workers of a node look again, and those that wait for any.
+// wake enqueues the workers of a node and those that wait for any node.
 func (r *leaseReconciler) wake(ctx context.Context, node string) error {
 	for _, name := range []string{node, ""} {
 		found, err := workerRequests(ctx, r.client, anyWorker, client.MatchingFields{workerByNode: name})

@@ -90,10 +90,10 @@ func TestWriteFails(t *testing.T) {
 			return c.SubResource(sub).Apply(ctx, obj, opts...)
 		},
 	})
-	b, _ := testBoard("n1", "n2")
+	b, _ := testCache("n1", "n2")
 	told := events.NewFakeRecorder(10)
 	r := &workerReconciler{
-		client: faulty, events: told, clock: clock.RealClock{}, board: b, metrics: newClusterMetrics(w.c, b, nil),
+		client: faulty, events: told, clock: clock.RealClock{}, cache: b, metrics: newClusterMetrics(w.c, b, nil),
 		settings: func() Settings { return *w.settings.Load() },
 	}
 	obj := newWorker("unlucky", "", 6700)

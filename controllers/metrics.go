@@ -14,12 +14,12 @@ import (
 // scrapeLimit bounds how long a scrape may wait for the cache.
 const scrapeLimit = 5 * time.Second
 
-// clusterMetrics tell Prometheus what is so in the cluster, as the cache of the manager
-// that leads knows it, and how long placement takes. What the reconcilers do is
-// told by controller-runtime.
+// clusterMetrics reports the current state of the cluster, as the leading manager's
+// cache has it, and how long placement takes. The metrics of the reconcilers are
+// controller-runtime's.
 type clusterMetrics struct {
-	cache client.Reader
-	board *board
+	objects client.Reader
+	nodes   *schedulerCache
 	// elected is closed once this manager leads: the caches of others are empty.
 	elected   <-chan struct{}
 	placement prometheus.Histogram
@@ -33,9 +33,9 @@ var (
 	clusterNodes   = prometheus.NewDesc("stormcell_cluster_nodes", "Nodes by their agent: live, silent (the node is lost), unproven or none.", []string{"agent"}, nil)
 )
 
-func newClusterMetrics(cache client.Reader, board *board, elected <-chan struct{}) *clusterMetrics {
+func newClusterMetrics(objects client.Reader, nodes *schedulerCache, elected <-chan struct{}) *clusterMetrics {
 	return &clusterMetrics{
-		cache: cache, board: board, elected: elected,
+		objects: objects, nodes: nodes, elected: elected,
 		placement: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "stormcell_worker_placement_duration_seconds", Help: "Time from the creation of a StormWorker until it is bound to a node. The API server counts whole seconds.",
 			Buckets: []float64{1, 2, 5, 10, 30, 60, 300, 900, 3600},
@@ -63,16 +63,16 @@ func (m *clusterMetrics) Collect(ch chan<- prometheus.Metric) {
 	defer cancel()
 	m.collectReady(ctx, ch, clusterWorkers, new(api.StormWorkerList))
 	m.collectReady(ctx, ch, clusterImages, new(api.StormImageList))
-	agents := m.board.agents()
+	agents := m.nodes.countAgents()
 	for state, name := range agentStates {
 		ch <- prometheus.MustNewConstMetric(clusterNodes, prometheus.GaugeValue, float64(agents[state]), name)
 	}
 }
 
-// collectReady counts objects by the reason of their condition Ready. What cannot
-// be listed is not told: 0 would be a lie.
+// collectReady counts objects by the reason of their condition Ready. It reports
+// nothing if the list fails, since 0 would be wrong.
 func (m *clusterMetrics) collectReady(ctx context.Context, ch chan<- prometheus.Metric, desc *prometheus.Desc, list client.ObjectList) {
-	if err := m.cache.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+	if err := m.objects.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 		return
 	}
 	reasons := map[string]int{}
@@ -91,7 +91,7 @@ func (m *clusterMetrics) collectReady(ctx context.Context, ch chan<- prometheus.
 	}
 }
 
-// placed notes that a worker got its node.
+// placed records that a worker was bound to its node.
 func (m *clusterMetrics) placed(w *api.StormWorker, now time.Time) {
 	m.placement.Observe(now.Sub(w.CreationTimestamp.Time).Seconds())
 }

@@ -66,7 +66,7 @@ stormcell_cluster_workers{reason="Running"} 1
 // TestMetricsOfAFollower checks that a manager that does not lead tells nothing
 // of the cluster: else each object would count twice.
 func TestMetricsOfAFollower(t *testing.T) {
-	b, _ := testBoard("n1")
+	b, _ := testCache("n1")
 	m := newClusterMetrics(nil, b, make(chan struct{}))
 	if n := testutil.CollectAndCount(m); n != 1 {
 		t.Errorf("%d metrics, want only the time of placement", n)

@@ -9,23 +9,23 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
 
-// nodeFacts is what placement takes from a Node object.
+// nodeFacts is what placement reads of a Node object.
 type nodeFacts struct {
-	// ready is false if the node has a kubelet that says so. One without, where
+	// ready is false only if a kubelet says so. A node without a kubelet, where
 	// the agent is a service of the system, is judged by the agent alone.
 	ready, cordoned bool
 	labels          map[string]string
-	// taints are those that keep workers away that do not tolerate them.
+	// taints are those that workers must tolerate.
 	taints []corev1.Taint
-	// allocatable is what the kubelet gives to pods; unknown without a kubelet.
-	allocatable room
+	// allocatable is what the kubelet offers to pods; unknown without a kubelet.
+	allocatable resources
 }
 
 // factsOf reads a node. The maps and slices are the object's own.
 func factsOf(n *corev1.Node) nodeFacts {
 	facts := nodeFacts{
 		ready: true, cordoned: n.Spec.Unschedulable, labels: n.Labels,
-		allocatable: roomIn(n.Status.Allocatable),
+		allocatable: resourcesIn(n.Status.Allocatable),
 	}
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady {
@@ -40,9 +40,9 @@ func factsOf(n *corev1.Node) nodeFacts {
 	return facts
 }
 
-// keepsAway tells whether a taint matters to placement. Those of a node that is
-// not ready or cordoned repeat what else is known; and workers have the host's
-// network, whatever the network of pods is.
+// keepsAway reports whether workers must tolerate a taint. Taints of nodes that
+// are not ready or cordoned repeat other facts, and workers use the host's
+// network, whatever the state of the pod network.
 func keepsAway(t corev1.Taint) bool {
 	switch t.Key {
 	case corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable, corev1.TaintNodeUnschedulable, corev1.TaintNodeNetworkUnavailable:
@@ -52,7 +52,7 @@ func keepsAway(t corev1.Taint) bool {
 	}
 }
 
-// selects tells whether a node's labels are all that a selector asks for.
+// selects reports whether a selector matches a node's labels.
 func selects(selector, labels map[string]string) bool {
 	for key, want := range selector {
 		if have, ok := labels[key]; !ok || have != want {
@@ -62,7 +62,7 @@ func selects(selector, labels map[string]string) bool {
 	return true
 }
 
-// tolerates tells whether each taint is tolerated, as Kubernetes judges it.
+// tolerates reports whether each taint is tolerated, by the rules of Kubernetes.
 func tolerates(tolerations []api.Toleration, taints []corev1.Taint) bool {
 	for i := range taints {
 		t := &taints[i]
@@ -77,19 +77,21 @@ func tolerates(tolerations []api.Toleration, taints []corev1.Taint) bool {
 	return true
 }
 
-// room is CPU, in thousandths of one, and memory, in bytes.
-type room struct{ cpu, memory int64 }
+// resources are CPU, in thousandths of one, and memory, in bytes.
+type resources struct{ cpu, memory int64 }
 
-func (r room) known() bool { return r != room{} }
+func (r resources) known() bool { return r != resources{} }
 
-func (r room) plus(o room) room  { return room{r.cpu + o.cpu, r.memory + o.memory} }
-func (r room) minus(o room) room { return room{r.cpu - o.cpu, r.memory - o.memory} }
+func (r resources) plus(o resources) resources  { return resources{r.cpu + o.cpu, r.memory + o.memory} }
+func (r resources) minus(o resources) resources { return resources{r.cpu - o.cpu, r.memory - o.memory} }
 
-func roomIn(l corev1.ResourceList) room { return room{l.Cpu().MilliValue(), l.Memory().Value()} }
+func resourcesIn(l corev1.ResourceList) resources {
+	return resources{l.Cpu().MilliValue(), l.Memory().Value()}
+}
 
-// roomOf is what a worker may use: its limits are its requests. Without limits
-// it counts as nothing.
-func roomOf(w *api.StormWorker) (r room) {
+// workerRequest returns a worker's limits, which are its requests too. A worker
+// without limits requests nothing.
+func workerRequest(w *api.StormWorker) (r resources) {
 	if cpu := w.Spec.Resources.Limits.CPU; cpu != nil {
 		r.cpu = cpu.MilliValue()
 	}
@@ -99,7 +101,7 @@ func roomOf(w *api.StormWorker) (r room) {
 	return r
 }
 
-// roomOfPod is what kube-scheduler counts for a pod.
-func roomOfPod(p *corev1.Pod) room {
-	return roomIn(resource.PodRequests(p, resource.PodResourcesOptions{}))
+// podRequest returns what kube-scheduler counts for a pod.
+func podRequest(p *corev1.Pod) resources {
+	return resourcesIn(resource.PodRequests(p, resource.PodResourcesOptions{}))
 }

@@ -22,7 +22,7 @@ func TestFactsOf(t *testing.T) {
 		}},
 	}
 	facts := factsOf(n)
-	if !facts.ready || !facts.cordoned || facts.allocatable != (room{2000, 1 << 30}) {
+	if !facts.ready || !facts.cordoned || facts.allocatable != (resources{2000, 1 << 30}) {
 		t.Errorf("without a kubelet: %+v", facts)
 	}
 	if len(facts.taints) != 1 || facts.taints[0].Key != corev1.TaintNodeDiskPressure {
@@ -68,8 +68,8 @@ func TestTolerates(t *testing.T) {
 	}
 }
 
-// TestOnlyRoom: what the cache keeps of a pod is all that its room is made of.
-func TestOnlyRoom(t *testing.T) {
+// TestStripPod: the cache keeps all of a pod that its request is made of.
+func TestStripPod(t *testing.T) {
 	requests := func(cpu, memory string) corev1.ResourceRequirements {
 		return corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory),
@@ -87,7 +87,7 @@ func TestOnlyRoom(t *testing.T) {
 		},
 		Overhead: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Mi")},
 	}}
-	bare, err := onlyRoom(p)
+	bare, err := stripPod(p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestOnlyRoom(t *testing.T) {
 		t.Fatalf("got %+v", bare)
 	}
 	// The first init container alone wants more CPU than all that run later.
-	if want := (room{3000, 311 << 20}); roomOfPod(stripped) != want || roomOfPod(p) != want {
-		t.Errorf("%+v stripped, %+v whole, want %+v", roomOfPod(stripped), roomOfPod(p), want)
+	if want := (resources{3000, 311 << 20}); podRequest(stripped) != want || podRequest(p) != want {
+		t.Errorf("%+v stripped, %+v whole, want %+v", podRequest(stripped), podRequest(p), want)
 	}
 }

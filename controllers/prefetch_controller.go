@@ -72,7 +72,7 @@ func (r *prefetchReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return outcome(r.write(ctx, i, prefetchStatus(i, found, r.clock.Now())))
+	return outcome(r.applyStatus(ctx, i, prefetchStatus(i, found, r.clock.Now())))
 }
 
 // find gathers what the nodes that i chooses say of it. Objects are read in
@@ -101,9 +101,9 @@ func (r *prefetchReconciler) find(ctx context.Context, i *api.StormImage) (prefe
 	return found, nil
 }
 
-// write applies status if it is not what the object says, and then tells of a
-// new reason.
-func (r *prefetchReconciler) write(ctx context.Context, i *api.StormImage, status api.StormImageStatus) error {
+// applyStatus applies status if it differs from the object's, and then emits an event
+// for a new reason.
+func (r *prefetchReconciler) applyStatus(ctx context.Context, i *api.StormImage, status api.StormImageStatus) error {
 	if equality.Semantic.DeepEqual(i.Status, status) {
 		return nil
 	}

@@ -65,7 +65,7 @@ func (r *imageReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	if ctx.Err() != nil {
 		return ctrl.Result{}, ctx.Err() // the manager ends: no finding
 	}
-	if err := r.write(ctx, i, status); err != nil {
+	if err := r.applyStatus(ctx, i, status); err != nil {
 		return outcome(err)
 	}
 	return ctrl.Result{RequeueAfter: refreshIn(settings.RefreshInterval)}, nil
@@ -87,9 +87,9 @@ func (r *imageReconciler) find(ctx context.Context, tag string, settings Setting
 	return imageFindings{image: image, err: err}
 }
 
-// write applies status if it is not what the object says, and then tells of
-// what is new.
-func (r *imageReconciler) write(ctx context.Context, i *api.StormImage, status api.StormImageStatus) error {
+// applyStatus applies status if it differs from the object's, and then emits events
+// for what is new.
+func (r *imageReconciler) applyStatus(ctx context.Context, i *api.StormImage, status api.StormImageStatus) error {
 	if equality.Semantic.DeepEqual(i.Status, status) {
 		return nil
 	}

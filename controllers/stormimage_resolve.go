@@ -66,15 +66,15 @@ func allowedCondition(refusal error) metav1.Condition {
 			Message: "storm.oci.allowed.images permits the tag",
 		}
 	}
-	reason, cure := refusalStory(refusal)
+	reason, cure := refusalReason(refusal)
 	return metav1.Condition{
 		Type: api.ImageAllowed, Status: metav1.ConditionFalse, Reason: reason,
 		Message: fmt.Sprintf("%v; %s", refusal, cure),
 	}
 }
 
-// refusalStory tells why the allowlist refuses an image, and what helps.
-func refusalStory(refusal error) (reason, cure string) {
+// refusalReason tells why the allowlist refuses an image, and what helps.
+func refusalReason(refusal error) (reason, cure string) {
 	switch {
 	case errors.Is(refusal, allowlist.ErrNoImages):
 		return api.ReasonNoImagesAllowed, "list the image in storm.oci.allowed.images of the manager's storm.yaml"

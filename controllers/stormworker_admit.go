@@ -31,7 +31,7 @@ func refuse(reason, message string, image *api.WorkerImage) admission {
 }
 
 func refuseImage(refusal error, image *api.WorkerImage) admission {
-	reason, cure := refusalStory(refusal)
+	reason, cure := refusalReason(refusal)
 	if reason == api.ReasonNotAllowed {
 		reason = api.ReasonImageNotAllowed
 	}

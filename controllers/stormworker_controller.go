@@ -17,17 +17,17 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
 
-// parallelWorkers is how many workers are looked at side by side; most of the
-// time goes into waiting for the API server.
+// parallelWorkers is how many workers are reconciled at once; most of the time
+// goes into waiting for the API server.
 const parallelWorkers = 16
 
-// workerReconciler admits StormWorkers, binds them to nodes and lets them go.
+// workerReconciler admits StormWorkers, binds them to nodes and finalizes them.
 type workerReconciler struct {
 	client   client.Client
 	events   events.EventRecorder
 	clock    clock.PassiveClock
 	settings func() Settings
-	board    *board
+	cache    *schedulerCache
 	wake     *wakeups
 	metrics  *clusterMetrics
 }
@@ -44,10 +44,10 @@ func (r *workerReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 // advance takes the steps of a worker's life in order; each can be repeated.
 func (r *workerReconciler) advance(ctx context.Context, w *api.StormWorker) error {
 	if !w.DeletionTimestamp.IsZero() {
-		return r.release(ctx, w)
+		return r.finalize(ctx, w)
 	}
-	// Before all else: what a node begins must not lose its object.
-	if err := r.hold(ctx, w); err != nil {
+	// First of all: a worker that a node starts must not lose its object.
+	if err := r.ensureFinalizer(ctx, w); err != nil {
 		return err
 	}
 	runtime := runtimeOf(w, r.settings().Runtime)
@@ -57,12 +57,12 @@ func (r *workerReconciler) advance(ctx context.Context, w *api.StormWorker) erro
 	}
 	status := r.bind(w, verdict)
 	status.Runtime = runtime
-	return r.write(ctx, w, status)
+	return r.applyStatus(ctx, w, status)
 }
 
-// hold puts the finalizer on w. Other owners share the list of finalizers, so
+// ensureFinalizer puts the finalizer on w. Other owners share the list of finalizers, so
 // it is written against the version that was read.
-func (r *workerReconciler) hold(ctx context.Context, w *api.StormWorker) error {
+func (r *workerReconciler) ensureFinalizer(ctx context.Context, w *api.StormWorker) error {
 	if controllerutil.ContainsFinalizer(w, api.WorkerFinalizer) {
 		return nil
 	}
@@ -71,12 +71,12 @@ func (r *workerReconciler) hold(ctx context.Context, w *api.StormWorker) error {
 	return r.patchFinalizers(ctx, w, before)
 }
 
-// release takes the finalizer off a worker of which nothing can be left on a
-// node. Until then the agent reports on it, or the node is lost.
-func (r *workerReconciler) release(ctx context.Context, w *api.StormWorker) error {
-	node := r.board.view(w.Status.NodeName)
-	if !releaseWorker(w, node) {
-		return r.write(ctx, w, r.farewell(w, node))
+// finalize removes the finalizer of a worker that is gone from its node. Until then
+// the agent reports on the worker, or the node is lost.
+func (r *workerReconciler) finalize(ctx context.Context, w *api.StormWorker) error {
+	node := r.cache.view(w.Status.NodeName)
+	if !finalizable(w, node) {
+		return r.applyStatus(ctx, w, r.deletingStatus(w, node))
 	}
 	if !controllerutil.ContainsFinalizer(w, api.WorkerFinalizer) {
 		return nil
@@ -94,8 +94,8 @@ func (r *workerReconciler) patchFinalizers(ctx context.Context, w, before *api.S
 	return nil
 }
 
-// admit gathers what is known of the worker's image and decides by it. It makes
-// the StormImage of a tag that is allowed and has none.
+// admit decides by what is known of the worker's image. It creates the StormImage
+// of an allowed tag that has none.
 func (r *workerReconciler) admit(ctx context.Context, w *api.StormWorker, runtime api.Runtime) (admission, error) {
 	rules := r.settings().Images
 	images := new(api.StormImageList)
@@ -127,8 +127,8 @@ func (r *workerReconciler) ensureImage(ctx context.Context, tag string) error {
 	return nil
 }
 
-// bind gives a worker that is admitted its node, and words all that the manager
-// says of it.
+// bind chooses the node of an admitted worker. It returns the manager's part of
+// the worker's status.
 func (r *workerReconciler) bind(w *api.StormWorker, verdict admission) *api.StormWorkerStatus {
 	status := ownStatus(w)
 	status.Image = verdict.image
@@ -137,11 +137,11 @@ func (r *workerReconciler) bind(w *api.StormWorker, verdict admission) *api.Stor
 		Message: "a node is chosen when the worker is admitted",
 	}
 	if !bound(w) && verdict.condition.Status == metav1.ConditionTrue {
-		node, refusal := r.board.place(w)
+		node, failure := r.cache.place(w)
 		status.NodeName = node
-		scheduled.Reason, scheduled.Message = refusal.reason, refusal.message
+		scheduled.Reason, scheduled.Message = failure.reason, failure.message
 	}
-	node := r.board.view(status.NodeName)
+	node := r.cache.view(status.NodeName)
 	if status.NodeName != "" {
 		scheduled = scheduledCondition(w, node)
 	}
@@ -149,16 +149,16 @@ func (r *workerReconciler) bind(w *api.StormWorker, verdict admission) *api.Stor
 	if ready := readyWorker(w, verdict.condition, scheduled, node); ready != nil {
 		conditions = append(conditions, *ready)
 	}
-	r.say(w, status, conditions)
+	r.setConditions(w, status, conditions)
 	return status
 }
 
-// farewell words what the manager says of a worker that is being deleted: that
-// its node is lost, if it is so.
-func (r *workerReconciler) farewell(w *api.StormWorker, node nodeView) *api.StormWorkerStatus {
+// deletingStatus returns the manager's part of the status of a worker that is being
+// deleted. It says so if the worker's node is lost.
+func (r *workerReconciler) deletingStatus(w *api.StormWorker, node nodeView) *api.StormWorkerStatus {
 	status := ownStatus(w)
 	if lost := lostMessage(node); lost != "" {
-		r.say(w, status, []metav1.Condition{{
+		r.setConditions(w, status, []metav1.Condition{{
 			Type: api.WorkerReady, Status: metav1.ConditionUnknown, Reason: api.ReasonNodeLost,
 			Message: lost + "; the object goes when the agent is back and has removed the worker, or when the Node is deleted",
 		}})
@@ -166,16 +166,16 @@ func (r *workerReconciler) farewell(w *api.StormWorker, node nodeView) *api.Stor
 	return status
 }
 
-// ownStatus is the part of w's status that is always the manager's.
+// ownStatus returns the part of w's status that is always the manager's.
 func ownStatus(w *api.StormWorker) *api.StormWorkerStatus {
 	return &api.StormWorkerStatus{
 		NodeName: w.Status.NodeName, Runtime: w.Status.Runtime, Image: w.Status.Image,
-		Conditions: pick(w.Status.Conditions, api.WorkerAdmitted, api.WorkerScheduled),
+		Conditions: ownConditions(w.Status.Conditions, api.WorkerAdmitted, api.WorkerScheduled),
 	}
 }
 
-// pick copies the conditions of some types.
-func pick(conditions []metav1.Condition, types ...string) []metav1.Condition {
+// ownConditions returns copies of the conditions of some types.
+func ownConditions(conditions []metav1.Condition, types ...string) []metav1.Condition {
 	var own []metav1.Condition
 	for _, t := range types {
 		if c := meta.FindStatusCondition(conditions, t); c != nil {
@@ -185,24 +185,24 @@ func pick(conditions []metav1.Condition, types ...string) []metav1.Condition {
 	return own
 }
 
-// say sets conditions in status. Each keeps the time of its last transition
-// from w, also Ready, which is not always the manager's.
-func (r *workerReconciler) say(w *api.StormWorker, status *api.StormWorkerStatus, conditions []metav1.Condition) {
+// setConditions sets conditions in status. Each keeps the time of its last
+// transition in w, also Ready, which is not always the manager's.
+func (r *workerReconciler) setConditions(w *api.StormWorker, status *api.StormWorkerStatus, conditions []metav1.Condition) {
 	for _, c := range conditions {
 		if c.Type == api.WorkerReady {
-			status.Conditions = append(status.Conditions, pick(w.Status.Conditions, api.WorkerReady)...)
+			status.Conditions = append(status.Conditions, ownConditions(w.Status.Conditions, api.WorkerReady)...)
 		}
 		setCondition(&status.Conditions, c, w.Generation, r.clock.Now())
 	}
 }
 
-// write applies status if w does not say it already, and then tells of what is
-// new.
-func (r *workerReconciler) write(ctx context.Context, w *api.StormWorker, status *api.StormWorkerStatus) error {
+// applyStatus applies status if it differs from w's, and then emits events for what
+// is new.
+func (r *workerReconciler) applyStatus(ctx context.Context, w *api.StormWorker, status *api.StormWorkerStatus) error {
 	current := ownStatus(w)
 	ready := meta.FindStatusCondition(status.Conditions, api.WorkerReady)
 	if ready != nil {
-		current.Conditions = append(current.Conditions, pick(w.Status.Conditions, api.WorkerReady)...)
+		current.Conditions = append(current.Conditions, ownConditions(w.Status.Conditions, api.WorkerReady)...)
 	}
 	if equality.Semantic.DeepEqual(current, status) {
 		return nil

@@ -264,7 +264,7 @@ func TestWorkersRaceForPorts(t *testing.T) {
 		w.must(<-done)
 	}
 	w.fullHouse(nodes * ports)
-	// Every seat that falls free is taken again, by one.
+	// Every port that falls free is taken again, by one worker.
 	var list api.StormWorkerList
 	w.must(w.c.List(w.ctx, &list))
 	gone := 0
@@ -281,7 +281,7 @@ func TestWorkersRaceForPorts(t *testing.T) {
 
 // fullHouse waits until so many workers are bound and every other one knows
 // why it is not, and checks that no port is given twice.
-func (w *world) fullHouse(seats int) {
+func (w *world) fullHouse(ports int) {
 	w.Helper()
 	w.eventually(func() error {
 		var list api.StormWorkerList
@@ -295,14 +295,14 @@ func (w *world) fullHouse(seats int) {
 				}
 				continue
 			}
-			seat := fmt.Sprintf("%s:%d", obj.Status.NodeName, obj.Spec.Port)
-			if other, taken := holders[seat]; taken {
-				w.Fatalf("%s belongs to %s and %s", seat, other, obj.Name)
+			port := fmt.Sprintf("%s:%d", obj.Status.NodeName, obj.Spec.Port)
+			if other, taken := holders[port]; taken {
+				w.Fatalf("%s belongs to %s and %s", port, other, obj.Name)
 			}
-			holders[seat] = obj.Name
+			holders[port] = obj.Name
 		}
-		if len(holders) != seats {
-			return fmt.Errorf("%d seats taken, want %d", len(holders), seats)
+		if len(holders) != ports {
+			return fmt.Errorf("%d ports taken, want %d", len(holders), ports)
 		}
 		return nil
 	})

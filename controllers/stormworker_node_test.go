@@ -60,13 +60,13 @@ func TestWorkerWaitsForRoom(t *testing.T) {
 	w.addNode("n1")
 	n := newNode("n1")
 	w.must(w.c.Get(w.ctx, client.ObjectKeyFromObject(n), n))
-	n.Status.Allocatable = resources("2", "4Gi")
+	n.Status.Allocatable = resourceList("2", "4Gi")
 	w.must(w.c.Status().Update(w.ctx, n))
 	w.run(minute)
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "takes-room"},
 		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{
-			Name: "c", Image: "i", Resources: corev1.ResourceRequirements{Requests: resources("100m", "3Gi")},
+			Name: "c", Image: "i", Resources: corev1.ResourceRequirements{Requests: resourceList("100m", "3Gi")},
 		}}},
 	}
 	w.create(pod)
@@ -82,7 +82,7 @@ func TestWorkerWaitsForRoom(t *testing.T) {
 	w.must(w.c.Delete(w.ctx, pod, client.GracePeriodSeconds(0)))
 }
 
-func resources(cpu, memory string) corev1.ResourceList {
+func resourceList(cpu, memory string) corev1.ResourceList {
 	return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory)}
 }
 

@@ -11,51 +11,51 @@ import (
 // candidate is a node as the placement of one worker sees it.
 type candidate struct {
 	name string
-	// exists: there is a Node object, which says facts.
+	// exists: there is a Node object, from which facts are read.
 	exists bool
 	facts  nodeFacts
-	// live: its agent renews its Lease.
+	// live: the node's agent renews its Lease.
 	live bool
 	// portHolder is the worker that has the wanted port, "" for none.
 	portHolder string
-	// workers and ofTopology count those on the node, in all and of the same
+	// workers and ofTopology count the node's workers, in all and of the same
 	// topology.
 	workers, ofTopology int
-	// used is what pods and workers there may use.
-	used room
+	// requested is what the node's pods and workers request.
+	requested resources
 }
 
-// placeRefusal tells why a worker cannot be placed; its zero value is none.
-type placeRefusal struct {
+// placementFailure is why a worker cannot be placed; its zero value is none.
+type placementFailure struct {
 	reason, message string
-	// scarce: it fits when something else makes room.
-	scarce bool
+	// insufficient: a node fits as soon as it has more CPU or memory free.
+	insufficient bool
 }
 
-// fits tells whether a worker that names the node c may go there. Like a pod
-// with a nodeName it passes over cordons and taints, and waits there for an
-// agent; who names a node, as Nimbus does, has counted its room.
-func fits(c candidate, w *api.StormWorker) placeRefusal {
+// fits decides on a worker that names the node c. Like a pod with a nodeName, it
+// ignores cordons and taints and waits for the agent. It ignores resources too:
+// whoever names a node, as Nimbus does, has counted them.
+func fits(c candidate, w *api.StormWorker) placementFailure {
 	switch {
 	case !c.exists:
-		return placeRefusal{reason: api.ReasonNodeNotFound, message: fmt.Sprintf(
+		return placementFailure{reason: api.ReasonNodeNotFound, message: fmt.Sprintf(
 			"there is no node %s; add it, or make the worker anew with another spec.nodeName", c.name)}
 	case c.portHolder != "":
-		return placeRefusal{reason: api.ReasonPortInUse, message: fmt.Sprintf(
+		return placementFailure{reason: api.ReasonPortInUse, message: fmt.Sprintf(
 			"port %d of node %s belongs to StormWorker %s; this worker is bound when that one is gone", w.Spec.Port, c.name, c.portHolder)}
 	}
-	return placeRefusal{}
+	return placementFailure{}
 }
 
-// choose picks the node for a worker that names none: of those that can take
-// it, the one with the fewest workers of its topology, then the fewest workers,
-// then the first by name.
-func choose(candidates []candidate, w *api.StormWorker) (node string, refusal placeRefusal) {
+// choose picks the node for a worker that names none. Of the nodes that fit it
+// is the one with the fewest workers of the topology, then with the fewest
+// workers, then the first by name.
+func choose(candidates []candidate, w *api.StormWorker) (node string, failure placementFailure) {
 	var best *candidate
-	met, wants := obstacles{}, roomOf(w)
+	met, request := obstacles{}, workerRequest(w)
 	for i := range candidates {
 		c := &candidates[i]
-		switch o := obstacleOf(c, &w.Spec, wants); {
+		switch o := obstacleOf(c, &w.Spec, request); {
 		case o != none:
 			met[o] = true
 		case best == nil || better(c, best) < 0:
@@ -63,9 +63,9 @@ func choose(candidates []candidate, w *api.StormWorker) (node string, refusal pl
 		}
 	}
 	if best != nil {
-		return best.name, placeRefusal{}
+		return best.name, placementFailure{}
 	}
-	return "", placeRefusal{reason: api.ReasonNoNodeFits, message: met.message(w), scarce: met[noCPU] || met[noMemory]}
+	return "", placementFailure{reason: api.ReasonNoNodeFits, message: met.message(w), insufficient: met[noCPU] || met[noMemory]}
 }
 
 func better(a, b *candidate) int {
@@ -88,7 +88,7 @@ const (
 	noMemory
 )
 
-func obstacleOf(c *candidate, spec *api.StormWorkerSpec, wants room) obstacle {
+func obstacleOf(c *candidate, spec *api.StormWorkerSpec, request resources) obstacle {
 	switch {
 	case !c.exists:
 		return noNode
@@ -106,17 +106,17 @@ func obstacleOf(c *candidate, spec *api.StormWorkerSpec, wants room) obstacle {
 		return portTaken
 	case !c.facts.allocatable.known():
 		return none
-	case c.used.cpu+wants.cpu > c.facts.allocatable.cpu && wants.cpu > 0:
+	case c.requested.cpu+request.cpu > c.facts.allocatable.cpu && request.cpu > 0:
 		return noCPU
-	case c.used.memory+wants.memory > c.facts.allocatable.memory && wants.memory > 0:
+	case c.requested.memory+request.memory > c.facts.allocatable.memory && request.memory > 0:
 		return noMemory
 	default:
 		return none
 	}
 }
 
-// obstacles are what keeps a worker off the nodes. They are not counted: a
-// count would change, and be written, with every node for every worker.
+// obstacles are what keeps a worker off the nodes. They are not counted: with
+// each node, a count would change and be written for every worker.
 type obstacles map[obstacle]bool
 
 func (o obstacles) message(w *api.StormWorker) string {

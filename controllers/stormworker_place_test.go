@@ -29,7 +29,7 @@ func TestChoose(t *testing.T) {
 	})
 	labelled := with("g", func(c *candidate) { c.facts.labels = map[string]string{"disk": "ssd"} })
 	full := with("h", func(c *candidate) {
-		c.facts.allocatable, c.used = room{cpu: 2000, memory: 4 << 30}, room{cpu: 1500, memory: 1 << 30}
+		c.facts.allocatable, c.requested = resources{cpu: 2000, memory: 4 << 30}, resources{cpu: 1500, memory: 1 << 30}
 	})
 	plain := newWorker("w", "", 6700)
 	wantsSSD, tolerant := newWorker("w", "", 6700), newWorker("w", "", 6700)
@@ -51,10 +51,10 @@ func TestChoose(t *testing.T) {
 		{"only a Lease", plain, []candidate{ghost}, "", []string{"no nodes"}},
 		{"a label that is asked for", wantsSSD, []candidate{free("n1", 0, 0), labelled}, "g", nil},
 		{"a taint that is tolerated", tolerant, []candidate{tainted}, "f", nil},
-		{"just room enough", half, []candidate{full}, "h", nil},
+		{"just enough resources", half, []candidate{full}, "h", nil},
 		{"no limits ask for nothing", plain, []candidate{full}, "h", nil},
-		{"a node that says nothing of its room", half, []candidate{free("n1", 0, 0)}, "n1", nil},
-		{"too little room", one, []candidate{full}, "", []string{"less CPU to spare than 501m"}},
+		{"a node that reports no resources", half, []candidate{free("n1", 0, 0)}, "n1", nil},
+		{"too little CPU", one, []candidate{full}, "", []string{"less CPU to spare than 501m"}},
 		{"all blocked", wantsSSD, []candidate{free("n1", 0, 0)}, "", []string{"each has other labels than spec.nodeSelector;"}},
 		{"each in another way", plain, []candidate{cordoned, silent, taken, taken, sick, tainted}, "", []string{
 			"no live node-agent", "or a kubelet that is not ready, or a cordon, or a taint that spec.tolerations do not match, or port 6700 in use;",
@@ -62,16 +62,16 @@ func TestChoose(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			node, refusal := choose(tt.candidates, tt.worker)
+			node, failure := choose(tt.candidates, tt.worker)
 			if node != tt.node {
 				t.Errorf("node %q, want %q", node, tt.node)
 			}
-			if (refusal.reason != "") != (tt.node == "") {
-				t.Errorf("refusal %+v", refusal)
+			if (failure.reason != "") != (tt.node == "") {
+				t.Errorf("failure %+v", failure)
 			}
 			for _, s := range tt.say {
-				if refusal.reason != api.ReasonNoNodeFits || !strings.Contains(refusal.message, s) {
-					t.Errorf("refusal %+v does not say %q", refusal, s)
+				if failure.reason != api.ReasonNoNodeFits || !strings.Contains(failure.message, s) {
+					t.Errorf("failure %+v does not say %q", failure, s)
 				}
 			}
 		})

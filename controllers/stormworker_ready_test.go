@@ -23,7 +23,7 @@ func workerSaying(ready, mounted string) *api.StormWorker {
 }
 
 func nodeWith(exists bool, agent agentState) nodeView {
-	return nodeView{name: "n1", exists: exists, agent: agent, silence: time.Minute}
+	return nodeView{name: "n1", exists: exists, agent: agent, leaseDuration: time.Minute}
 }
 
 func TestReadyWorker(t *testing.T) {
@@ -88,7 +88,7 @@ func TestReleaseWorker(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := releaseWorker(tt.worker, tt.node); got != tt.want {
+			if got := finalizable(tt.worker, tt.node); got != tt.want {
 				t.Errorf("%v, want %v", got, tt.want)
 			}
 		})

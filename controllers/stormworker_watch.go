@@ -23,24 +23,24 @@ import (
 
 type requestQueue = workqueue.TypedRateLimitingInterface[ctrl.Request]
 
-// setup registers the reconciler. The watches that feed the board belong to
-// this controller, because it begins only when all of them have seen everything.
+// setup registers the reconciler. The watches that fill the scheduler cache belong
+// to this controller, because it starts only after all of them have synced.
 func (r *workerReconciler) setup(mgr ctrl.Manager) error {
 	objects := mgr.GetCache()
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("stormworker").
 		For(&api.StormWorker{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: workerChanged})).
-		WatchesRawSource(source.Kind(objects, &api.StormWorker{}, r.boardWorkers())).
-		WatchesRawSource(source.Kind(objects, &corev1.Node{}, r.boardNodes())).
-		WatchesRawSource(source.Kind(objects, &corev1.Pod{}, r.boardPods())).
-		WatchesRawSource(source.Kind(objects, &coordinationv1.Lease{}, r.boardLeases())).
+		WatchesRawSource(source.Kind(objects, &api.StormWorker{}, r.watchWorkers())).
+		WatchesRawSource(source.Kind(objects, &corev1.Node{}, r.watchNodes())).
+		WatchesRawSource(source.Kind(objects, &corev1.Pod{}, r.watchPods())).
+		WatchesRawSource(source.Kind(objects, &coordinationv1.Lease{}, r.watchLeases())).
 		WatchesRawSource(source.Kind(objects, &api.StormImage{}, handler.TypedEnqueueRequestsFromMapFunc(r.awaitingImage))).
 		WatchesRawSource(r.wake).
 		WithOptions(controller.Options{MaxConcurrentReconciles: parallelWorkers}).
 		Complete(r)
 }
 
-// workerChanged leaves out what only finalizers and labels tell.
+// workerChanged ignores changes of finalizers and labels alone.
 func workerChanged(e event.UpdateEvent) bool {
 	before, isWorker := e.ObjectOld.(*api.StormWorker)
 	after, isStill := e.ObjectNew.(*api.StormWorker)
@@ -49,25 +49,25 @@ func workerChanged(e event.UpdateEvent) bool {
 		!equality.Semantic.DeepEqual(before.Status, after.Status))
 }
 
-// onWatch are the handlers of one kind of object.
+// onWatch are the event handlers for one kind of object.
 type onWatch[T any] = handler.TypedFuncs[T, ctrl.Request]
 
-// boardWorkers notes on the board where workers are, and lets those that wait
-// for a port look again when it falls free.
-func (r *workerReconciler) boardWorkers() onWatch[*api.StormWorker] {
+// watchWorkers records workers in the cache. When one is deleted it enqueues the
+// workers that wait for its port.
+func (r *workerReconciler) watchWorkers() onWatch[*api.StormWorker] {
 	return onWatch[*api.StormWorker]{
 		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*api.StormWorker], _ requestQueue) {
-			r.board.setWorker(e.Object)
+			r.cache.setWorker(e.Object)
 		},
 		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*api.StormWorker], q requestQueue) {
 			if e.ObjectOld.UID != e.ObjectNew.UID {
-				add(q, r.board.removeWorker(e.ObjectOld.UID))
+				add(q, r.cache.removeWorker(e.ObjectOld.UID))
 			}
-			r.board.setWorker(e.ObjectNew)
+			r.cache.setWorker(e.ObjectNew)
 		},
 		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*api.StormWorker], q requestQueue) {
 			gone := e.Object
-			add(q, r.board.removeWorker(gone.UID))
+			add(q, r.cache.removeWorker(gone.UID))
 			if bound(gone) {
 				waits := func(w *api.StormWorker) bool { return !bound(w) && w.Spec.Port == gone.Spec.Port }
 				r.enqueue(ctx, q, gone.Status.NodeName, waits)
@@ -76,11 +76,11 @@ func (r *workerReconciler) boardWorkers() onWatch[*api.StormWorker] {
 	}
 }
 
-// boardNodes notes nodes on the board, and lets the workers look again that
-// one's coming or going means something to.
-func (r *workerReconciler) boardNodes() onWatch[*corev1.Node] {
+// watchNodes records nodes in the cache. When one changes it enqueues the workers
+// that the change may affect.
+func (r *workerReconciler) watchNodes() onWatch[*corev1.Node] {
 	seen := func(ctx context.Context, n *corev1.Node, q requestQueue) {
-		if r.board.setNode(n.Name, factsOf(n)) {
+		if r.cache.setNode(n.Name, factsOf(n)) {
 			r.enqueue(ctx, q, n.Name, anyWorker)
 		}
 	}
@@ -92,38 +92,38 @@ func (r *workerReconciler) boardNodes() onWatch[*corev1.Node] {
 			seen(ctx, e.ObjectNew, q)
 		},
 		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*corev1.Node], q requestQueue) {
-			r.board.removeNode(e.Object.Name)
+			r.cache.removeNode(e.Object.Name)
 			r.enqueue(ctx, q, e.Object.Name, anyWorker)
 		},
 	}
 }
 
-// boardPods notes on the board what room pods take, and lets those that wait for
-// room look again when it falls free. The cache has only pods that are bound and
+// watchPods records what pods request. When resources are free again it enqueues
+// the workers that wait for them. The informer has only pods that are bound and
 // have not ended.
-func (r *workerReconciler) boardPods() onWatch[*corev1.Pod] {
-	seen := func(p *corev1.Pod, q requestQueue) { add(q, r.board.setPod(p.UID, p.Spec.NodeName, roomOfPod(p))) }
+func (r *workerReconciler) watchPods() onWatch[*corev1.Pod] {
+	seen := func(p *corev1.Pod, q requestQueue) { add(q, r.cache.setPod(p.UID, p.Spec.NodeName, podRequest(p))) }
 	return onWatch[*corev1.Pod]{
 		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*corev1.Pod], q requestQueue) {
 			seen(e.Object, q)
 		},
 		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*corev1.Pod], q requestQueue) {
 			if e.ObjectOld.UID != e.ObjectNew.UID {
-				add(q, r.board.removePod(e.ObjectOld.UID))
+				add(q, r.cache.removePod(e.ObjectOld.UID))
 			}
 			seen(e.ObjectNew, q)
 		},
 		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*corev1.Pod], q requestQueue) {
-			add(q, r.board.removePod(e.Object.UID))
+			add(q, r.cache.removePod(e.Object.UID))
 		},
 	}
 }
 
-// boardLeases notes the life signs of agents on the board. What time does to
-// them is leaseReconciler's.
-func (r *workerReconciler) boardLeases() onWatch[*coordinationv1.Lease] {
+// watchLeases records the heartbeats of agents in the cache. leaseReconciler
+// handles those that stay away.
+func (r *workerReconciler) watchLeases() onWatch[*coordinationv1.Lease] {
 	seen := func(ctx context.Context, lease *coordinationv1.Lease, q requestQueue) {
-		if observe(r.board, lease) {
+		if observeLease(r.cache, lease) {
 			node, _ := nodeOfLease(lease.Name)
 			r.enqueue(ctx, q, node, anyWorker)
 		}
@@ -138,15 +138,15 @@ func (r *workerReconciler) boardLeases() onWatch[*coordinationv1.Lease] {
 	}
 }
 
-// add lets workers look again.
+// add enqueues workers.
 func add(q requestQueue, workers []types.NamespacedName) {
 	for _, w := range workers {
 		q.Add(ctrl.Request{NamespacedName: w})
 	}
 }
 
-// enqueue lets those workers look again, of those that are on a node, want it
-// or wait for any, that want chooses.
+// enqueue adds to q the workers that want selects, of those that are on a node,
+// ask for it or wait for any node.
 func (r *workerReconciler) enqueue(ctx context.Context, q requestQueue, node string, want func(*api.StormWorker) bool) {
 	for _, name := range []string{node, ""} {
 		for _, req := range r.find(ctx, want, client.MatchingFields{workerByNode: name}) {
@@ -158,14 +158,14 @@ func (r *workerReconciler) enqueue(ctx context.Context, q requestQueue, node str
 func (r *workerReconciler) find(ctx context.Context, want func(*api.StormWorker) bool, fields client.MatchingFields) []ctrl.Request {
 	found, err := workerRequests(ctx, r.client, want, fields)
 	if err != nil {
-		// The cache fails only when the manager ends.
-		log.FromContext(ctx).Error(err, "workers are not looked at again")
+		// The list fails only when the manager ends.
+		log.FromContext(ctx).Error(err, "workers are not reconciled")
 	}
 	return found
 }
 
-// awaitingImage are the workers that are not bound yet and use an image, by its
-// name or as the default.
+// awaitingImage returns the workers that are not bound yet and use an image, by
+// its name or as the default.
 func (r *workerReconciler) awaitingImage(ctx context.Context, i *api.StormImage) []ctrl.Request {
 	found := r.find(ctx, anyWorker, client.MatchingFields{unboundByImage: i.Spec.Tag})
 	if r.settings().Images.Default == i.Spec.Tag {

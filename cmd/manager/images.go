@@ -89,14 +89,14 @@ func newResolver(c config.Store) (*tags.Resolver, error) {
 		}
 		files = append(files, tags.File{Store: owner, Name: name})
 	}
-	interval := memory(c.RefreshInterval)
+	interval := halfInterval(c.RefreshInterval)
 	index := tags.NewIndex(files, interval, time.Now)
 	return tags.NewResolver(index, store, tags.Options{
 		Verify: c.Verify, Interval: interval, Images: c.ManifestsToCache, Now: time.Now,
 	}), nil
 }
 
-// memory is the part of the refresh interval for which the resolver remembers
-// an answer, and after which the controllers ask again: a change of the store
-// passes through both, and shall show within one interval.
-func memory(refresh time.Duration) time.Duration { return refresh / 2 }
+// halfInterval is how long the resolver caches an answer, and after how long the
+// controllers ask again. A change of the store passes through both, so it shows
+// within one refresh interval.
+func halfInterval(refresh time.Duration) time.Duration { return refresh / 2 }

@@ -87,7 +87,7 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	settings := func() controllers.Settings {
 		c := watcher.Current()
 		return controllers.Settings{
-			Images: c.Images, Runtime: cmp.Or(api.Runtime(c.Runtime), api.RuntimeRunc), RefreshInterval: memory(c.Store.RefreshInterval),
+			Images: c.Images, Runtime: cmp.Or(api.Runtime(c.Runtime), api.RuntimeRunc), RefreshInterval: halfInterval(c.Store.RefreshInterval),
 		}
 	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
