@@ -193,7 +193,7 @@ func (r *prefetchReconciler) enqueue(ctx context.Context, q requestQueue, want f
 	list := new(api.StormImageList)
 	if err := r.client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 		// The cache fails only when the manager ends.
-		log.FromContext(ctx).Error(err, "nodes of StormImages are not counted again")
+		log.FromContext(ctx).Error(err, "nodes of StormImages are not recounted")
 		return
 	}
 	for n := range list.Items {

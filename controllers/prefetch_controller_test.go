@@ -107,9 +107,9 @@ func TestPrefetch(t *testing.T) {
 	}
 
 	w.has("n1", tag, first, api.PrefetchReady, "")
-	w.has("n2", tag, first, api.PrefetchFailed, "no room in the layer cache")
+	w.has("n2", tag, first, api.PrefetchFailed, "no space in the layer cache")
 	c := w.counts(i, 2, 1, 1, api.ReasonPrefetchFailed)
-	if want := "n2: no room in the layer cache"; len(c.Message) == 0 || c.Message[len(c.Message)-len(want):] != want {
+	if want := "n2: no space in the layer cache"; len(c.Message) == 0 || c.Message[len(c.Message)-len(want):] != want {
 		t.Errorf("message %q", c.Message)
 	}
 	w.hasEvent(i, api.ReasonPrefetchFailed)

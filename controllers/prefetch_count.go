@@ -34,7 +34,7 @@ func progressOf(node string, n *api.StormNode, i *api.StormImage) nodeProgress {
 	}
 	if len(n.Spec.Images) >= api.MaxStormNodeImages && !wants(n, i.Spec.Tag) {
 		p.state = api.PrefetchFailed
-		p.message = fmt.Sprintf("it is to have %d other images already, and more are not kept ahead of time: take some back, or choose fewer nodes for them", len(n.Spec.Images))
+		p.message = fmt.Sprintf("the node already prefetches %d other images, which is the limit: remove spec.prefetch from some images, or select fewer nodes for them", len(n.Spec.Images))
 		return p
 	}
 	for _, s := range n.Status.Images {
@@ -89,11 +89,11 @@ func prefetchedCondition(i *api.StormImage, selectorErr error, count api.StormIm
 	have := fmt.Sprintf("%d of %d nodes have manifest %s", count.NodesReady, count.Nodes, i.Status.ManifestDigest)
 	switch {
 	case selectorErr != nil:
-		c.Reason, c.Message = api.ReasonSelectorInvalid, selectorErr.Error()+"; no node gets the image ahead of time until this is corrected"
+		c.Reason, c.Message = api.ReasonSelectorInvalid, selectorErr.Error()+"; no node prefetches the image until this is corrected"
 	case count.Nodes == 0:
-		c.Reason, c.Message = api.ReasonNoNodeSelected, "no node has the labels that spec.prefetch.nodeSelector asks for; kubectl get nodes --show-labels tells which there are"
+		c.Reason, c.Message = api.ReasonNoNodeSelected, "no node matches the labels of spec.prefetch.nodeSelector; kubectl get nodes --show-labels lists the labels"
 	case !usable(*i):
-		c.Reason, c.Message = api.ReasonImagePending, fmt.Sprintf("the image goes to %d nodes once it is ready", count.Nodes)
+		c.Reason, c.Message = api.ReasonImagePending, fmt.Sprintf("the image is prefetched on %d nodes when it is ready", count.Nodes)
 	case count.NodesReady == count.Nodes:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, api.ReasonPrefetched, have
 	case failure != nil:

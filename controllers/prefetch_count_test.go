@@ -70,7 +70,7 @@ func TestPrefetchStatus(t *testing.T) {
 		{
 			"not resolved yet", func(i *api.StormImage) { i.Status.ManifestDigest = "" },
 			prefetchFindings{nodes: []nodeProgress{is("n1", api.PrefetchPending, "")}},
-			&api.StormImagePrefetchStatus{Nodes: 1}, metav1.ConditionFalse, api.ReasonImagePending, "1 nodes once it is ready",
+			&api.StormImagePrefetchStatus{Nodes: 1}, metav1.ConditionFalse, api.ReasonImagePending, "on 1 nodes when it is ready",
 		},
 		{
 			"under way", none,

@@ -109,7 +109,7 @@ func TestSchedulerCacheResources(t *testing.T) {
 			t.Fatalf("%s: %+v", w.Name, failure)
 		}
 	}
-	if _, failure := b.place(third); !failure.insufficient || !strings.Contains(failure.message, "memory to spare than 2Gi") {
+	if _, failure := b.place(third); !failure.insufficient || !strings.Contains(failure.message, "less free memory than 2Gi") {
 		t.Errorf("no memory is left: %+v", failure)
 	}
 	if node, _ := b.place(withUID(newWorker("small", "", 6703))); node != "n1" {
@@ -125,7 +125,7 @@ func TestSchedulerCacheResources(t *testing.T) {
 	if activated := b.setPod("p", "n1", resources{cpu: 3001}); len(activated) != 1 {
 		t.Errorf("the pod became smaller: activated %v", activated)
 	}
-	if _, failure := b.place(third); !failure.insufficient || !strings.Contains(failure.message, "CPU to spare than 1") {
+	if _, failure := b.place(third); !failure.insufficient || !strings.Contains(failure.message, "less free CPU than 1") {
 		t.Errorf("no CPU is left: %+v", failure)
 	}
 	if activated := b.removePod("p"); len(activated) != 1 {

@@ -101,10 +101,10 @@ func TestImageTrouble(t *testing.T) {
 		}, metav1.ConditionFalse, api.ReasonTagNotFound, tag},
 		{"manifest missing", func(s *testStore, _ *manifest.Manifest) {
 			s.remove("manifests/" + s.hex(tag))
-		}, metav1.ConditionFalse, api.ReasonManifestMissing, "push the image anew"},
+		}, metav1.ConditionFalse, api.ReasonManifestMissing, "push the image again"},
 		{"config missing", func(s *testStore, m *manifest.Manifest) {
 			s.remove(manifest.ConfigFile(m.Config.Digest))
-		}, metav1.ConditionFalse, api.ReasonConfigMissing, "push the image anew"},
+		}, metav1.ConditionFalse, api.ReasonConfigMissing, "push the image again"},
 		{"layer missing", func(s *testStore, m *manifest.Manifest) {
 			s.remove(manifest.LayerFile(m.Layers[1].Digest))
 		}, metav1.ConditionFalse, api.ReasonLayerMissing, ".sqsh"},
@@ -171,7 +171,7 @@ func TestImageStoreAway(t *testing.T) {
 	if i.Status.ManifestDigest != digest || len(i.Status.Layers) != 2 {
 		t.Errorf("the last answer is not kept: %+v", i.Status)
 	}
-	for _, want := range []string{"stale", digest, "bring the store back"} {
+	for _, want := range []string{"stale", digest, "make the store available again"} {
 		if !strings.Contains(c.Message, want) {
 			t.Errorf("message does not say %q: %s", want, c.Message)
 		}

@@ -105,7 +105,7 @@ func resolvedCondition(f imageFindings, last string) metav1.Condition {
 			c.Message += "; " + t.cure
 		}
 		if c.Status == metav1.ConditionUnknown && last != "" {
-			c.Message += fmt.Sprintf("; until then the last answer stands, manifest %s, which may be stale", last)
+			c.Message += fmt.Sprintf("; until then the last answer is used, manifest %s, which may be stale", last)
 		}
 	default:
 		c.Message = resolvedMessage(f.image)
@@ -122,7 +122,7 @@ func resolvedMessage(image *manifest.Image) string {
 	}
 	message := fmt.Sprintf("manifest %s, %d layers, %d bytes of squashfs", image.ManifestDigest, len(image.Layers), image.SquashfsBytes())
 	if unknown > 0 {
-		message += fmt.Sprintf("; nodes cannot verify %d of the layers, which have no identity file in the store: push the image anew with docker-to-squash", unknown)
+		message += fmt.Sprintf("; nodes cannot verify %d of the layers, which have no identity file in the store: push the image again with docker-to-squash", unknown)
 	}
 	return message
 }
@@ -137,13 +137,13 @@ type trouble struct {
 	cure string
 }
 
-const pushAnew = "push the image anew with docker-to-squash"
+const pushAnew = "push the image again with docker-to-squash"
 
 // troubles are matched in order: the first whose err is in the chain counts.
 var troubles = []trouble{
 	{tags.ErrTagNotFound, metav1.ConditionFalse, api.ReasonTagNotFound, ""},
-	{store.ErrUnavailable, metav1.ConditionUnknown, api.ReasonStoreUnavailable, "bring the store back, or correct storm.oci.image.hdfs.toplevel.dir in the manager's storm.yaml"},
-	{context.DeadlineExceeded, metav1.ConditionUnknown, api.ReasonStoreUnavailable, "the store did not answer in time: see to its health"},
+	{store.ErrUnavailable, metav1.ConditionUnknown, api.ReasonStoreUnavailable, "make the store available again, or correct storm.oci.image.hdfs.toplevel.dir in the manager's storm.yaml"},
+	{context.DeadlineExceeded, metav1.ConditionUnknown, api.ReasonStoreUnavailable, "the store did not answer in time: check its health"},
 	{store.ErrManifestMissing, metav1.ConditionFalse, api.ReasonManifestMissing, pushAnew},
 	{store.ErrConfigMissing, metav1.ConditionFalse, api.ReasonConfigMissing, pushAnew},
 	{store.ErrLayerMissing, metav1.ConditionFalse, api.ReasonLayerMissing, pushAnew},
@@ -152,10 +152,10 @@ var troubles = []trouble{
 	{manifest.ErrDigestMismatch, metav1.ConditionFalse, api.ReasonManifestInvalid, "the file was altered: remove it and " + pushAnew},
 	{manifest.ErrMalformed, metav1.ConditionFalse, api.ReasonManifestInvalid, pushAnew},
 	{manifest.ErrUnsupported, metav1.ConditionFalse, api.ReasonManifestInvalid, pushAnew},
-	{tags.ErrUnreadable, metav1.ConditionUnknown, api.ReasonStoreUnreadable, "see to the tag file; docker-to-squash --bootstrap makes one where it is missing"},
+	{tags.ErrUnreadable, metav1.ConditionUnknown, api.ReasonStoreUnreadable, "check the tag file; docker-to-squash --bootstrap creates one if it is missing"},
 	// After the tag file, which may be too large as well.
 	{store.ErrTooLarge, metav1.ConditionFalse, api.ReasonManifestInvalid, "no document of an image is that large: remove the file and " + pushAnew},
-	{fs.ErrPermission, metav1.ConditionUnknown, api.ReasonStoreUnreadable, "let the manager's user read the store"},
+	{fs.ErrPermission, metav1.ConditionUnknown, api.ReasonStoreUnreadable, "give the manager's user read access to the store"},
 }
 
 func storeTrouble(err error) trouble {
@@ -164,7 +164,7 @@ func storeTrouble(err error) trouble {
 			return t
 		}
 	}
-	return trouble{status: metav1.ConditionUnknown, reason: api.ReasonStoreUnreadable, cure: "see to the health of the store"}
+	return trouble{status: metav1.ConditionUnknown, reason: api.ReasonStoreUnreadable, cure: "check the health of the store"}
 }
 
 // readyImage sums up: the first of the conditions that is not true, or Ready.

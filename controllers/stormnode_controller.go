@@ -78,7 +78,7 @@ func (r *nodeReconciler) everyNode(ctx context.Context, _ client.Object) []ctrl.
 	nodes := new(corev1.NodeList)
 	if err := r.client.List(ctx, nodes, client.UnsafeDisableDeepCopy); err != nil {
 		// The cache fails only when the manager ends.
-		log.FromContext(ctx).Error(err, "nodes are not looked at again")
+		log.FromContext(ctx).Error(err, "nodes are not reconciled")
 		return nil
 	}
 	all := make([]ctrl.Request, 0, len(nodes.Items))

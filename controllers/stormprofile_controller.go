@@ -98,11 +98,11 @@ func boundProfile(p *api.StormProfile, w *api.StormWorker, now time.Time) *api.S
 		c.Message = fmt.Sprintf("there is no StormWorker %s in namespace %s; see kubectl get sw", p.Spec.WorkerName, p.Namespace)
 	case !meta.IsStatusConditionTrue(w.Status.Conditions, api.WorkerReady) || w.Status.NodeName == "":
 		reason := reasonOf(w.Status.Conditions, api.WorkerReady)
-		c.Message = fmt.Sprintf("StormWorker %s does not run (%s: %s); make another profile when it does",
+		c.Message = fmt.Sprintf("StormWorker %s is not running (%s: %s); create another profile when it is",
 			w.Name, reason, messageOf(w.Status.Conditions, api.WorkerReady))
 	default:
 		status.NodeName, status.WorkerUID = w.Status.NodeName, string(w.UID)
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, api.ReasonPending, "node "+w.Status.NodeName+" has not begun yet"
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, api.ReasonPending, "node "+w.Status.NodeName+" has not started the profile yet"
 	}
 	if c.Status == metav1.ConditionTrue {
 		status.FinishedAt = &metav1.Time{Time: now.Truncate(time.Second)}

@@ -32,11 +32,11 @@ func TestProfileIsBound(t *testing.T) {
 	w.bound(worker)
 	early := newProfile("early", worker.Name)
 	w.create(early)
-	w.profileSays(early, metav1.ConditionTrue, api.ReasonFailed, "StormWorker profiled does not run (")
+	w.profileSays(early, metav1.ConditionTrue, api.ReasonFailed, "StormWorker profiled is not running (")
 	w.report(worker, metav1.ConditionTrue, api.ReasonRunning)
 	p := newProfile("now", worker.Name)
 	w.create(p)
-	w.profileSays(p, metav1.ConditionFalse, api.ReasonPending, "node n1 has not begun yet")
+	w.profileSays(p, metav1.ConditionFalse, api.ReasonPending, "node n1 has not started the profile yet")
 	if p.Status.NodeName != "n1" || p.Status.WorkerUID != string(worker.UID) {
 		t.Errorf("bound to %+v", p.Status)
 	}

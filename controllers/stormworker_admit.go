@@ -76,7 +76,7 @@ func admitBound(w *api.StormWorker, runtime api.Runtime, rules allowlist.Rules) 
 	case w.Status.StartedAt == nil && w.Status.LastExit == nil:
 		return refuseImage(refusal, image)
 	default:
-		return admit(api.ReasonImageNotAllowed, fmt.Sprintf("%v; the worker had started before and runs on until it is deleted", refusal), image)
+		return admit(api.ReasonImageNotAllowed, fmt.Sprintf("%v; the worker had started before and continues to run until it is deleted", refusal), image)
 	}
 }
 

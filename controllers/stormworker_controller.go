@@ -160,7 +160,7 @@ func (r *workerReconciler) deletingStatus(w *api.StormWorker, node nodeView) *ap
 	if lost := lostMessage(node); lost != "" {
 		r.setConditions(w, status, []metav1.Condition{{
 			Type: api.WorkerReady, Status: metav1.ConditionUnknown, Reason: api.ReasonNodeLost,
-			Message: lost + "; the object goes when the agent is back and has removed the worker, or when the Node is deleted",
+			Message: lost + "; the object is removed when the agent is back and has removed the worker, or when the Node is deleted",
 		}})
 	}
 	return status

@@ -56,7 +56,7 @@ func TestWorkerRefused(t *testing.T) {
 		{"empty list", nil, newWorker("w", "storm/a:1", 6700), metav1.ConditionFalse, api.ReasonNoImagesAllowed, "storm.oci.allowed.images"},
 		{"no image, no default", []string{"*"}, newWorker("w", "", 6700), metav1.ConditionFalse, api.ReasonNoImage, "spec.image"},
 		{"tag unknown", []string{"*"}, newWorker("w", "storm/gone:1", 6700), metav1.ConditionFalse, api.ReasonImageNotResolved, api.ReasonTagNotFound},
-		{"no node fits", []string{"storm/a:1"}, newWorker("w", "storm/a:1", 6700), metav1.ConditionTrue, api.ReasonNoNodeFits, "each has a cordon;"},
+		{"no node fits", []string{"storm/a:1"}, newWorker("w", "storm/a:1", 6700), metav1.ConditionTrue, api.ReasonNoNodeFits, "all nodes are cordoned;"},
 		{"node unknown", []string{"storm/a:1"}, onNode(newWorker("w", "storm/a:1", 6700), "n9"), metav1.ConditionTrue, api.ReasonNodeNotFound, "no node n9"},
 	}
 	for _, tt := range tests {
@@ -121,7 +121,7 @@ func TestWorkerWaits(t *testing.T) {
 	w.create(newNode("n1"))
 	c := w.hasCondition(obj, api.WorkerReady, metav1.ConditionFalse, api.ReasonNoNodeFits)
 	w.eventually(func() error {
-		if c = w.hasCondition(obj, api.WorkerReady, metav1.ConditionFalse, api.ReasonNoNodeFits); !strings.Contains(c.Message, "each has no live node-agent") {
+		if c = w.hasCondition(obj, api.WorkerReady, metav1.ConditionFalse, api.ReasonNoNodeFits); !strings.Contains(c.Message, "all nodes have no live node-agent") {
 			return fmt.Errorf("message %q", c.Message)
 		}
 		return nil
@@ -194,7 +194,7 @@ func TestWorkerOfAnImageNoLongerAllowed(t *testing.T) {
 	w.report(started, metav1.ConditionTrue, api.ReasonRunning)
 	w.change("storm/a:1")
 	c := w.hasCondition(started, api.WorkerAdmitted, metav1.ConditionTrue, api.ReasonImageNotAllowed)
-	if !strings.Contains(c.Message, "runs on") {
+	if !strings.Contains(c.Message, "continues to run") {
 		t.Errorf("message %q", c.Message)
 	}
 	w.hasCondition(waiting, api.WorkerAdmitted, metav1.ConditionFalse, api.ReasonImageNotAllowed)

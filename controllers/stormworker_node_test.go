@@ -73,7 +73,7 @@ func TestWorkerWaitsForRoom(t *testing.T) {
 	obj := limited(newWorker("waits", "", 6700), "1", "2Gi")
 	w.create(obj)
 	c := w.hasCondition(obj, api.WorkerReady, metav1.ConditionFalse, api.ReasonNoNodeFits)
-	if !strings.Contains(c.Message, "less memory to spare than 2Gi") {
+	if !strings.Contains(c.Message, "less free memory than 2Gi") {
 		t.Errorf("message %q", c.Message)
 	}
 	pod.Status.Phase = corev1.PodSucceeded

@@ -39,10 +39,10 @@ func fits(c candidate, w *api.StormWorker) placementFailure {
 	switch {
 	case !c.exists:
 		return placementFailure{reason: api.ReasonNodeNotFound, message: fmt.Sprintf(
-			"there is no node %s; add it, or make the worker anew with another spec.nodeName", c.name)}
+			"there is no node %s; add it, or create the worker again with another spec.nodeName", c.name)}
 	case c.portHolder != "":
 		return placementFailure{reason: api.ReasonPortInUse, message: fmt.Sprintf(
-			"port %d of node %s belongs to StormWorker %s; this worker is bound when that one is gone", w.Spec.Port, c.name, c.portHolder)}
+			"port %d of node %s is used by StormWorker %s; this worker is bound when that one is removed", w.Spec.Port, c.name, c.portHolder)}
 	}
 	return placementFailure{}
 }
@@ -115,31 +115,41 @@ func obstacleOf(c *candidate, spec *api.StormWorkerSpec, request resources) obst
 	}
 }
 
+// boundLater ends the message of a worker that waits for a node.
+const boundLater = "the worker is bound when a node fits"
+
 // obstacles are what keeps a worker off the nodes. They are not counted: with
 // each node, a count would change and be written for every worker.
 type obstacles map[obstacle]bool
 
+// message says what keeps w off the nodes.
 func (o obstacles) message(w *api.StormWorker) string {
-	var why []string
+	var nodes []string
 	for _, reason := range []struct {
 		is   obstacle
 		text string
 	}{
-		{notSelected, "other labels than spec.nodeSelector"},
-		{noAgent, fmt.Sprintf("no live node-agent (see the Leases in namespace %s)", api.SystemNamespace)},
-		{notReady, "a kubelet that is not ready"},
-		{cordoned, "a cordon"},
-		{tainted, "a taint that spec.tolerations do not match"},
-		{portTaken, fmt.Sprintf("port %d in use", w.Spec.Port)},
-		{noCPU, fmt.Sprintf("less CPU to spare than %s", w.Spec.Resources.Limits.CPU)},
-		{noMemory, fmt.Sprintf("less memory to spare than %s", w.Spec.Resources.Limits.Memory)},
+		{notSelected, "do not match the labels of spec.nodeSelector"},
+		{noAgent, fmt.Sprintf("have no live node-agent (see the Leases in namespace %s)", api.SystemNamespace)},
+		{notReady, "have a kubelet that is not ready"},
+		{cordoned, "are cordoned"},
+		{tainted, "have a taint that spec.tolerations do not match"},
+		{portTaken, fmt.Sprintf("have port %d in use", w.Spec.Port)},
+		{noCPU, fmt.Sprintf("have less free CPU than %s", w.Spec.Resources.Limits.CPU)},
+		{noMemory, fmt.Sprintf("have less free memory than %s", w.Spec.Resources.Limits.Memory)},
 	} {
 		if o[reason.is] {
-			why = append(why, reason.text)
+			nodes = append(nodes, reason.text)
 		}
 	}
-	if why == nil {
+	switch {
+	case len(nodes) == 0:
 		return "the cluster has no nodes; add one that runs the node-agent"
+	case len(nodes) == 1 && o[notSelected]:
+		return "no node matches the labels of spec.nodeSelector; " + boundLater
+	case len(nodes) == 1:
+		return fmt.Sprintf("no node fits the worker: all nodes %s; %s", nodes[0], boundLater)
+	default:
+		return fmt.Sprintf("no node fits the worker: some nodes %s; %s", strings.Join(nodes, ", some "), boundLater)
 	}
-	return fmt.Sprintf("no node can take the worker: each has %s; it is bound when one can", strings.Join(why, ", or "))
 }

@@ -54,10 +54,10 @@ func TestChoose(t *testing.T) {
 		{"just enough resources", half, []candidate{full}, "h", nil},
 		{"no limits ask for nothing", plain, []candidate{full}, "h", nil},
 		{"a node that reports no resources", half, []candidate{free("n1", 0, 0)}, "n1", nil},
-		{"too little CPU", one, []candidate{full}, "", []string{"less CPU to spare than 501m"}},
-		{"all blocked", wantsSSD, []candidate{free("n1", 0, 0)}, "", []string{"each has other labels than spec.nodeSelector;"}},
+		{"too little CPU", one, []candidate{full}, "", []string{"all nodes have less free CPU than 501m;"}},
+		{"all blocked", wantsSSD, []candidate{free("n1", 0, 0)}, "", []string{"no node matches the labels of spec.nodeSelector;"}},
 		{"each in another way", plain, []candidate{cordoned, silent, taken, taken, sick, tainted}, "", []string{
-			"no live node-agent", "or a kubelet that is not ready, or a cordon, or a taint that spec.tolerations do not match, or port 6700 in use;",
+			"some nodes have no live node-agent", ", some have a kubelet that is not ready, some are cordoned, some have a taint that spec.tolerations do not match, some have port 6700 in use;",
 		}},
 	}
 	for _, tt := range tests {

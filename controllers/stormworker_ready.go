@@ -51,11 +51,11 @@ func readyWorker(w *api.StormWorker, admitted, scheduled metav1.Condition, node 
 func lostMessage(node nodeView) string {
 	switch {
 	case !node.exists:
-		return fmt.Sprintf("node %s is gone from the cluster; delete the worker", node.name)
+		return fmt.Sprintf("node %s was removed from the cluster; delete the worker", node.name)
 	case node.agent == agentSilent:
-		return fmt.Sprintf("the node-agent of %s has been silent for %s: look at the node; the worker may still run there", node.name, node.leaseDuration)
+		return fmt.Sprintf("the node-agent of %s has been silent for %s: check the node; the worker may still run there", node.name, node.leaseDuration)
 	case node.agent == agentNone:
-		return fmt.Sprintf("the node-agent of %s has no Lease %s/%s any more: look at the node; the worker may still run there",
+		return fmt.Sprintf("the node-agent of %s no longer has a Lease %s/%s: check the node; the worker may still run there",
 			node.name, api.SystemNamespace, api.LeaseName(node.name))
 	default:
 		return ""
@@ -69,7 +69,7 @@ func scheduledCondition(w *api.StormWorker, node nodeView) metav1.Condition {
 		Message: "bound to node " + node.name,
 	}
 	if node.agent == agentNone && !reported(w) {
-		c.Message += fmt.Sprintf("; no node-agent has spoken there yet (no Lease %s/%s)", api.SystemNamespace, api.LeaseName(node.name))
+		c.Message += fmt.Sprintf("; no node-agent has reported from there yet (no Lease %s/%s)", api.SystemNamespace, api.LeaseName(node.name))
 	}
 	return c
 }

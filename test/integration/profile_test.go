@@ -95,7 +95,7 @@ func TestProfilesOfNothing(t *testing.T) {
 	if err := s.Await(t.Context(), ended, api.ReasonCompleted); err != nil {
 		t.Fatal(err)
 	}
-	g.Expect(messageOf(profiled(t, ended.Name, api.ProfileHeapDump, api.ReasonFailed))).To(ContainSubstring("does not run (Completed"))
+	g.Expect(messageOf(profiled(t, ended.Name, api.ProfileHeapDump, api.ReasonFailed))).To(ContainSubstring("is not running (Completed"))
 }
 
 // TestRecordingOutlivesTheAgent: a recording is stopped in its time though the

@@ -125,7 +125,7 @@ func TestStoreAway(t *testing.T) {
 	c := imageReady(t)
 	t.Log("with the store away: " + c.Message)
 	g.Expect(c.Status).To(Equal(metav1.ConditionUnknown))
-	g.Expect(c.Message).To(And(ContainSubstring(h.URL("store")), ContainSubstring("the last answer stands"), ContainSubstring("may be stale")))
+	g.Expect(c.Message).To(And(ContainSubstring(h.URL("store")), ContainSubstring("the last answer is used"), ContainSubstring("may be stale")))
 
 	worker(t, "cached", api.ReasonRunning)
 	pid := runs.Status.PID
