@@ -63,7 +63,7 @@ func TestReloadKeepsAwayFromABadProfile(t *testing.T) {
 	if err := os.Rename(next, path); err != nil {
 		t.Fatal(err)
 	}
-	if line := <-told; !strings.Contains(line, "none.json") || !strings.Contains(line, "stays in force") {
+	if line := <-told; !strings.Contains(line, "none.json") || !strings.Contains(line, "stays in use") {
 		t.Error(line)
 	}
 	cancel()

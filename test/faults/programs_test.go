@@ -17,7 +17,7 @@ func (t *trial) awaitFailure(w *worker) {
 	t.Helper()
 	t.await(w.Name, func(ctx context.Context) []string {
 		left := t.notYet(ctx, w, "")
-		if c := meta.FindStatusCondition(w.Status.Conditions, api.WorkerReady); c != nil && strings.Contains(c.Message, "tried again at") {
+		if c := meta.FindStatusCondition(w.Status.Conditions, api.WorkerReady); c != nil && strings.Contains(c.Message, "next attempt at") {
 			return nil
 		}
 		return left

@@ -78,7 +78,7 @@ func TestOutOfMemoryIsTold(t *testing.T) {
 		code            int32
 	}{
 		"of the worker":  {eat, "was killed by the kernel for its memory limit", 137},
-		"of its child":   {`bash -c "` + strings.ReplaceAll(eat, "$", `\$`) + `"; exit 5`, "ended with exit code 5 after the kernel had killed a process of it", 5},
+		"of its child":   {`bash -c "` + strings.ReplaceAll(eat, "$", `\$`) + `"; exit 5`, "ended with exit code 5 after the kernel had killed one of its processes", 5},
 		"without agents": {"trap '" + eat + "' USR1; echo waits; while :; do sleep 0.1; done", "was killed by the kernel for its memory limit", 137},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -34,7 +34,7 @@ func onLoopback(address string) bool {
 // added, controller-runtime's, the Go runtime's and the process's.
 func Metrics(program, version string) (prometheus.Registerer, error) {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "stormcell_build_info", Help: "1, with what this program is as labels.",
+		Name: "stormcell_build_info", Help: "Always 1; the labels describe this program.",
 		ConstLabels: prometheus.Labels{"program": program, "version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)

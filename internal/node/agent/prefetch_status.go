@@ -73,7 +73,7 @@ func imageStatusOf(s prefetch.State) api.StormNodeImageStatus {
 	}
 	if s.Phase == prefetch.Failed {
 		image.Reason = cmp.Or(reasonOf(s.Err), api.ReasonLocalizeFailed)
-		image.Message = fmt.Sprintf("%s; tried again at %s UTC", clip(s.Err.Error()), s.RetryAt.UTC().Format(time.TimeOnly))
+		image.Message = fmt.Sprintf("%s; next attempt at %s UTC", clip(s.Err.Error()), s.RetryAt.UTC().Format(time.TimeOnly))
 	}
 	return image
 }

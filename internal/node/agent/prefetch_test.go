@@ -175,7 +175,7 @@ func TestPrefetchOfThisNode(t *testing.T) {
 	g.Eventually(state("b:1")).Should(Equal(api.PrefetchFailed))
 	b := saying(t, c, n, "b:1")
 	g.Expect(b.Reason).To(Equal(api.ReasonEvicted))
-	g.Expect(b.Message).To(And(ContainSubstring("gave way to a worker"), ContainSubstring("tried again at")))
+	g.Expect(b.Message).To(And(ContainSubstring("evicted for a worker"), ContainSubstring("next attempt at")))
 	g.Expect(*n.Status.ImagesReady).To(BeEquivalentTo(1))
 	g.Expect(*n.Status.ImagesFailed).To(BeEquivalentTo(1))
 	g.Eventually(func() []string {

@@ -116,7 +116,7 @@ func begunProfile(o *api.StormProfile, now time.Time) *api.StormProfileStatus {
 // interruptedProfile is for one that an earlier agent has begun. It is not begun
 // again: nobody knows how far it came.
 func interruptedProfile(o *api.StormProfile, now time.Time) *api.StormProfileStatus {
-	s := saysComplete(o, metav1.ConditionTrue, api.ReasonFailed, "the node-agent was restarted meanwhile, which ends profiler scripts; make another profile", now)
+	s := saysComplete(o, metav1.ConditionTrue, api.ReasonFailed, "the node-agent was restarted meanwhile, which ends profiler scripts; create another profile", now)
 	s.FinishedAt = &metav1.Time{Time: now.Truncate(time.Second)}
 	return s
 }
@@ -145,7 +145,7 @@ func endedProfile(o *api.StormProfile, end profileEnd, now time.Time) *api.Storm
 func failedProfile(end profileEnd) string {
 	message := end.err.Error()
 	if lines := strings.Split(end.result.Output, "\n"); lines[0] != "" {
-		message += "; it printed last: " + lines[len(lines)-1]
+		message += "; its last output: " + lines[len(lines)-1]
 	}
 	return message
 }
@@ -155,7 +155,7 @@ func succeededProfile(o *api.StormProfile, end profileEnd) string {
 	case len(end.result.Files) > 0:
 		return fmt.Sprintf("wrote %s on node %s", strings.Join(end.result.Files, " and "), o.Status.NodeName)
 	case o.Spec.Action == api.ProfileRestart:
-		return "the worker was killed; its restart policy says what follows"
+		return "the worker was killed; its restart policy decides what follows"
 	case o.Spec.Action == api.ProfileFlightRecordStart:
 		return "a flight recording runs until a profile with action FlightRecordStop"
 	default:

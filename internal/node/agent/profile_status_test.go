@@ -39,9 +39,9 @@ func TestNextOfProfile(t *testing.T) {
 		{name: "under way", action: api.ProfileJStack, says: api.ReasonProfiling, run: &profileEnd{}},
 		{name: "under way, and not seen so yet", action: api.ProfileJStack, says: api.ReasonPending, run: &profileEnd{}},
 		{name: "an earlier agent's", action: api.ProfileJStack, says: api.ReasonProfiling, reason: api.ReasonFailed, words: "restarted meanwhile", finished: true},
-		{name: "ended well", action: api.ProfileJStack, says: api.ReasonProfiling, run: ended(profile.JStack, nil), reason: api.ReasonSucceeded, words: "wrote /a/file on node n", finished: true},
+		{name: "succeeded", action: api.ProfileJStack, says: api.ReasonProfiling, run: ended(profile.JStack, nil), reason: api.ReasonSucceeded, words: "wrote /a/file on node n", finished: true},
 		{name: "ended well, seen late", action: api.ProfileJStack, says: api.ReasonPending, run: ended(profile.JStack, nil), reason: api.ReasonSucceeded, words: "wrote", finished: true},
-		{name: "failed", action: api.ProfileJStack, says: api.ReasonProfiling, run: ended(profile.JStack, errors.New("bad")), reason: api.ReasonFailed, words: "bad; it printed last: last", finished: true},
+		{name: "failed", action: api.ProfileJStack, says: api.ReasonProfiling, run: ended(profile.JStack, errors.New("bad")), reason: api.ReasonFailed, words: "bad; its last output: last", finished: true},
 		{name: "said to have succeeded", action: api.ProfileJStack, says: api.ReasonSucceeded, run: ended(profile.JStack, nil), forget: true},
 		{name: "said to have failed", action: api.ProfileJStack, says: api.ReasonFailed, forget: true},
 

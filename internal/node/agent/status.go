@@ -126,14 +126,14 @@ func condition(t string, is bool, trueReason, trueMessage, reason, message strin
 func story(s engine.State) (reason, message string) {
 	switch s.Phase {
 	case engine.Waiting:
-		return api.ReasonPortInUse, fmt.Sprintf("waits until StormWorker %s, which has its port or its id on this node, is gone", s.Blocker)
+		return api.ReasonPortInUse, fmt.Sprintf("waits until StormWorker %s, which uses its port or its id on this node, is removed", s.Blocker)
 	case engine.Localizing:
 		if s.TotalBytes == 0 {
-			return api.ReasonLocalizing, "the image is being brought to the node"
+			return api.ReasonLocalizing, "the image is being fetched to the node"
 		}
-		return api.ReasonLocalizing, fmt.Sprintf("the image is being brought to the node: %d of %d MB", s.LocalizedBytes/1e6, s.TotalBytes/1e6)
+		return api.ReasonLocalizing, fmt.Sprintf("the image is being fetched to the node: %d of %d MB", s.LocalizedBytes/1e6, s.TotalBytes/1e6)
 	case engine.Mounting, engine.Starting:
-		return api.ReasonStarting, "the image is here, the container is being made"
+		return api.ReasonStarting, "the image is on the node, the container is being created"
 	case engine.Running:
 		return api.ReasonRunning, fmt.Sprintf("container %s runs", s.ContainerID)
 	case engine.BackOff:
@@ -142,7 +142,7 @@ func story(s engine.State) (reason, message string) {
 		return endReason(s.LastExit), exitStory(s.LastExit) + limitStory(s.LastExit) + "; its restartPolicy does not start it again"
 	case engine.Stopping:
 		if s.Err != nil {
-			return api.ReasonStopping, "is being stopped; the last try: " + s.Err.Error()
+			return api.ReasonStopping, "is being stopped; the last attempt: " + s.Err.Error()
 		}
 		return api.ReasonStopping, "is being stopped"
 	default:
@@ -151,7 +151,7 @@ func story(s engine.State) (reason, message string) {
 }
 
 func backOffStory(s engine.State) (reason, message string) {
-	again := "tried again at " + s.RetryAt.UTC().Format(time.TimeOnly) + " UTC"
+	again := "next attempt at " + s.RetryAt.UTC().Format(time.TimeOnly) + " UTC"
 	if s.Err != nil {
 		return failureReason(api.Runtime(s.Runtime), s.Err), s.Err.Error() + "; " + again
 	}
@@ -178,7 +178,7 @@ func limitStory(e *runtime.Exit) string {
 	if e == nil || !e.PidsLimited {
 		return ""
 	}
-	return "; it had come to its limit on processes and threads (stormcell.worker.pids.limit)"
+	return "; it had reached its limit of processes and threads (stormcell.worker.pids.limit)"
 }
 
 // killed is SIGKILL, which the kernel sends.
@@ -193,19 +193,19 @@ const (
 func exitStory(e *runtime.Exit) string {
 	switch {
 	case e == nil:
-		return "ended, nobody saw how"
+		return "ended, and nothing recorded how"
 	case e.OOMKilled && e.Signal == killed:
 		return fmt.Sprintf("was killed by the kernel for its memory limit (exit code %d); raise spec.resources.limits.memory or lower the heap", e.Code)
 	case e.OOMKilled:
-		return fmt.Sprintf("ended with exit code %d after the kernel had killed a process of it for its memory limit; raise spec.resources.limits.memory or lower the heap", e.Code)
+		return fmt.Sprintf("ended with exit code %d after the kernel had killed one of its processes for its memory limit; raise spec.resources.limits.memory or lower the heap", e.Code)
 	case e.Signal != 0:
 		return fmt.Sprintf("was ended by signal %d (exit code %d)", e.Signal, e.Code)
 	case e.Code == codeNotFound:
-		return "exit code 127: a program was not found; see whether spec.command[0] is in the image's PATH or in a bind mount, and the container's log"
+		return "exit code 127: a program was not found; check whether spec.command[0] is in the image's PATH or in a bind mount, and read the container's log"
 	case e.Code == codeNotExecutable:
-		return "exit code 126: a program cannot be executed; see the mode of spec.command[0] in the image, and the container's log"
+		return "exit code 126: a program cannot be executed; check the mode of spec.command[0] in the image, and read the container's log"
 	case e.Code == runtime.UnknownCode:
-		return "ended while nobody watched, so its exit code is unknown: the node was rebooted or the container's monitor was killed"
+		return "ended unobserved, so its exit code is unknown: the node was rebooted or the container's monitor was killed"
 	default:
 		return fmt.Sprintf("ended with exit code %d", e.Code)
 	}

@@ -46,11 +46,11 @@ func reduceCapabilities() error {
 			continue
 		}
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil {
-			return fmt.Errorf("give up capability %d: %w", c, err)
+			return fmt.Errorf("drop capability %d: %w", c, err)
 		}
 	}
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
-		return fmt.Errorf("give up ambient capabilities: %w", err)
+		return fmt.Errorf("drop ambient capabilities: %w", err)
 	}
 	// Those that can be inherited would come back.
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -60,7 +60,7 @@ func reduceCapabilities() error {
 	}
 	data[0].Inheritable, data[1].Inheritable = 0, 0
 	if err := unix.Capset(&header, &data[0]); err != nil {
-		return fmt.Errorf("give up inheritable capabilities: %w", err)
+		return fmt.Errorf("drop inheritable capabilities: %w", err)
 	}
 	return nil
 }

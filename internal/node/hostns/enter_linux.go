@@ -72,7 +72,7 @@ func takeOver(fds string) (*Pod, error) {
 	p := new(Pod)
 	var mounts int
 	if _, err := fmt.Sscanf(fds, "%d,%d", &p.root, &mounts); err != nil {
-		return nil, fmt.Errorf("%s=%q is this program's own: do not set it", handover, fds)
+		return nil, fmt.Errorf("%s=%q is reserved for this program: do not set it", handover, fds)
 	}
 	// What the program starts gets neither; it would hold the pod's mounts.
 	for _, fd := range []int{p.root, mounts} {
@@ -113,13 +113,13 @@ func openMachine() (fds []int, err error) {
 		case errors.Is(err, os.ErrNotExist), pid == 1 && os.Getppid() != 1:
 			// A parent that ends; the next one is soon there.
 		default:
-			return nil, fmt.Errorf("the pod may not look at the machine's processes: set hostPID: true in its spec and securityContext.privileged: true in its container (%w)", err)
+			return nil, fmt.Errorf("the pod may not see the machine's processes: set hostPID: true in its spec and securityContext.privileged: true in its container (%w)", err)
 		}
 	}
 }
 
 // errOwn is a process in the same name space of mounts.
-var errOwn = errors.New("this is not a pod: leave --enter-host out")
+var errOwn = errors.New("this is not a pod: omit --enter-host")
 
 // openNamespaces opens those of a process, unless they are the caller's own.
 func openNamespaces(pid int) (fds []int, err error) {

@@ -229,7 +229,7 @@ func TestLeaveSaysWhatThePodLacks(t *testing.T) {
 		})
 	}
 	t.Run("no pod", func(t *testing.T) {
-		if _, err := hostns.Leave(); err == nil || !strings.Contains(err.Error(), "leave --enter-host out") {
+		if _, err := hostns.Leave(); err == nil || !strings.Contains(err.Error(), "omit --enter-host") {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -31,7 +31,7 @@ func (p *Pod) Install(dir string) error {
 	}
 	defer root.Close()
 	if err := rootsAlone(dir); err != nil {
-		return fmt.Errorf("install %s: others than root can change it: %w", dir, err)
+		return fmt.Errorf("install %s: users other than root can change it: %w", dir, err)
 	}
 	for _, e := range entries {
 		if err := install(root, e.Name(), p.Path(filepath.Join(dir, e.Name()))); err != nil {
@@ -72,7 +72,7 @@ func rootsAlone(dir string) error {
 		}
 		shared := p != dir && info.Mode()&fs.ModeSticky != 0
 		if !shared && !rootsOwn(info) {
-			return fmt.Errorf("%s has mode %s, or is not root's", p, info.Mode())
+			return fmt.Errorf("%s has mode %s, or does not belong to root", p, info.Mode())
 		}
 		if p == "/" {
 			return nil

@@ -105,7 +105,7 @@ func TestInstallRefuses(t *testing.T) {
 	if err := os.Mkdir(below, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for dir, want := range map[string]string{open: "others than root can change", below: "others than root can change", file: "not a directory"} {
+	for dir, want := range map[string]string{open: "users other than root can change", below: "users other than root can change", file: "not a directory"} {
 		if err := aPod(t, dir, "x").Install(dir); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", dir, err, want)
 		}

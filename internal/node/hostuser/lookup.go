@@ -95,7 +95,7 @@ func (d *Directory) ask(ctx context.Context, name string) (User, error) {
 	defer cancel()
 	passwd, err := d.getent(ctx, "passwd", name)
 	if isNotFound(err) {
-		return User{}, fmt.Errorf("%w; create it on this node, or see why \"getent passwd %s\" does not find it", ErrUnknown, name)
+		return User{}, fmt.Errorf("%w; create it on this node, or find out why \"getent passwd %s\" does not find it", ErrUnknown, name)
 	}
 	if err != nil {
 		return User{}, err

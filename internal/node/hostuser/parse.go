@@ -94,7 +94,7 @@ func dedupe(groups []int) []int {
 func parseID(s string) (int, error) {
 	id, err := strconv.ParseUint(s, 10, 32)
 	if err != nil || id == math.MaxUint32 {
-		return 0, fmt.Errorf("%w: %q is no id", errMalformed, s)
+		return 0, fmt.Errorf("%w: %q is not an id", errMalformed, s)
 	}
 	return int(id), nil
 }

@@ -11,11 +11,11 @@ import (
 
 // ErrEvicted is an image that was to be here ahead of time and has lost its
 // room to a worker.
-var ErrEvicted = errors.New("gave way to a worker that needed the room")
+var ErrEvicted = errors.New("evicted for a worker that needed the space")
 
 // errNoRoomAhead marks an ErrDiskFull of a fetch ahead of time: a worker may
 // make room where such a fetch may not.
-var errNoRoomAhead = errors.New("images brought ahead of time take no room from what is held")
+var errNoRoomAhead = errors.New("prefetching takes no space from images in use")
 
 // LocalizeAhead brings an image as Localize does, but before a worker needs
 // it: one file after the other, and only if all of it fits into the room that
@@ -74,11 +74,11 @@ func (c *cache) roomAhead(here map[string]bool, missing int64) error {
 	}
 	c.mu.Unlock()
 	if c.limit > 0 && kept+missing > c.limit {
-		return fmt.Errorf("%w: %s may hold %d bytes, %d are in use or ahead of use, and %d more are needed; raise stormcell.cache.max.bytes: %w",
+		return fmt.Errorf("%w: %s may hold %d bytes, %d are in use or prefetched, and %d more are needed; raise stormcell.cache.max.bytes: %w",
 			ErrDiskFull, c.dir, c.limit, kept, missing, errNoRoomAhead)
 	}
 	if d, err := diskOf(c.dir); err == nil && c.marks.room(d)+idle < missing {
-		return fmt.Errorf("%w: %s needs %d bytes, its disk takes %d until it is too full, and %d are in files that nobody uses; "+
+		return fmt.Errorf("%w: %s needs %d bytes, its disk has room for %d until it is too full, and unused files hold %d; "+
 			"free some space, or set another storm.oci.resources.local.dir: %w", ErrDiskFull, c.dir, missing, max(0, c.marks.room(d)), idle, errNoRoomAhead)
 	}
 	return nil

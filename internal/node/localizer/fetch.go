@@ -35,7 +35,7 @@ func (l *Localizer) layer(ctx context.Context, owner string, layer manifest.Laye
 			return "", err
 		}
 	}
-	return "", fmt.Errorf("layer cache %s does not keep what was written to it", l.cache.dir)
+	return "", fmt.Errorf("layer cache %s does not store what is written to it", l.cache.dir)
 }
 
 func flightKey(layer manifest.Layer) string {

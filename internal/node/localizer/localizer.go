@@ -40,9 +40,9 @@ var (
 	ErrCorrupt = errors.New("corrupt in the image store")
 	// ErrDiskFull is a file that the cache has no room for, on its disk or
 	// within its limit, although all that is not in use was deleted.
-	ErrDiskFull = errors.New("no room in the layer cache")
+	ErrDiskFull = errors.New("no space in the layer cache")
 	// ErrUntrusted is a cache directory that others than root can change.
-	ErrUntrusted = errors.New("not safe from others than root")
+	ErrUntrusted = errors.New("not safe from users other than root")
 	// ErrNotRecovered is a Localizer in use before its Recover.
 	ErrNotRecovered = errors.New("layer cache has not been read yet")
 )

@@ -232,6 +232,6 @@ func (c *cache) explain(err error, size int64) error {
 		return fmt.Errorf("layer cache %s: %w", c.dir, err)
 	}
 	d, _ := diskOf(c.dir) // best effort: the message is about another error
-	return fmt.Errorf("%w: %s needs %d bytes, its disk has %d free and nothing that is not in use can be deleted; "+
+	return fmt.Errorf("%w: %s needs %d bytes, its disk has %d free, and all files are in use; "+
 		"free some space, or set another storm.oci.resources.local.dir: %w", ErrDiskFull, c.dir, size, d.free, err)
 }

@@ -49,14 +49,14 @@ func NewEvents() *Events {
 		exits:         counters("stormcell_worker_exits_total", "Processes of workers that ended by themselves, by reason.", "reason"),
 		fetchFailures: counters("stormcell_layer_fetch_failures_total", "Fetches of layers from the image store that failed, by reason.", "reason"),
 		steps: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "stormcell_launch_step_duration_seconds", Help: "How long the steps of launches took that succeeded.", Buckets: seconds,
+			Name: "stormcell_launch_step_duration_seconds", Help: "Duration of the steps of successful launches.", Buckets: seconds,
 		}, []string{"step"}),
 		fetches: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "stormcell_layer_fetch_duration_seconds", Help: "How long fetches of layers took that succeeded, with the wait for their turn.", Buckets: seconds,
+			Name: "stormcell_layer_fetch_duration_seconds", Help: "Duration of successful fetches of layers, with the time in the queue.", Buckets: seconds,
 		}),
 		fetchedBytes: counter("stormcell_layer_fetch_bytes_total", "Bytes of layers that came from the image store."),
-		evictions:    counter("stormcell_layer_cache_evictions_total", "Files deleted from the layer cache for want of room."),
-		evictedBytes: counter("stormcell_layer_cache_evicted_bytes_total", "Bytes of files deleted from the layer cache for want of room."),
+		evictions:    counter("stormcell_layer_cache_evictions_total", "Files deleted from the layer cache to free space."),
+		evictedBytes: counter("stormcell_layer_cache_evicted_bytes_total", "Bytes of files deleted from the layer cache to free space."),
 	}
 	e.collectors = []prometheus.Collector{e.launches, e.exits, e.steps, e.fetchedBytes, e.fetches, e.fetchFailures, e.evictions, e.evictedBytes}
 	e.launches.WithLabelValues("success")

@@ -76,16 +76,16 @@ func TestNode(t *testing.T) {
 # HELP stormcell_cgroup_read_failures_total Reads of workers' cgroups that failed although the cgroup was there.
 # TYPE stormcell_cgroup_read_failures_total counter
 stormcell_cgroup_read_failures_total 1
-# HELP stormcell_layer_cache_bytes Bytes of the layer cache, with what is set aside for layers that are being fetched.
+# HELP stormcell_layer_cache_bytes Bytes of the layer cache, with the space reserved for layers that are being fetched.
 # TYPE stormcell_layer_cache_bytes gauge
 stormcell_layer_cache_bytes 1.048576e+06
-# HELP stormcell_layer_cache_limit_bytes Most bytes that the layer cache may hold; absent if its disk alone limits it.
+# HELP stormcell_layer_cache_limit_bytes Limit of the layer cache in bytes; absent if only its disk limits it.
 # TYPE stormcell_layer_cache_limit_bytes gauge
 stormcell_layer_cache_limit_bytes 1.073741824e+09
-# HELP stormcell_layers_mounted Layers that are mounted, by a loop device each, used or not.
+# HELP stormcell_layers_mounted Mounted layers, used or not; each has a loop device.
 # TYPE stormcell_layers_mounted gauge
 stormcell_layers_mounted 5
-# HELP stormcell_prefetch_images Images that this node shall have ahead of time, by phase.
+# HELP stormcell_prefetch_images Images that this node prefetches, by phase.
 # TYPE stormcell_prefetch_images gauge
 stormcell_prefetch_images{phase="Failed"} 1
 stormcell_prefetch_images{phase="Fetching"} 0
@@ -229,10 +229,10 @@ stormcell_layer_fetch_failures_total{reason="store_unavailable"} 1
 # HELP stormcell_layer_fetch_bytes_total Bytes of layers that came from the image store.
 # TYPE stormcell_layer_fetch_bytes_total counter
 stormcell_layer_fetch_bytes_total 4097
-# HELP stormcell_layer_cache_evictions_total Files deleted from the layer cache for want of room.
+# HELP stormcell_layer_cache_evictions_total Files deleted from the layer cache to free space.
 # TYPE stormcell_layer_cache_evictions_total counter
 stormcell_layer_cache_evictions_total 2
-# HELP stormcell_layer_cache_evicted_bytes_total Bytes of files deleted from the layer cache for want of room.
+# HELP stormcell_layer_cache_evicted_bytes_total Bytes of files deleted from the layer cache to free space.
 # TYPE stormcell_layer_cache_evicted_bytes_total counter
 stormcell_layer_cache_evicted_bytes_total 30
 `

@@ -50,10 +50,10 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	workersDesc    = desc("stormcell_workers", "Workers of this node by phase.", "phase")
-	cacheBytesDesc = desc("stormcell_layer_cache_bytes", "Bytes of the layer cache, with what is set aside for layers that are being fetched.")
-	cacheLimitDesc = desc("stormcell_layer_cache_limit_bytes", "Most bytes that the layer cache may hold; absent if its disk alone limits it.")
-	mountedDesc    = desc("stormcell_layers_mounted", "Layers that are mounted, by a loop device each, used or not.")
-	prefetchDesc   = desc("stormcell_prefetch_images", "Images that this node shall have ahead of time, by phase.", "phase")
+	cacheBytesDesc = desc("stormcell_layer_cache_bytes", "Bytes of the layer cache, with the space reserved for layers that are being fetched.")
+	cacheLimitDesc = desc("stormcell_layer_cache_limit_bytes", "Limit of the layer cache in bytes; absent if only its disk limits it.")
+	mountedDesc    = desc("stormcell_layers_mounted", "Mounted layers, used or not; each has a loop device.")
+	prefetchDesc   = desc("stormcell_prefetch_images", "Images that this node prefetches, by phase.", "phase")
 )
 
 // Describe implements prometheus.Collector.

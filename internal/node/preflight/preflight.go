@@ -106,7 +106,7 @@ func getent(path string) []Problem {
 		return nil
 	}
 	return []Problem{{
-		"there is no program " + path + ", by which users are looked up",
+		"there is no program " + path + ", which looks up users",
 		"apt-get install libc-bin (Debian) or dnf install glibc-common (RHEL)",
 	}}
 }

@@ -85,7 +85,7 @@ func runcProblems(out string) []Problem {
 	r, ok := parseRelease(out)
 	if !ok {
 		first, _, _ := strings.Cut(out, "\n")
-		return []Problem{{fmt.Sprintf("runc's version is not understood: %.80q", first), "see that it is a release of runc"}}
+		return []Problem{{fmt.Sprintf("runc's version is not understood: %.80q", first), "use a release of runc"}}
 	}
 	var found []Problem
 	if !strings.Contains(out, "\nlibseccomp: ") {
@@ -98,7 +98,7 @@ func runcProblems(out string) []Problem {
 		if f.has(r) && !f.backported(out) {
 			found = append(found, Problem{
 				What: fmt.Sprintf("runc %d.%d.%d is older than the fix of %s", r.major, r.minor, r.patch, f.cve),
-				Cure: "see whether your distribution's package has the fix (apt-get changelog runc, rpm -q --changelog runc), else update runc",
+				Cure: "check whether your distribution's package has the fix (apt-get changelog runc, rpm -q --changelog runc), else update runc",
 			})
 		}
 	}

@@ -21,7 +21,7 @@ var (
 	// ErrGone is a worker that has ended before or meanwhile.
 	ErrGone = errors.New("the worker has ended")
 	// ErrForeign is a process that is not in its container's cgroup.
-	ErrForeign = errors.New("process is not of the container")
+	ErrForeign = errors.New("process does not belong to the container")
 	// ErrScript is a script that failed, or did not do what it was asked for.
 	ErrScript = errors.New("the profiler script failed")
 	// ErrTimeout is a script that took longer than Options.Timeout.
@@ -109,7 +109,7 @@ func (p *Profiler) Run(ctx context.Context, t Target, verb Verb) (Result, error)
 		err = listErr
 	}
 	if err == nil && verb != Start && len(result.Files) == 0 {
-		err = fmt.Errorf("%w: it ended well but wrote nothing to %s", ErrScript, t.Artifacts)
+		err = fmt.Errorf("%w: it succeeded but wrote nothing to %s", ErrScript, t.Artifacts)
 	}
 	return result, err
 }
@@ -149,7 +149,7 @@ func (p *Profiler) run(ctx context.Context, t Target, args []string) (output str
 	case !spaces.init.Live():
 		err = fmt.Errorf("%w while it was profiled", ErrGone)
 	case c.ProcessState.ExitCode() == notFound:
-		err = fmt.Errorf("%w: %w; the image may lack the program that its first line names, or this node %s", ErrScript, err, p.options.Nsenter)
+		err = fmt.Errorf("%w: %w; the image may lack the program of its first line, or this node may lack %s", ErrScript, err, p.options.Nsenter)
 	default:
 		err = fmt.Errorf("%w: %w", ErrScript, err)
 	}

@@ -74,7 +74,7 @@ func openLayout(runRoot string) (layout, error) {
 		return layout{}, fmt.Errorf("run root: %w", err)
 	}
 	if err := safe(fi); err != nil {
-		return layout{}, fmt.Errorf("run root %s: %w: give it to root alone, or name another one", root, err)
+		return layout{}, fmt.Errorf("run root %s: %w: give it to root alone, or configure another one", root, err)
 	}
 	l := layout{root: root}
 	if err := os.Chmod(root, dirMode); err != nil {

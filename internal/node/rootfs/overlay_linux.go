@@ -30,7 +30,7 @@ func mountOverlay(o Overlay) error {
 	// EPERM: a seccomp profile older than the system call.
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
 		if second := mountOverlayByOptions(o); second != nil {
-			return fmt.Errorf("%w (and layer by layer: %w); the kernel's log may tell why", second, err)
+			return fmt.Errorf("%w (and layer by layer: %w); the kernel's log may show why", second, err)
 		}
 		return nil
 	}

@@ -32,7 +32,7 @@ var (
 	// ErrOtherLayers is an owner that has a root file system of other layers.
 	ErrOtherLayers = errors.New("owner has a root file system of other layers; unmount it first")
 	// ErrUntrusted is a file or directory that others than root can change.
-	ErrUntrusted = errors.New("not safe from others than root")
+	ErrUntrusted = errors.New("not safe from users other than root")
 	// ErrInvalid is an owner, or a list of layers, that no mount can be made of.
 	ErrInvalid = errors.New("cannot be mounted")
 	// ErrNotRecovered is a Manager in use before its Recover.

@@ -66,7 +66,7 @@ func (m *Manager) unmount(ctx context.Context, target string) error {
 		case !errors.Is(err, unix.EBUSY):
 			return fmt.Errorf("unmount %s: %w", target, err)
 		case waited >= busyLimit:
-			return fmt.Errorf("unmount %s: %w; find out by whom: fuser -vm %s", target, ErrBusy, target)
+			return fmt.Errorf("unmount %s: %w; find its users: fuser -vm %s", target, ErrBusy, target)
 		}
 		// The kernel has no event for the last file that is closed.
 		if err := m.wait(ctx, pause); err != nil {

@@ -71,7 +71,7 @@ func known(names []string) error {
 		unknown = append(unknown[:maxNamed], fmt.Sprintf("and %d more", more))
 	}
 	if len(unknown) > 0 {
-		return fmt.Errorf("no system call of Linux is named %s; correct the spelling, or take it out", strings.Join(unknown, ", "))
+		return fmt.Errorf("no system call of Linux is named %s; correct the spelling, or remove it", strings.Join(unknown, ", "))
 	}
 	return nil
 }

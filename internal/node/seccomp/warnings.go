@@ -12,7 +12,7 @@ func Warnings(p *specs.LinuxSeccomp) []string {
 	if p == nil || !refusesClone3(p) {
 		return nil
 	}
-	return []string{"the seccomp profile refuses clone3 other than with ENOSYS, so no program of an image with glibc 2.34 or newer can start a thread, " +
+	return []string{"the seccomp profile denies clone3 with an error other than ENOSYS, so no program of an image with glibc 2.34 or newer can start a thread, " +
 		`and no JVM there can start: add {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38} to its syscalls`}
 }
 
