@@ -89,12 +89,12 @@ var keys = []key{
 	},
 	{
 		keyLocalTagFile, "path", "none", byManager,
-		"A tag file on the manager's own disk, which wins over the store's, tag by tag.",
+		"A tag file on the manager's own disk. Its tags take precedence over the store's.",
 		absolute(func(d *draft) *string { return &d.Store.LocalTagFile }),
 	},
 	{
 		keyTagPlugin + ".cache.refresh.interval.secs", "integer, seconds", "60", byManager,
-		"How long an answer of the tag files is good for; also how often the layer files of an image are looked for again.",
+		"How long an answer of the tag files stays valid, and how often the layer files of an image are checked again.",
 		seconds(func(d *draft) *time.Duration { return &d.Store.RefreshInterval }),
 	},
 	{
@@ -199,12 +199,12 @@ var keys = []key{
 	},
 	{
 		"stormcell.image.verify", "`required` or `if-present`", "`if-present`", byBoth,
-		"What to make of a layer whose squashfs file has no identity in the store (`layers/<hash>.sqsh.json`): refuse it, or use it unverified.",
+		"What to do with a layer whose squashfs file has no identity in the store (`layers/<hash>.sqsh.json`): refuse it, or use it unverified.",
 		readVerify,
 	},
 	{
 		keyRunRoot, "path", "`/run/stormcell`", byAgent,
-		"Where mounts and the records of workers are; readable by root only. `worker.launcher.oci.run-root` in `worker-launcher.cfg` wins.",
+		"Where mounts and the records of workers are; readable by root only. `worker.launcher.oci.run-root` in `worker-launcher.cfg` takes precedence.",
 		absolute(func(d *draft) *string { return &d.Node.RunRoot }),
 	},
 	{
@@ -214,22 +214,22 @@ var keys = []key{
 	},
 	{
 		keyDiskHigh, "integer, percent", "85", byAgent,
-		"When more than this of the cache's file system is used, as `df` counts, by whatever it is, layers that no worker needs are removed, the least recently used first. 100: never.",
+		"When more than this part of the cache's file system is used, as `df` counts, layers that no worker needs are removed, the least recently used first. 100: never.",
 		percent(func(d *draft) *int { return &d.Node.DiskHighPercent }),
 	},
 	{
 		keyDiskLow, "integer, percent", "80", byAgent,
-		"How much is used when that removal ends. Must be less than `" + keyDiskHigh + "`.",
+		"The use at which that removal ends. Must be less than `" + keyDiskHigh + "`.",
 		percent(func(d *draft) *int { return &d.Node.DiskLowPercent }),
 	},
 	{
 		"stormcell.worker.pids.limit", "integer", "16384", byAgent,
-		"Limit on processes and threads of a worker, together. One that has reached it says so when it ends.",
+		"Limit on processes and threads of a worker, together. The status of a worker that has reached it says so when it ends.",
 		integer(1, func(d *draft) *int64 { return &d.Worker.PidsLimit }),
 	},
 	{
 		"stormcell.profiler.timeout.secs", "integer, seconds", "600", byAgent,
-		"How long a profiler script may run. Then it is killed, with all that it has started.",
+		"How long a profiler script may run. Then it is killed, and all processes that it has started.",
 		seconds(func(d *draft) *time.Duration { return &d.Worker.ProfilerTimeout }),
 	},
 	{
@@ -264,7 +264,7 @@ var keys = []key{
 	},
 	{
 		"java.library.path", "string", "`/usr/local/lib:/opt/local/lib:/usr/lib:/usr/lib64`", byAgent,
-		"Where workers look for native code, after their topology's resources and before what their own `LD_LIBRARY_PATH` names. As in Storm, the image's is hidden by it.",
+		"Where workers look for native code, after their topology's resources and before their own `LD_LIBRARY_PATH`. As in Storm, it hides the `LD_LIBRARY_PATH` of the image.",
 		text(func(d *draft) *string { return &d.Worker.JavaLibraryPath }),
 	},
 }

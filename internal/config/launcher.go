@@ -69,7 +69,7 @@ func LoadLauncher(path string, opts ...LauncherOption) (conf *Launcher, notes []
 	}
 	content, err := l.read(path)
 	if errors.Is(err, fs.ErrNotExist) && path == DefaultLauncherPath {
-		return newLauncher(), []string{path + " is not there: its defaults count"}, nil
+		return newLauncher(), []string{path + " does not exist: the defaults apply"}, nil
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("read launcher configuration: %w", err)
@@ -161,7 +161,7 @@ var launcherKeys = []launcherKey{
 		launcherPath(func(l *Launcher) *string { return &l.RunRoot }),
 	},
 	{
-		"worker.profiler.script.path", "path", "built in", "The profiler script, on the node: the file and all directories above it must be root's. The built-in one is what `node-agent profiler-script` prints; see [profiling](profiling.md).",
+		"worker.profiler.script.path", "path", "built in", "The profiler script, on the node: the file and all directories above it must belong to root. The built-in one is what `node-agent profiler-script` prints; see [profiling](profiling.md).",
 		launcherPath(func(l *Launcher) *string { return &l.ProfilerScript }),
 	},
 	{
@@ -212,10 +212,10 @@ func (d *launcherDraft) readLine(n int, line string) {
 		d.problem(n, "", "%q is not key=value", clip(line))
 		return
 	case twice:
-		d.problem(n, name, "stands twice, first in line %d: keep one", first)
+		d.problem(n, name, "appears twice, first in line %d: keep one", first)
 		return
 	case value == "":
-		d.problem(n, name, "has no value: remove the line if the default shall count")
+		d.problem(n, name, "has no value: remove the line to use the default")
 		return
 	}
 	d.lines[name] = n
@@ -230,7 +230,7 @@ func (d *launcherDraft) readLine(n int, line string) {
 	}
 	if len(d.notes) <= maxProblems {
 		best, _ := nearest(name, launcherNames())
-		d.notes = append(d.notes, Problem{d.file, n, name, "unknown key, left alone: the nearest known one is " + best}.String())
+		d.notes = append(d.notes, Problem{d.file, n, name, "unknown key, ignored: the nearest known one is " + best}.String())
 	}
 }
 

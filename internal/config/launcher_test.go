@@ -37,7 +37,7 @@ func TestParseLauncher(t *testing.T) {
 		{"value with =", "storm.worker-launcher.group=storm\nworker.profiler.script.path=/opt/a=b\n", func(l *Launcher) { l.ProfilerScript = "/opt/a=b" }, nil},
 		{
 			"unknown key", "storm.worker-launcher.group=storm\nmin.userid=5\n", func(*Launcher) {},
-			[]string{"wl.cfg:2: min.userid: unknown key, left alone: the nearest known one is min.user.id"},
+			[]string{"wl.cfg:2: min.userid: unknown key, ignored: the nearest known one is min.user.id"},
 		},
 		{
 			"empty", "", func(l *Launcher) { l.Group = "" },
@@ -63,8 +63,8 @@ func TestParseLauncherProblems(t *testing.T) {
 	for _, c := range []struct{ name, content, want string }{
 		{"no =", "a\nmin.user.id\n", "wl.cfg:1: \"a\" is not key=value\nwl.cfg:2: \"min.user.id\" is not key=value"},
 		{"no key", "=5\n", `wl.cfg:1: "=5" is not key=value`},
-		{"no value", "\nbanned.users=\n", "wl.cfg:2: banned.users: has no value: remove the line if the default shall count"},
-		{"twice", "min.user.id=1\nmin.user.id=2\n", "wl.cfg:2: min.user.id: stands twice, first in line 1: keep one"},
+		{"no value", "\nbanned.users=\n", "wl.cfg:2: banned.users: has no value: remove the line to use the default"},
+		{"twice", "min.user.id=1\nmin.user.id=2\n", "wl.cfg:2: min.user.id: appears twice, first in line 1: keep one"},
 		{"uid", "min.user.id=many\n", `wl.cfg:1: min.user.id: want a uid, such as 1000, have "many"`},
 		{"negative uid", "min.user.id=-1\n", `wl.cfg:1: min.user.id: want a uid, such as 1000, have "-1"`},
 		{"uid with a comment", "min.user.id=1000 # least\n", `wl.cfg:1: min.user.id: want a uid, such as 1000, have "1000 # least"`},

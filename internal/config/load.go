@@ -193,11 +193,11 @@ func (d *draft) readKey(name string, line int, value *yaml.Node) {
 	case at < 0 && !isIgnored:
 		d.strange(name, line)
 	case twice:
-		d.problem(name, line, "stands twice, first in line %d: keep one", first)
+		d.problem(name, line, "appears twice, first in line %d: keep one", first)
 	case isIgnored:
 		d.note(name, "has no effect: %s", why)
 	case kindOf(value) == "nothing":
-		d.note(name, "has no value, so the default counts: %s", keys[at].def)
+		d.note(name, "has no value, so the default applies: %s", keys[at].def)
 	default:
 		keys[at].read(d, name, value)
 	}

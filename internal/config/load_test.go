@@ -163,7 +163,7 @@ func TestParseValues(t *testing.T) {
 func TestParseNotes(t *testing.T) {
 	for _, c := range []struct{ name, yaml, want string }{
 		{"no images", "", "storm.yaml: storm.oci.allowed.images: is empty, so no worker may run"},
-		{"no value", "storm.oci.cgroup.root:", "storm.yaml:4: storm.oci.cgroup.root: has no value, so the default counts: `/sys/fs/cgroup`"},
+		{"no value", "storm.oci.cgroup.root:", "storm.yaml:4: storm.oci.cgroup.root: has no value, so the default applies: `/sys/fs/cgroup`"},
 		{"slip in the prefix", "storm.oic.image: a", "storm.yaml:4: storm.oic.image: is not a key of stormcell; did you mean storm.oci.image?"},
 		{"cgroup parent", "storm.oci.cgroup.parent: storm", "storm.yaml:4: storm.oci.cgroup.parent: is taken as /storm"},
 		{"ignored", "supervisor.run.worker.as.user: false", "storm.yaml:4: supervisor.run.worker.as.user: has no effect: stormcell's workers always run as their own user"},
@@ -187,8 +187,8 @@ func TestParseProblems(t *testing.T) {
 	for _, c := range []struct{ name, yaml, want string }{
 		{"unknown key", "storm.oci.imgae: a", "storm.yaml:4: storm.oci.imgae: unknown key: the nearest known one is storm.oci.image"},
 		{"unknown own key", "stormcell.runroot: /a", "storm.yaml:4: stormcell.runroot: unknown key: the nearest known one is stormcell.run.root"},
-		{"key twice", "storm.oci.nscd.dir: /a\nstorm.oci.nscd.dir: /b", "storm.yaml:5: storm.oci.nscd.dir: stands twice, first in line 4: keep one"},
-		{"ignored key twice", "storm.oci.resources.localizer: a\nstorm.oci.resources.localizer: b", "storm.yaml:5: storm.oci.resources.localizer: stands twice, first in line 4: keep one"},
+		{"key twice", "storm.oci.nscd.dir: /a\nstorm.oci.nscd.dir: /b", "storm.yaml:5: storm.oci.nscd.dir: appears twice, first in line 4: keep one"},
+		{"ignored key twice", "storm.oci.resources.localizer: a\nstorm.oci.resources.localizer: b", "storm.yaml:5: storm.oci.resources.localizer: appears twice, first in line 4: keep one"},
 		{"number for a string", "storm.oci.image: 3.5", "storm.yaml:4: storm.oci.image: want a string, have a number: put 3.5 in quotes"},
 		{"boolean for a string", "storm.oci.image: on", "storm.yaml:4: storm.oci.image: want a string, have a boolean: put on in quotes"},
 		{"date for a string", "storm.oci.image: 2020-12-04", "storm.yaml:4: storm.oci.image: want a string, have a date: put 2020-12-04 in quotes"},
@@ -232,7 +232,7 @@ func TestParseProblems(t *testing.T) {
 		{"merge key", "x: &x {storm.oci.image: a}\n<<: *x", "storm.yaml:5: <<: merge keys are not read: write the keys out"},
 		{"numa list", "supervisor.numa.meta: [a]", "storm.yaml:4: supervisor.numa.meta: want a map of zones by their ids, have a list"},
 		{"numa id", "supervisor.numa.meta: {a: {}}", `storm.yaml:4: supervisor.numa.meta: zone "a": want the number of a NUMA node as its id`},
-		{"numa zone twice", "supervisor.numa.meta:\n  0: {numa.cores: [], numa.memory.mb: 0, numa.ports: []}\n  \"0\": {}", "storm.yaml:6: supervisor.numa.meta: zone 0 stands twice"},
+		{"numa zone twice", "supervisor.numa.meta:\n  0: {numa.cores: [], numa.memory.mb: 0, numa.ports: []}\n  \"0\": {}", "storm.yaml:6: supervisor.numa.meta: zone 0 appears twice"},
 		{"numa core twice", "supervisor.numa.meta:\n  0: {numa.cores: [1], numa.memory.mb: 0, numa.ports: []}\n  1: {numa.cores: [1], numa.memory.mb: 0, numa.ports: []}", "storm.yaml:6: supervisor.numa.meta: zone 1: numa.cores: 1 is already in zone 0"},
 		{"numa port twice", "supervisor.numa.meta:\n  0: {numa.cores: [], numa.memory.mb: 0, numa.ports: [1, 1]}", "storm.yaml:5: supervisor.numa.meta: zone 0: numa.ports: 1 is already in zone 0"},
 		{"numa port", "supervisor.numa.meta:\n  0: {numa.cores: [], numa.memory.mb: 0, numa.ports: [70000]}", `storm.yaml:5: supervisor.numa.meta: zone 0: numa.ports: want numbers from 1 to 65535, have "70000"`},

@@ -32,7 +32,7 @@ func readNUMA(d *draft, key string, n *yaml.Node) {
 			continue
 		}
 		if _, ok := d.NUMA[id]; ok {
-			d.problem(key, name.Line, "zone %d stands twice", id)
+			d.problem(key, name.Line, "zone %d appears twice", id)
 			continue
 		}
 		d.NUMA[id] = z.read(fmt.Sprintf("zone %d", id), name.Line, members)

@@ -134,7 +134,7 @@ func (w *Watcher) check() {
 	content, err := readFile(w.path, MaxConfigSize, 0)
 	if err != nil {
 		w.judged = nil
-		w.fail(fmt.Errorf("read configuration: %w: the last good one stays in force", err))
+		w.fail(fmt.Errorf("read configuration: %w: the last valid one stays in use", err))
 		return
 	}
 	if w.judged != nil && bytes.Equal(content, w.judged) {
@@ -153,7 +153,7 @@ func (w *Watcher) check() {
 		}
 	}
 	if err != nil {
-		w.fail(fmt.Errorf("the last good configuration stays in force: %w", err))
+		w.fail(fmt.Errorf("the last valid configuration stays in use: %w", err))
 		return
 	}
 	changed := !reflect.DeepEqual(conf, w.current.Load())

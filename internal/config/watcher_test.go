@@ -173,7 +173,7 @@ func TestWatcherAsksAgainForWhatWasRefused(t *testing.T) {
 	refusal := errors.New("no such profile")
 	w.refusal.Store(&refusal)
 	replaceFile(t, w.path, withImage("b"))
-	if err := next(t, "failure", w.failed); !errors.Is(err, refusal) || !strings.Contains(err.Error(), "stays in force") {
+	if err := next(t, "failure", w.failed); !errors.Is(err, refusal) || !strings.Contains(err.Error(), "stays in use") {
 		t.Errorf("%v, want the refusal and what counts now", err)
 	}
 	if got := w.Current().Images.Default; got != "a" {
@@ -192,7 +192,7 @@ func TestWatcherKeepsTheLastGoodConfiguration(t *testing.T) {
 
 	replaceFile(t, w.path, "storm.oci.imgae: x\n")
 	err := next(t, "failure", w.failed)
-	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "storm.oci.imgae") || !strings.Contains(err.Error(), "stays in force") {
+	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "storm.oci.imgae") || !strings.Contains(err.Error(), "stays in use") {
 		t.Errorf("%v, want the key at fault and what counts now", err)
 	}
 	if err := os.Remove(w.path); err != nil {
