@@ -51,7 +51,7 @@ func (g *Guard) allow(req *http.Request, by user.Info, r right) error {
 	}
 	allowed, err := g.access.ToResource(req.Context(), by, what)
 	if err != nil {
-		return apierrors.NewServiceUnavailable("the API server does not tell whether you may: " + err.Error())
+		return apierrors.NewServiceUnavailable("the API server does not answer whether you have the right: " + err.Error())
 	}
 	if allowed {
 		return nil

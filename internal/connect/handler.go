@@ -134,7 +134,7 @@ func (h *Handler) sendLog(w http.ResponseWriter, req *http.Request) error {
 	case h.streams <- struct{}{}:
 		defer func() { <-h.streams }()
 	default:
-		return apierrors.NewTooManyRequests("as many logs are being read here as may be at once; try again later", int(retryAfter/time.Second))
+		return apierrors.NewTooManyRequests("too many logs are being read here at once; try again later", int(retryAfter/time.Second))
 	}
 	body, err := h.backend.Log(req.Context(), workerOf(req), o)
 	if err != nil {
@@ -143,7 +143,7 @@ func (h *Handler) sendLog(w http.ResponseWriter, req *http.Request) error {
 	defer body.Close()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if err := stream(w, body); err != nil {
-		h.log.Debug("a log was not sent to its end", "path", req.URL.Path, "error", err)
+		h.log.Debug("a log was not sent completely", "path", req.URL.Path, "error", err)
 		panic(http.ErrAbortHandler) // so that the client sees it, too
 	}
 	return nil

@@ -114,7 +114,7 @@ func TestLogsThroughTheAPIServer(t *testing.T) {
 	tail := int64(1)
 	g.Expect(read(t, user, pathOf(w), connectv1.LogOptions{TailLines: &tail, Timestamps: true})).To(MatchRegexp(`^20\d\d-\S+ last\n$`))
 	_, err = read(t, user, pathOf(w), connectv1.LogOptions{Previous: true})
-	g.Expect(err).To(And(Satisfy(errors.IsBadRequest), MatchError(ContainSubstring("no attempt before"))))
+	g.Expect(err).To(And(Satisfy(errors.IsBadRequest), MatchError(ContainSubstring("no earlier attempt"))))
 	tail = -1
 	_, err = read(t, user, pathOf(w), connectv1.LogOptions{TailLines: &tail})
 	g.Expect(err).To(And(Satisfy(errors.IsBadRequest), MatchError(ContainSubstring("give a number from 0 to"))))
@@ -183,7 +183,7 @@ func TestLogsWhileTheAgentIsAway(t *testing.T) {
 	g.Expect(s.StopAgent(syscall.SIGKILL)).To(Succeed())
 	_, err := read(t, user, pathOf(w), connectv1.LogOptions{})
 	g.Expect(err).To(And(Satisfy(errors.IsServiceUnavailable), MatchError(And(
-		ContainSubstring("node-agent of node "+stack.NodeName), ContainSubstring("connection refused"), ContainSubstring("see whether node-agent runs there")))))
+		ContainSubstring("node-agent of node "+stack.NodeName), ContainSubstring("connection refused"), ContainSubstring("check whether node-agent runs there")))))
 	var list connectv1.StormWorkerStatsList
 	text, err := read(t, user, connect.ListStatsPath(w.Namespace), connectv1.LogOptions{})
 	g.Expect(err).NotTo(HaveOccurred())

@@ -48,7 +48,7 @@ func unavailable(node, cause, cure string) error {
 func agentOf(node *corev1.Node, said *api.StormNodeAgent, token string) (*agent, error) {
 	roots := x509.NewCertPool()
 	if said == nil || !roots.AppendCertsFromPEM(said.CABundle) {
-		return nil, unavailable(node.Name, "its StormNode does not say how to reach it", "see whether node-agent runs there, and its --connect-bind-address")
+		return nil, unavailable(node.Name, "its StormNode does not report how to reach it", "check whether node-agent runs there, and its --connect-bind-address")
 	}
 	for _, kind := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP, corev1.NodeHostName} {
 		for _, a := range node.Status.Addresses {
@@ -58,7 +58,7 @@ func agentOf(node *corev1.Node, said *api.StormNodeAgent, token string) (*agent,
 			}
 		}
 	}
-	return nil, unavailable(node.Name, "its Node object has no address", "see status.addresses of the Node, which kubelet writes")
+	return nil, unavailable(node.Name, "its Node object has no address", "check status.addresses of the Node, which kubelet writes")
 }
 
 // get asks for a path. The body is the caller's to close; a refusal is an error.
@@ -95,10 +95,10 @@ func (a *agent) explain(ctx context.Context, err error) error {
 		return ctx.Err() // nobody is there any more
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return unavailable(a.node, "what listens at "+a.address+" has not the certificate that its StormNode tells",
-			"if the agent has just started, ask again; else see which program listens there")
+		return unavailable(a.node, "the server at "+a.address+" does not have the certificate that the StormNode reports",
+			"if the agent has just started, try again; else check which program listens there")
 	}
-	return unavailable(a.node, err.Error(), "see whether node-agent runs there, and whether the manager may connect to "+a.address)
+	return unavailable(a.node, err.Error(), "check whether node-agent runs there, and whether the manager can connect to "+a.address)
 }
 
 // refusal is the Status that an agent has answered with. That it does not know
@@ -109,9 +109,9 @@ func (a *agent) refusal(response *http.Response) error {
 	said := clip(status.Message)
 	switch code := response.StatusCode; {
 	case err != nil || said == "":
-		return unavailable(a.node, "it answers "+strconv.Itoa(code)+" without a word", "see which program listens at "+a.address)
+		return unavailable(a.node, "it answers "+strconv.Itoa(code)+" without a message", "check which program listens at "+a.address)
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
-		return unavailable(a.node, "it refuses the manager: "+said, "see whether the agent reaches the API server, and the rights of both in config/rbac")
+		return unavailable(a.node, "it rejects the manager: "+said, "check whether the agent reaches the API server, and the rights of both in config/rbac")
 	default:
 		return &apierrors.StatusError{ErrStatus: metav1.Status{
 			Status: metav1.StatusFailure, Code: int32(code), Reason: status.Reason, Message: said, //nolint:gosec // three digits
@@ -139,7 +139,7 @@ func (a *agent) read(ctx context.Context, path string, document any) error {
 	}
 	defer body.Close()
 	if err := json.NewDecoder(io.LimitReader(body, maxDocument)).Decode(document); err != nil {
-		return unavailable(a.node, "its answer makes no sense: "+err.Error(), "see which program listens at "+a.address)
+		return unavailable(a.node, "its answer is invalid: "+err.Error(), "check which program listens at "+a.address)
 	}
 	return nil
 }

@@ -69,14 +69,14 @@ func TestHostileAgent(t *testing.T) {
 		code   int32
 		say    string
 	}{
-		{"unauthorized is not who asks", status(401, metav1.Status{Message: "Unauthorized"}), 503, "it refuses the manager: Unauthorized"},
+		{"unauthorized is not who asks", status(401, metav1.Status{Message: "Unauthorized"}), 503, "it rejects the manager: Unauthorized"},
 		{"nor forbidden", status(403, metav1.Status{Message: "no"}), 503, "config/rbac"},
 		{"a refusal", status(400, metav1.Status{Message: "not started", Reason: metav1.StatusReasonBadRequest}), 400, "not started"},
 		{"a long one", status(404, metav1.Status{Message: strings.Repeat("x", 9000)}), 404, strings.Repeat("x", maxMessage) + "..."},
 		{"a redirection", func(w http.ResponseWriter, req *http.Request) {
 			http.Redirect(w, req, "https://127.0.0.1:1/", http.StatusFound)
-		}, 503, "answers 302 without a word"},
-		{"nonsense", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, 503, "makes no sense"},
+		}, 503, "answers 302 without a message"},
+		{"nonsense", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, 503, "answer is invalid"},
 		{"without an end", func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, `{"kind":"`)
 			for {
@@ -84,7 +84,7 @@ func TestHostileAgent(t *testing.T) {
 					return
 				}
 			}
-		}, 503, "makes no sense"},
+		}, 503, "answer is invalid"},
 		{"headers without an end", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) }, 503, "headers"},
 	}
 	for _, tt := range tests {
@@ -117,7 +117,7 @@ func TestAgentIsKnownByItsCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.get(t.Context(), "/", nil); err == nil || !strings.Contains(err.Error(), "has not the certificate that its StormNode tells") || asked {
+	if _, err := a.get(t.Context(), "/", nil); err == nil || !strings.Contains(err.Error(), "does not have the certificate that the StormNode reports") || asked {
 		t.Errorf("asked: %v, %v", asked, err)
 	}
 }
@@ -132,8 +132,8 @@ func TestAgentThatCannotBeReached(t *testing.T) {
 		said *api.StormNodeAgent
 		say  string
 	}{
-		"says nothing":        {nil, "its StormNode does not say how to reach it"},
-		"says nonsense":       {&api.StormNodeAgent{Port: 1, CABundle: []byte("x")}, "its StormNode does not say how to reach it"},
+		"says nothing":        {nil, "its StormNode does not report how to reach it"},
+		"says nonsense":       {&api.StormNodeAgent{Port: 1, CABundle: []byte("x")}, "its StormNode does not report how to reach it"},
 		"node has no address": {&api.StormNodeAgent{Port: 1, CABundle: certificate}, "its Node object has no address"},
 	} {
 		t.Run(name, func(t *testing.T) {

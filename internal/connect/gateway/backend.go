@@ -67,7 +67,7 @@ func (b *backend) agentOfWorker(ctx context.Context, name types.NamespacedName) 
 		return nil, fmt.Errorf("get StormWorker %s: %w", name, err)
 	}
 	if w.Status.NodeName == "" {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("worker %s has no node yet: %s; \"kubectl describe stormworker %s\" says more", w.Name, readyOf(w), w.Name))
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("worker %s has no node yet: %s; \"kubectl describe stormworker %s\" shows more", w.Name, readyOf(w), w.Name))
 	}
 	return b.agent(ctx, w.Status.NodeName)
 }
@@ -76,7 +76,7 @@ func (b *backend) agentOfWorker(ctx context.Context, name types.NamespacedName) 
 func readyOf(w *api.StormWorker) string {
 	c := meta.FindStatusCondition(w.Status.Conditions, api.WorkerReady)
 	if c == nil {
-		return "the manager has not looked at it"
+		return "the manager has not processed it"
 	}
 	return c.Reason + ", " + clip(c.Message)
 }
@@ -91,7 +91,7 @@ func (b *backend) agent(ctx context.Context, name string) (*agent, error) {
 		}
 	}
 	if node.Name == "" {
-		return nil, unavailable(name, "there is no such Node any more", "the worker's object goes with it, or delete it")
+		return nil, unavailable(name, "the Node no longer exists", "if the worker's object is not removed with it, delete it")
 	}
 	token, err := b.tokens.token(ctx, name)
 	if err != nil {

@@ -98,7 +98,7 @@ func (c *certificate) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Resul
 	}
 	pair, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
 	if err != nil {
-		return ctrl.Result{}, fmt.Errorf("certificate in Secret %s (delete that, and it is made anew): %w", secretKey, err)
+		return ctrl.Result{}, fmt.Errorf("certificate in Secret %s (delete the Secret, and the manager creates it again): %w", secretKey, err)
 	}
 	c.current.Store(&pair)
 	return ctrl.Result{RequeueAfter: time.Until(pair.Leaf.NotAfter) - certificateRest}, nil

@@ -75,9 +75,9 @@ func (b *Backend) Log(ctx context.Context, w types.NamespacedName, o connectv1.L
 	log, err := b.Engine.OpenLog(ctx, s.UID, runtime.LogOptions(o))
 	switch {
 	case errors.Is(err, runtime.ErrNoLog) && o.Previous:
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("worker %s has no attempt before the present one whose log is kept", w.Name))
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("worker %s has no earlier attempt whose log is kept", w.Name))
 	case errors.Is(err, runtime.ErrNoLog):
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("worker %s has not started yet on node %s, it is %s; \"kubectl describe stormworker %s\" says why", w.Name, b.Node, s.Phase, w.Name))
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("worker %s has not started yet on node %s, it is %s; \"kubectl describe stormworker %s\" shows why", w.Name, b.Node, s.Phase, w.Name))
 	case err != nil:
 		return nil, fmt.Errorf("log of worker %s on node %s: %w", w, b.Node, err)
 	}

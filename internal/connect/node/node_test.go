@@ -74,7 +74,7 @@ func TestLog(t *testing.T) {
 		"of another namespace": {types.NamespacedName{Namespace: "b", Name: "w"}, false, "other", nil},
 		"of none":              {types.NamespacedName{Namespace: "c", Name: "w"}, false, `"w" not found`, apierrors.IsNotFound},
 		"not started yet":      {types.NamespacedName{Namespace: "a", Name: "early"}, false, "has not started yet on node n1, it is Localizing", apierrors.IsBadRequest},
-		"none before":          {types.NamespacedName{Namespace: "a", Name: "w"}, true, "no attempt before the present one", apierrors.IsBadRequest},
+		"none before":          {types.NamespacedName{Namespace: "a", Name: "w"}, true, "no earlier attempt", apierrors.IsBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log, err := backend().Log(t.Context(), tt.worker, connectv1.LogOptions{Previous: tt.previous})

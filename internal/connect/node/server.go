@@ -75,8 +75,8 @@ func listen(ctx context.Context, address string, log *slog.Logger) (net.Listener
 	if otherErr != nil {
 		return nil, otherErr
 	}
-	log.Warn("another program has the port for the manager", "error", err, "instead", listener.Addr(),
-		"cure", "end that program and restart the agent, if a firewall lets the manager through to no other port")
+	log.Warn("another program uses the port for the manager", "error", err, "instead", listener.Addr(),
+		"cure", "if a firewall allows the manager no other port, stop that program and restart the agent")
 	return listener, nil
 }
 
