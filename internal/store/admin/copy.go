@@ -180,7 +180,7 @@ func (cp copier) layer(ctx context.Context, l publish.Layer, source manifest.Lay
 			return result, err
 		}
 		if err != nil {
-			cp.to.Log.Warn("a damaged layer is copied anew", "layer", l.Digest, "problem", err)
+			cp.to.Log.Warn("a damaged layer is copied again", "layer", l.Digest, "problem", err)
 		}
 	}
 	result.Outcome = publish.Copied

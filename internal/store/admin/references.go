@@ -28,7 +28,7 @@ func (inv *inventory) references(removed map[digest.Digest]bool) (references, er
 		case errors.Is(m.err, fs.ErrPermission):
 			return nil, fmt.Errorf("%w: %s: %w: only the owner of the store may read it: run the command as that user", ErrUnknownReferences, manifest.ManifestFile(d), m.err)
 		case m.err != nil:
-			return nil, fmt.Errorf("%w: %w: put it in order with \"pull-build-push-update --force\", or get rid of it with \"remove-image %s\"", ErrUnknownReferences, m.err, d.Encoded())
+			return nil, fmt.Errorf("%w: %w: repair it with \"pull-build-push-update --force\", or delete it with \"remove-image %s\"", ErrUnknownReferences, m.err, d.Encoded())
 		default:
 			needed[m.manifest.Config.Digest] = true
 			for _, l := range m.manifest.Layers {

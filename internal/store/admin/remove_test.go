@@ -227,10 +227,10 @@ func TestAddTagRefusals(t *testing.T) {
 		"a hash that is not there": {nil, strings.Repeat("a", 64), "storm/b", store.ErrManifestMissing, "pull-build-push-update"},
 		"an image elsewhere":       {nil, "registry/x", "storm/b", store.ErrManifestMissing, "pull-build-push-update"},
 		"an unknown image":         {nil, "nowhere/x", "storm/b", errNowhere, "is no tag of the store"},
-		"a layer gone":             {func(t *testing.T, s *testStore, _ digest.Digest) { s.remove(t, manifest.LayerFile(layer("base"))) }, "storm/a", "storm/b", store.ErrLayerMissing, "not whole"},
+		"a layer gone":             {func(t *testing.T, s *testStore, _ digest.Digest) { s.remove(t, manifest.LayerFile(layer("base"))) }, "storm/a", "storm/b", store.ErrLayerMissing, "is incomplete"},
 		"a layer cut short": {func(t *testing.T, s *testStore, _ digest.Digest) {
 			s.put(t, manifest.LayerFile(layer("base")), []byte("hsqs"))
-		}, "storm/a", "storm/b", store.ErrIdentityMismatch, "not whole"},
+		}, "storm/a", "storm/b", store.ErrIdentityMismatch, "is incomplete"},
 		"a lying manifest": {func(t *testing.T, s *testStore, d digest.Digest) { s.put(t, manifest.ManifestFile(d), []byte("{}")) }, "storm/a", "storm/b", manifest.ErrDigestMismatch, ""},
 		"a huge manifest": {func(t *testing.T, s *testStore, d digest.Digest) {
 			s.put(t, manifest.ManifestFile(d), make([]byte, 10<<20))

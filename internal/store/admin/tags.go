@@ -57,7 +57,7 @@ func (c *Curator) AddTags(ctx context.Context, taggings []Tagging, lookup Lookup
 		}
 		// The lock is not needed to say what is missing.
 		if _, err := store.Resolve(ctx, c.Store, t.Image, d, store.VerifyIfPresent); err != nil {
-			return nil, fmt.Errorf("image %s is not whole in the store (%w): put it there with pull-build-push-update", t.Image, err)
+			return nil, fmt.Errorf("image %s is incomplete in the store (%w): push it with pull-build-push-update", t.Image, err)
 		}
 		images = append(images, publish.Result{Image: t.Image, ManifestDigest: d, Tags: t.Tags, Comments: []string{t.Image}})
 		change.Images = append(change.Images, TaggedImage{Image: t.Image, ManifestDigest: d, Tags: t.Tags})

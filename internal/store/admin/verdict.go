@@ -222,7 +222,7 @@ func (j *judgement) layer(d digest.Digest) {
 	case l.format != nil && !identified:
 		j.add(Malformed, name, images, l.format.Error())
 	case !identified:
-		j.add(Unidentified, name, images, "it has no identity to verify it by; \"pull-build-push-update\" of an image of it notes what it is now")
+		j.add(Unidentified, name, images, "it has no identity to verify it by; \"pull-build-push-update\" of an image with this layer records one")
 	case id.err != nil: // the identity is the finding
 	case l.size != id.Size:
 		j.add(Altered, name, images, fmt.Sprintf("it has %d bytes, its identity says %d", l.size, id.Size))

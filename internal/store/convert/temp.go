@@ -29,7 +29,7 @@ func withoutName(dir string) (*os.File, error) {
 	}
 	if err := os.Remove(f.Name()); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("take the working file's name away: %w", err)
+		return nil, fmt.Errorf("unlink the working file: %w", err)
 	}
 	return f, nil
 }

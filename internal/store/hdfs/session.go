@@ -15,7 +15,7 @@ import (
 )
 
 // errEnded is what a session's connections fail with once it is over.
-var errEnded = errors.New("the connection was given up")
+var errEnded = errors.New("the connection was abandoned")
 
 // session is one client of the library with the connections that it made. The
 // library knows no contexts, keeps a lock while it waits for a NameNode, and

@@ -203,9 +203,9 @@ func (p *Publisher) Present(ctx context.Context, l Layer) (manifest.Identity, Ou
 	id, err := manifest.ParseIdentity(content)
 	switch {
 	case err != nil:
-		return id, "", fmt.Errorf("%w: %w: run with --force to make it anew", ErrDamaged, err)
+		return id, "", fmt.Errorf("%w: %w: run with --force to create it again", ErrDamaged, err)
 	case id.Size != info.Size || id.DiffID != l.DiffID:
-		return id, "", fmt.Errorf("%w: %s does not match its identity: run with --force to make it anew", ErrDamaged, name)
+		return id, "", fmt.Errorf("%w: %s does not match its identity: run with --force to create it again", ErrDamaged, name)
 	}
 	return id, Kept, nil
 }
@@ -225,7 +225,7 @@ func (p *Publisher) Identify(ctx context.Context, l Layer) (manifest.Identity, e
 	defer f.Close()
 	super, err := squashfs.CheckSuperblock(f, f.Size())
 	if err != nil {
-		return manifest.Identity{}, fmt.Errorf("%w: %s: %w: run with --force to make it anew", ErrDamaged, name, err)
+		return manifest.Identity{}, fmt.Errorf("%w: %s: %w: run with --force to create it again", ErrDamaged, name, err)
 	}
 	hash := digest.SHA256.Digester()
 	n, err := io.CopyBuffer(struct{ io.Writer }{hash.Hash()}, io.NewSectionReader(f, 0, f.Size()), make([]byte, 1<<20))

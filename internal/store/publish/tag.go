@@ -46,7 +46,7 @@ func (p *Publisher) Tag(ctx context.Context, images []Result) (warnings []string
 // check sees an image whole, and lets nodes read its manifest.
 func (p *Publisher) check(ctx context.Context, image Result) error {
 	if _, err := store.Resolve(ctx, p.Store, image.Image, image.ManifestDigest, p.Policy); err != nil {
-		return fmt.Errorf("image %s: it is not whole in the store: %w", image.Image, err)
+		return fmt.Errorf("image %s: it is incomplete in the store: %w", image.Image, err)
 	}
 	name := manifest.ManifestFile(image.ManifestDigest)
 	info, err := p.Store.Stat(ctx, name)

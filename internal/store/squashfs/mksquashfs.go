@@ -58,7 +58,7 @@ func Find(ctx context.Context) (*Mksquashfs, error) {
 	version, usable := parseVersion(out)
 	switch {
 	case version == "":
-		return nil, fmt.Errorf("%w: %s does not tell its version: %w", ErrNoProgram, path, errors.Join(err, ctx.Err()))
+		return nil, fmt.Errorf("%w: %s does not report its version: %w", ErrNoProgram, path, errors.Join(err, ctx.Err()))
 	case !usable:
 		return nil, fmt.Errorf("%w: %s is version %s", ErrNoProgram, path, version)
 	}

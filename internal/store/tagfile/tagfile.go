@@ -37,7 +37,7 @@ func (f File) explain(err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %s has no file %s: run with --bootstrap once", ErrNoStore, f.Store.URL(), f.Name)
 	case errors.Is(err, store.ErrNoRoot):
-		return fmt.Errorf("%w (--bootstrap makes a new store)", err)
+		return fmt.Errorf("%w (--bootstrap creates a new store)", err)
 	case err != nil:
 		return fmt.Errorf("read the tag file: %w", err)
 	default:

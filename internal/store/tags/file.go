@@ -111,7 +111,7 @@ func (c *cachedFile) explain(err error) error {
 	case errors.Is(err, store.ErrUnavailable):
 		return fmt.Errorf("look up tags: %w", err)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %w: is this the right store? \"docker-to-squash --store %s bootstrap\" makes one", ErrUnreadable, err, c.file.Store.URL())
+		return fmt.Errorf("%w: %w: is this the right store? \"docker-to-squash --store %s bootstrap\" creates one", ErrUnreadable, err, c.file.Store.URL())
 	default:
 		return fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}

@@ -214,7 +214,7 @@ func (rw *rewriter) rootEntry(hdr *tar.Header) error {
 func (rw *rewriter) opaque(dir *directory) error {
 	if dir == rw.root {
 		// Overlayfs stacks all roots, whatever their attributes.
-		return fmt.Errorf("%w: it hides everything below this layer, which overlayfs cannot do: build the image anew with its layers squashed into one", ErrUnsupported)
+		return fmt.Errorf("%w: it hides everything below this layer, which overlayfs cannot do: build the image again with its layers squashed into one", ErrUnsupported)
 	}
 	dir.opaque = true
 	return nil

@@ -53,7 +53,7 @@ func newDigest(challenge []byte, user, password, cnonce string, least Level) (*d
 	if level == Privacy {
 		d.cipher = "rc4"
 		if ciphers := strings.Split(said["cipher"], ","); !slices.Contains(ciphers, d.cipher) {
-			return nil, fmt.Errorf("%w: it offers the ciphers %q, and rc4 alone is known here", ErrMismatch, ciphers)
+			return nil, fmt.Errorf("%w: it offers the ciphers %q, and only rc4 is supported here", ErrMismatch, ciphers)
 		}
 	}
 	secret := sum(user + ":" + d.realm + ":" + password)
@@ -82,7 +82,7 @@ func (d *digest) response() []byte {
 func (d *digest) verify(answer []byte) error {
 	want := []byte("rspauth=" + d.value(""))
 	if subtle.ConstantTimeCompare(answer, want) != 1 {
-		return errors.New("it does not know the block's token: no DataNode of this HDFS, or one whose keys are out of date")
+		return errors.New("it does not accept the block's token: it is no DataNode of this HDFS, or its keys are out of date")
 	}
 	return nil
 }

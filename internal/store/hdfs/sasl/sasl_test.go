@@ -60,7 +60,7 @@ func TestExchange(t *testing.T) {
 		}
 	}
 	check(t, d.Verify(answer))
-	wantError(t, d.Verify(strings.Replace(answer, "8", "9", 1)), "does not know the block's token")
+	wantError(t, d.Verify(strings.Replace(answer, "8", "9", 1)), "does not accept the block's token")
 	open := d.Opener()
 	for _, c := range []struct{ frame, key string }{
 		{"bb5ecf3255e7595be5f9d7d21e29b8eb04938b7458bd77798ffdf2e3b9bd70a73bbcf4a2f3a18a51833e000100000000", "7b91b66660abff8c8048e20cef240cc90bc5d792149c6feab9121a48c4855f43"},
