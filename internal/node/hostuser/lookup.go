@@ -72,7 +72,7 @@ func (d *Directory) LookupGroup(ctx context.Context, name string) (int, error) {
 	defer cancel()
 	line, err := d.getent(ctx, "group", name)
 	if isNotFound(err) {
-		err = fmt.Errorf("%w; create it on this node, or see why \"getent group %s\" does not find it", ErrUnknownGroup, name)
+		err = fmt.Errorf("%w; create it on this node, or find out why \"getent group %s\" does not find it", ErrUnknownGroup, name)
 	}
 	var gid int
 	if err == nil {

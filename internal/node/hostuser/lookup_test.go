@@ -131,7 +131,7 @@ func TestLookupGroup(t *testing.T) {
 		t.Errorf("daemon: %d, %v", gid, err)
 	}
 	_, err := d.LookupGroup(t.Context(), "no-such-group")
-	if !errors.Is(err, ErrUnknownGroup) || !strings.Contains(err.Error(), `create it on this node, or see why "getent group no-such-group"`) {
+	if !errors.Is(err, ErrUnknownGroup) || !strings.Contains(err.Error(), `create it on this node, or find out why "getent group no-such-group"`) {
 		t.Errorf("no-such-group: error = %v, want ErrUnknownGroup with a cure", err)
 	}
 
