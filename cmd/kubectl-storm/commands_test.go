@@ -153,9 +153,9 @@ func TestExplain(t *testing.T) {
 	f := newFixture(t, nil)
 	f.threeWorkers()
 	r := f.run("explain", "clock-b")
-	wantOutput(t, r, "Said:   ended with exit code 1\n", "Next:   read its last words: kubectl storm -n "+f.namespace+" logs clock-b\n",
-		"worker clock-b does not run: it ended with exit code 1, ", " ago, and waits to be started again, as it was 12 times before\n")
-	wantOutput(t, f.run("explain", "other"), "no manager has looked at it since it was made")
+	wantOutput(t, r, "Said:   ended with exit code 1\n", "Next:   read its last output: kubectl storm -n "+f.namespace+" logs clock-b\n",
+		"worker clock-b does not run: it ended with exit code 1, ", " ago, and waits to be restarted, as it was 12 times before\n")
+	wantOutput(t, f.run("explain", "other"), "no manager has processed it since it was created")
 	wantOutput(t, f.run("explain", "clock-a", "-o", "json"), `"sentence": "worker clock-a has run on node-1, port 6700, for`)
 	wantError(t, f.run("explain", "absent"), "there is no worker absent in namespace "+f.namespace)
 }
@@ -176,7 +176,7 @@ func TestExplainReadsTheRest(t *testing.T) {
 		t.Errorf("the cluster's text steers the terminal: %q", r.out)
 	}
 	lost := f.worker("lost", 6701, func(w *api.StormWorker) { ready(w, api.ReasonNodeLost, "node is gone") })
-	wantOutput(t, f.run("explain", lost.Name), "its node node-1 is gone from the cluster")
+	wantOutput(t, f.run("explain", lost.Name), "its node node-1 was removed from the cluster")
 }
 
 func makeEvent(t *testing.T, w *api.StormWorker) {
@@ -329,7 +329,7 @@ func TestProfileRefused(t *testing.T) {
 	f := newFixture(t, nil)
 	wantError(t, f.run("profile", "clock", "Explode"), `there is no action "Explode": use JStack, HeapDump,`)
 	wantError(t, f.run("profile", "clock", "JStack", "--duration", "30s"), "is for action FlightRecordStart alone")
-	wantError(t, f.run("profile", "clock", "HeapDump", "--timeout", "1ms"), "is not complete after", "goes on")
+	wantError(t, f.run("profile", "clock", "HeapDump", "--timeout", "1ms"), "is not complete after", "continues: see kubectl get stormprofile clock-heapdump-", " -n "+f.namespace+" -o wide, and kubectl storm explain -n "+f.namespace+" clock")
 	wantOutput(t, f.run("profile", "clock", "FlightRecordStart", "--duration", "30s", "--wait=false", "-o", "yaml"), "duration: 30s", "workerName: clock", "kind: StormProfile")
 	wantOutput(t, f.run("profile", "clock", "Restart", "--wait=false", "-o", "name"), "stormprofile.stormcell.dev/clock-restart-")
 }

@@ -13,18 +13,18 @@ import (
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	stormcell "github.com/stormcell/stormcell/client/clientset/versioned/typed/api/v1alpha1"
+	"github.com/stormcell/stormcell/cmd/kubectl-storm/internal/explain"
 	"github.com/stormcell/stormcell/cmd/kubectl-storm/internal/screen"
-	"github.com/stormcell/stormcell/cmd/kubectl-storm/internal/story"
 )
 
-const explainHelp = `Says in a sentence why a worker does not run, or how it does, and what to do next.
-It looks at the worker, its image, its node, the node-agent's Lease and the
-worker's events, as far as you may read them.`
+const explainHelp = `Explains in a sentence why a worker does not run, or that it runs, and what to do
+next. It reads the worker, its image, its node, the node-agent's Lease and the
+worker's events, as far as you have the right to read them.`
 
 func newExplain(p *plugin) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain WORKER",
-		Short: "Say why a worker does not run, and what to do next",
+		Short: "Explain why a worker does not run, and what to do next",
 		Long:  explainHelp,
 		Example: `  kubectl storm explain clock
   kubectl storm explain clock -o json`,
@@ -37,31 +37,31 @@ func newExplain(p *plugin) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		told := story.Tell(facts)
+		explanation := explain.Worker(facts)
 		if output.forMachine() {
-			return output.write(p.harmless(), told)
+			return output.write(p.harmless(), explanation)
 		}
-		return p.writeStory(told)
+		return p.writeExplanation(explanation)
 	}
 	return cmd
 }
 
 // gather reads what there is to know of a worker. What the user may not read,
 // or is not there, is missing.
-func (p *plugin) gather(ctx context.Context, name string) (story.Facts, error) {
+func (p *plugin) gather(ctx context.Context, name string) (explain.Facts, error) {
 	namespace, err := p.namespace()
 	if err != nil {
-		return story.Facts{}, err
+		return explain.Facts{}, err
 	}
 	objects, err := p.objects()
 	if err != nil {
-		return story.Facts{}, err
+		return explain.Facts{}, err
 	}
-	facts := story.Facts{Now: time.Now()}
+	facts := explain.Facts{Now: time.Now()}
 	facts.Worker, err = objects.StormWorkers(namespace).Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return facts, fmt.Errorf("there is no worker %s in namespace %s: kubectl storm ps -A lists those that there are", name, namespace)
+		return facts, fmt.Errorf("there is no worker %s in namespace %s: kubectl storm ps -A lists the existing ones", name, namespace)
 	case err != nil:
 		return facts, fmt.Errorf("read worker %s: %w", name, err)
 	}
@@ -101,7 +101,7 @@ func imageOf(ctx context.Context, objects stormcell.StormcellV1alpha1Interface, 
 }
 
 // gatherNode reads the worker's node, and the Lease of its agent.
-func gatherNode(ctx context.Context, core kubernetes.Interface, facts *story.Facts) {
+func gatherNode(ctx context.Context, core kubernetes.Interface, facts *explain.Facts) {
 	name := facts.Worker.Status.NodeName
 	if name == "" {
 		return
@@ -118,7 +118,7 @@ func gatherNode(ctx context.Context, core kubernetes.Interface, facts *story.Fac
 	}
 }
 
-func (p *plugin) writeStory(s story.Story) error {
+func (p *plugin) writeExplanation(s explain.Explanation) error {
 	lead := func(text string, c screen.Color) string {
 		if p.colored() {
 			return screen.Paint(text, c)

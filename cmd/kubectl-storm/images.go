@@ -15,12 +15,11 @@ import (
 	"github.com/stormcell/stormcell/cmd/kubectl-storm/internal/screen"
 )
 
-const imagesHelp = `Lists the images that are known to the cluster: those that workers have named, and
-those that an admin has made a StormImage of. RESOLVED is the digest of the
-manifest that the tag names in the store, or why there is none. NODES is how many
-nodes are known to have the image: it was fetched there ahead of time, or a worker
-of it runs there. PREFETCHED is how many of those have it that shall have it ahead
-of time.`
+const imagesHelp = `Lists the images that the cluster knows: those that workers name, and those for
+which an admin has created a StormImage. RESOLVED is the digest of the manifest
+that the tag names in the store, or why there is none. NODES is the number of nodes
+that are known to have the image: they have prefetched it, or run a worker of it.
+PREFETCHED is how many of the nodes that are to prefetch the image have it.`
 
 func newImages(p *plugin) *cobra.Command {
 	cmd := &cobra.Command{
@@ -51,7 +50,7 @@ func newImages(p *plugin) *cobra.Command {
 		}
 		nodes, err := objects.StormNodes().List(cmd.Context(), metav1.ListOptions{})
 		if err != nil {
-			p.note("which nodes have an image ahead of time is not known: list StormNodes: %v", err)
+			p.note("which nodes have prefetched an image is not known: list StormNodes: %v", err)
 			nodes = &api.StormNodeList{}
 		}
 		workers, err := objects.StormWorkers(metav1.NamespaceAll).List(cmd.Context(), metav1.ListOptions{})
@@ -136,7 +135,7 @@ func (p *plugin) writeImages(rows []imageRow, output *outputFlag) error {
 		}{rows})
 	}
 	if len(rows) == 0 {
-		p.note("there are no images yet: the manager makes a StormImage of each allowed tag that a worker names, and admins can make them ahead")
+		p.note("there are no images yet: the manager creates a StormImage for each allowed tag that a worker names, and admins can create them in advance")
 		return nil
 	}
 	table := screen.Table{Header: []string{"TAG", "ALLOWED", "RESOLVED", "SIZE", "LAYERS", "NODES", "PREFETCHED"}}

@@ -11,7 +11,7 @@ import (
 	connect "github.com/stormcell/stormcell/api/connect/v1alpha1"
 )
 
-const logsHelp = `Writes what a worker has written to its standard output and error, as far as its
+const logsHelp = `Prints what a worker has written to its standard output and error, as far as its
 node has kept it. On a terminal, control characters are shown as pictures, such
 as ␛, so that a worker cannot steer the terminal; colours go with them.`
 
@@ -20,19 +20,19 @@ func newLogs(p *plugin) *cobra.Command {
 	tail := int64(-1)
 	cmd := &cobra.Command{
 		Use:   "logs WORKER",
-		Short: "Write the log of a worker",
+		Short: "Print the log of a worker",
 		Long:  logsHelp,
 		Example: `  kubectl storm logs clock
-  kubectl storm logs clock -f --tail 20     # the last 20 lines, and what comes
+  kubectl storm logs clock -f --tail 20     # the last 20 lines, and new ones
   kubectl storm logs clock --previous       # of the container before the last restart`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.completeWorker(),
 	}
 	flags := cmd.Flags()
-	flags.BoolVarP(&options.Follow, "follow", "f", false, "go on until the worker ends")
-	flags.BoolVar(&options.Previous, "previous", false, "of the container before the last restart")
-	flags.BoolVar(&options.Timestamps, "timestamps", false, "put its time before each line")
-	flags.Int64Var(&tail, "tail", tail, "how many `lines` before the end to begin; all by default")
+	flags.BoolVarP(&options.Follow, "follow", "f", false, "print new lines until the worker ends")
+	flags.BoolVar(&options.Previous, "previous", false, "print the log of the container before the last restart")
+	flags.BoolVar(&options.Timestamps, "timestamps", false, "print the time before each line")
+	flags.Int64Var(&tail, "tail", tail, "number of `lines` from the end to print; all by default")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case tail > connect.MaxTailLines, tail < 0 && flags.Changed("tail"):

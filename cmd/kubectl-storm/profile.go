@@ -23,8 +23,8 @@ import (
 	"github.com/stormcell/stormcell/cmd/kubectl-storm/internal/screen"
 )
 
-const profileHelp = `Looks into the Java process of a worker, or restarts it, as the buttons of Storm's
-UI do, and waits for the outcome. Files stay on the worker's node, in its
+const profileHelp = `Profiles the Java process of a worker, or restarts it, as the buttons of Storm's UI
+do, and waits for the outcome. Files stay on the worker's node, in its
 artifacts directory. ACTION is one of:
 
   JStack             write the stacks of all threads
@@ -34,7 +34,7 @@ artifacts directory. ACTION is one of:
   FlightRecordDump   write what has been recorded so far
   FlightRecordStop   write it, and stop recording
   Restart            kill the worker's processes; its restartPolicy decides what
-                     comes then
+                     happens then
 
 The request is a StormProfile, which stays for a day: kubectl get stormprofiles.`
 
@@ -67,7 +67,7 @@ func newProfile(p *plugin) *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&lasting, "duration", 0, "stop a flight recording after this `time`, from 1s to 24h")
 	cmd.Flags().BoolVar(&wait, "wait", true, "wait for the outcome")
-	cmd.Flags().DurationVar(&patience, "timeout", profilePatience, "how much `time` to wait beside --duration")
+	cmd.Flags().DurationVar(&patience, "timeout", profilePatience, "how much `time` to wait in addition to --duration")
 	output := addOutput(cmd, asJSON, asYAML, asName)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		action, err := actionOf(args[1])
@@ -169,10 +169,10 @@ func (r *profileRun) await(ctx context.Context, profile *api.StormProfile, patie
 	case err == nil:
 		return profile, nil
 	case ctx.Err() != nil:
-		r.note("StormProfile %s goes on: kubectl get stormprofile %[1]s -n %s -o wide", profile.Name, profile.Namespace)
+		r.note("StormProfile %s continues: kubectl get stormprofile %[1]s -n %s -o wide", profile.Name, profile.Namespace)
 		return nil, ctx.Err()
 	case errors.Is(waiting.Err(), context.DeadlineExceeded):
-		return nil, fmt.Errorf("StormProfile %s is not complete after %s, and goes on: see kubectl get stormprofile %[1]s -n %s -o wide, and kubectl storm explain -n %[3]s %s",
+		return nil, fmt.Errorf("StormProfile %[1]s is not complete after %[2]s, and continues: see kubectl get stormprofile %[1]s -n %[3]s -o wide, and kubectl storm explain -n %[3]s %[4]s",
 			profile.Name, duration.HumanDuration(patience), profile.Namespace, profile.Spec.WorkerName)
 	default:
 		return nil, err
@@ -192,7 +192,7 @@ func (r *profileRun) tell(profile *api.StormProfile, output *outputFlag) error {
 	case output.form == asName:
 		_, err = fmt.Fprintf(r.Out, "stormprofile.%s/%s\n", api.GroupVersion.Group, profile.Name)
 	case complete == nil || complete.Status != metav1.ConditionTrue:
-		_, err = fmt.Fprintf(r.Out, "StormProfile %s is made; see kubectl get stormprofile %[1]s -n %s -o wide\n", profile.Name, profile.Namespace)
+		_, err = fmt.Fprintf(r.Out, "StormProfile %s is created; see kubectl get stormprofile %[1]s -n %s -o wide\n", profile.Name, profile.Namespace)
 	default:
 		_, err = fmt.Fprint(r.Out, outcome(profile, complete))
 	}
@@ -214,7 +214,7 @@ func outcome(profile *api.StormProfile, complete *metav1.Condition) string {
 		}
 	}
 	if profile.Status.Output != "" {
-		b.WriteString("the script's last words:\n")
+		b.WriteString("the script's last output:\n")
 		for _, line := range slices.Collect(strings.SplitSeq(strings.TrimSpace(profile.Status.Output), "\n")) {
 			b.WriteString("  " + screen.Clean(line) + "\n")
 		}

@@ -18,8 +18,8 @@ import (
 	"github.com/stormcell/stormcell/internal/backoff"
 )
 
-const topHelp = `Shows the workers that use most, and shows them anew every two seconds until you
-interrupt it. Where the output is no terminal, it shows them once.`
+const topHelp = `Shows the workers that use most, and refreshes every two seconds until you
+interrupt it. If the output is not a terminal, it shows them once.`
 
 // refresh is the time between two screens.
 const refresh = 2 * time.Second
@@ -34,7 +34,7 @@ func newTop(p *plugin) *cobra.Command {
 	m := &monitor{plugin: p}
 	cmd := &cobra.Command{
 		Use:   "top [TOPOLOGY]",
-		Short: "Show the workers that use most, again and again",
+		Short: "Show the workers that use most, continuously",
 		Long:  topHelp,
 		Example: `  kubectl storm top
   kubectl storm top clock-1-1764000000 --sort-by memory
@@ -169,7 +169,7 @@ func (t *top) lines(wide bool, height int) []string {
 	rows, now := t.rows(), time.Now()
 	lines := []string{summary(rows, now)}
 	if len(t.troubles) > 0 {
-		lines = append(lines, screen.Paint(screen.Clean("not all is known: "+strings.Join(t.troubles, "; ")), screen.Amber))
+		lines = append(lines, screen.Paint(screen.Clean("some usage is not known: "+strings.Join(t.troubles, "; ")), screen.Amber))
 	}
 	if len(rows) == 0 {
 		return append(lines, "", screen.Clean(t.nobody()))

@@ -12,7 +12,7 @@ import (
 )
 
 const versionHelp = `Shows the version of this program, and of what the cluster serves. Without a
-cluster, the first is all.`
+cluster, it shows only the first.`
 
 // versions are this program's, and of what it speaks to.
 type versions struct {

@@ -100,13 +100,13 @@ func cured(err error) error {
 	apiService := fmt.Sprintf("kubectl get apiservice %s.%s", connect.GroupVersion.Version, group)
 	switch {
 	case apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
-		return fmt.Errorf("this cluster does not serve %s: install it with stormcell, or upgrade stormcell (%s shows whether it is there)", group, apiService)
+		return fmt.Errorf("this cluster does not serve %s: install or upgrade stormcell (%s shows whether it is served)", group, apiService)
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("%w: kubectl storm ps -A lists the workers that there are", err)
+		return fmt.Errorf("%w: kubectl storm ps -A lists the existing workers", err)
 	case apierrors.IsServiceUnavailable(err) && !strings.Contains(err.Error(), "node"):
-		return fmt.Errorf("the manager, which serves %s, cannot be reached: %w; %s -o yaml says why", group, err, apiService)
+		return fmt.Errorf("the manager, which serves %s, cannot be reached: %w; %s -o yaml shows why", group, err, apiService)
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%w; ClusterRoles stormcell-view and stormcell-edit have the right, which an admin grants", err)
+		return fmt.Errorf("%w; ask an admin to bind you to ClusterRole stormcell-view or stormcell-edit", err)
 	default:
 		return err
 	}

@@ -1,6 +1,6 @@
-// Package story tells in a sentence why a worker does not run, or how it does,
-// and what to do next. It decides on facts that others have gathered.
-package story
+// Package explain says in a sentence why a worker does not run, or that it runs,
+// and what to do next. It decides by facts that its caller has gathered.
+package explain
 
 import (
 	"fmt"
@@ -17,48 +17,47 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
 
-// Facts are what is known of a worker. Only Worker and Now must be there: not
-// everybody may read the rest.
+// Facts are what is known of a worker. Only Worker and Now are required: not
+// everybody has the right to read the rest.
 type Facts struct {
 	Worker *api.StormWorker
 	// Image is the StormImage of the worker's tag.
 	Image *api.StormImage
-	// Node is what the worker is bound to. NodeGone says that there is none.
+	// Node is the Node that the worker is bound to. NodeGone: there is none.
 	Node     *corev1.Node
 	NodeGone bool
-	// Lease is what the node's agent renews while it lives. LeaseGone says that
-	// there is none.
+	// Lease is the one that the node's agent renews. LeaseGone: there is none.
 	Lease     *coordinationv1.Lease
 	LeaseGone bool
-	// Events are the worker's.
+	// Events are the events of the worker.
 	Events []corev1.Event
 	Now    time.Time
 }
 
-// Story is what there is to say of a worker.
-type Story struct {
-	// Sentence says what is so, and why.
+// Explanation is the state of a worker in words.
+type Explanation struct {
+	// Sentence is the current state and its cause.
 	Sentence string `json:"sentence"`
-	// Said is what the daemon says that knows best, with the particulars.
+	// Said is the message of the worker's condition Ready, with the details.
 	Said string `json:"said,omitempty"`
-	// Before is the last trouble before the present state.
+	// Before is the last failure before the current state.
 	Before string `json:"before,omitempty"`
 	// Next is what to do.
 	Next string `json:"next"`
 }
 
-// Tell tells a worker's story.
-func Tell(f Facts) Story {
+// Worker explains the state of a worker.
+func Worker(f Facts) Explanation {
 	ready := meta.FindStatusCondition(f.Worker.Status.Conditions, api.WorkerReady)
 	if ready == nil {
-		return f.fill(fmt.Sprintf("no manager has looked at it since it was made %s ago", f.since(f.Worker.CreationTimestamp)),
-			"see whether the manager runs: kubectl -n {system} get deployments,pods")
+		return f.fill(fmt.Sprintf("no manager has processed it since it was created %s ago", f.since(f.Worker.CreationTimestamp)),
+			"check whether the manager runs: kubectl -n {system} get deployments,pods")
 	}
-	told, known := stories[f.cause(ready.Reason)]
+	explainer, known := explanations[f.cause(ready.Reason)]
 	if !known {
-		told = say("its state is "+ready.Reason, "kubectl -n {namespace} describe stormworker {name} tells more")
+		explainer = fixed("its state is "+ready.Reason, "kubectl -n {namespace} describe stormworker {name} shows more")
 	}
-	s := f.fill(told(f))
+	s := f.fill(explainer(f))
 	s.Sentence += f.silence(ready.Reason)
 	if ready.Status != metav1.ConditionTrue {
 		s.Said = ready.Message
@@ -67,26 +66,26 @@ func Tell(f Facts) Story {
 	return s
 }
 
-// cause is what is wrong with the image, where that is the reason, and a story
-// tells of it.
+// cause returns the reason to explain: that of the image, if the image is at fault
+// and there is an explanation of its reason.
 func (f Facts) cause(reason string) string {
 	if reason != api.ReasonImageNotResolved || f.Image == nil {
 		return reason
 	}
-	if c := meta.FindStatusCondition(f.Image.Status.Conditions, api.ImageResolved); c != nil && stories[c.Reason] != nil {
+	if c := meta.FindStatusCondition(f.Image.Status.Conditions, api.ImageResolved); c != nil && explanations[c.Reason] != nil {
 		return c.Reason
 	}
 	return reason
 }
 
-// teller says why a worker is in a state, as what follows the colon of "worker
-// NAME does not run: ", and what to do. Both may hold the names of fill.
-type teller func(Facts) (why, next string)
+// explainer returns why a worker is in a state, to follow "worker NAME does not
+// run: ", and what to do next. Both may contain the names that fill replaces.
+type explainer func(Facts) (why, next string)
 
-func say(why, next string) teller { return func(Facts) (string, string) { return why, next } }
+func fixed(why, next string) explainer { return func(Facts) (string, string) { return why, next } }
 
-// fill makes a story, with the worker's own names in place of {…}.
-func (f Facts) fill(why, next string) Story {
+// fill returns an explanation, with the worker's own names in place of {…}.
+func (f Facts) fill(why, next string) Explanation {
 	w := f.Worker
 	lead := "worker {name} does not run: "
 	if ready := meta.FindStatusCondition(w.Status.Conditions, api.WorkerReady); ready != nil {
@@ -94,7 +93,7 @@ func (f Facts) fill(why, next string) Story {
 		case metav1.ConditionTrue:
 			lead = "worker {name} "
 		case metav1.ConditionUnknown:
-			lead = "nobody knows whether worker {name} runs: "
+			lead = "it is not known whether worker {name} runs: "
 		default:
 		}
 	}
@@ -102,10 +101,10 @@ func (f Facts) fill(why, next string) Story {
 		"{name}", w.Name, "{namespace}", w.Namespace, "{node}", w.Status.NodeName, "{tag}", f.tag(),
 		"{port}", strconv.Itoa(int(w.Spec.Port)), "{user}", w.Spec.User, "{program}", f.program(),
 		"{wanted}", w.Spec.NodeName, "{system}", api.SystemNamespace)
-	return Story{Sentence: names.Replace(lead + why), Next: names.Replace(next)}
+	return Explanation{Sentence: names.Replace(lead + why), Next: names.Replace(next)}
 }
 
-// tag is the image that the worker runs or asks for.
+// tag returns the tag of the image that the worker runs or asks for.
 func (f Facts) tag() string {
 	switch {
 	case f.Worker.Status.Image != nil:
@@ -126,22 +125,22 @@ func (f Facts) program() string {
 	return f.Worker.Spec.Command[0]
 }
 
-// since says how long ago t was.
+// since returns how long ago t was.
 func (f Facts) since(t metav1.Time) string { return duration.HumanDuration(f.Now.Sub(t.Time)) }
 
-// silence says that what a node's agent has told may be old, if that does not
-// renew its Lease. Of a node that is given up, the story says it itself.
+// silence adds that the report of a node's agent may be outdated, if the agent does
+// not renew its Lease. The explanation of a lost node says so itself.
 func (f Facts) silence(reason string) string {
 	quiet, silent := f.silentFor()
-	told := meta.FindStatusCondition(f.Worker.Status.Conditions, api.WorkerLocalized) != nil
-	if !silent || !told || reason == api.ReasonNodeLost {
+	reported := meta.FindStatusCondition(f.Worker.Status.Conditions, api.WorkerLocalized) != nil
+	if !silent || !reported || reason == api.ReasonNodeLost {
 		return ""
 	}
-	return fmt.Sprintf("; but the node-agent of %s has been silent for %s, so this may be old", f.Worker.Status.NodeName, quiet)
+	return fmt.Sprintf("; but the node-agent of %s has been silent for %s, so this may be outdated", f.Worker.Status.NodeName, quiet)
 }
 
-// silentFor is for how long the node's agent has been silent, if it has been for
-// longer than it promises.
+// silentFor returns how long the node's agent has been silent, and whether that is
+// longer than the duration of its Lease.
 func (f Facts) silentFor() (string, bool) {
 	if f.Lease == nil || f.Lease.Spec.RenewTime == nil || f.Lease.Spec.LeaseDurationSeconds == nil {
 		return "", false
@@ -150,7 +149,7 @@ func (f Facts) silentFor() (string, bool) {
 	return duration.HumanDuration(quiet), quiet > time.Duration(*f.Lease.Spec.LeaseDurationSeconds)*time.Second
 }
 
-// before is the last trouble that events tell of, other than the present one.
+// before returns the last failure that events report, other than the current one.
 func (f Facts) before(present string) string {
 	var last *corev1.Event
 	for i := range f.Events {
@@ -165,8 +164,8 @@ func (f Facts) before(present string) string {
 	return fmt.Sprintf("%s ago %s: %s", f.since(metav1.NewTime(seen(last))), last.Reason, last.Message)
 }
 
-// seen is when an event was last seen; which field tells depends on the API that
-// it was written by.
+// seen returns when an event was last seen. The field depends on the API by which
+// it was written.
 func seen(e *corev1.Event) time.Time {
 	switch {
 	case e.Series != nil:

@@ -1,4 +1,4 @@
-package story
+package explain
 
 import (
 	"fmt"
@@ -11,8 +11,8 @@ const (
 	codeUnknown       = -1
 	codeNotExecutable = 126
 	codeNotFound      = 127
-	// codeSignal plus the number of a signal is what a shell tells of a command
-	// that a signal ended.
+	// codeSignal plus the number of a signal is the exit code of a shell whose
+	// command was killed by that signal.
 	codeSignal = 128
 	maxSignal  = 64
 	sigKill    = 9
@@ -32,49 +32,49 @@ func signal(n int32) string {
 	return fmt.Sprintf("signal %d", n)
 }
 
-// exitWords tells how a worker ended, as what follows "it".
+// exitWords returns how a worker ended, to follow "it".
 func exitWords(e *api.WorkerExit, w *api.StormWorker) string {
 	switch {
 	case e.OOMKilled && e.Signal == sigKill:
 		return "was killed by the kernel for its memory limit" + memoryLimit(w, " of ")
 	case e.OOMKilled:
-		return fmt.Sprintf("ended with exit code %d after the kernel had killed a process of it for its memory limit%s", e.ExitCode, memoryLimit(w, " of "))
+		return fmt.Sprintf("ended with exit code %d after the kernel had killed one of its processes for its memory limit%s", e.ExitCode, memoryLimit(w, " of "))
 	case e.Signal != 0:
 		return fmt.Sprintf("was killed by %s", signal(e.Signal))
 	case e.ExitCode == 0:
 		return "ended by itself with exit code 0"
 	case e.ExitCode == codeUnknown:
-		return "ended while nobody watched, so its exit code is unknown"
+		return "ended unobserved, so its exit code is unknown"
 	case e.ExitCode == codeNotFound:
 		return "ended with exit code 127 (a program was not found)"
 	case e.ExitCode == codeNotExecutable:
 		return "ended with exit code 126 (a program could not be executed)"
 	case e.ExitCode > codeSignal && e.ExitCode <= codeSignal+maxSignal:
-		return fmt.Sprintf("ended with exit code %d (a process of it was killed by %s)", e.ExitCode, signal(e.ExitCode-codeSignal))
+		return fmt.Sprintf("ended with exit code %d (one of its processes was killed by %s)", e.ExitCode, signal(e.ExitCode-codeSignal))
 	default:
 		return fmt.Sprintf("ended with exit code %d", e.ExitCode)
 	}
 }
 
-// exitAdvice is what to do about a worker that ended so.
+// exitAdvice returns what to do about a worker that ended so.
 func exitAdvice(e *api.WorkerExit, w *api.StormWorker) string {
 	switch {
 	case e.OOMKilled:
-		return "make it anew with a spec.resources.limits.memory" + memoryLimit(w, " above ") + ", or give its JVM a smaller heap (-Xmx)"
+		return "create it again with a spec.resources.limits.memory" + memoryLimit(w, " above ") + ", or give its JVM a smaller heap (-Xmx)"
 	case e.ExitCode == 0:
-		return "nothing, if its work is done; kubectl storm -n {namespace} logs {name} shows its last words"
+		return "nothing, if its work is done; kubectl storm -n {namespace} logs {name} shows its last output"
 	case e.ExitCode == codeUnknown:
-		return "see whether {node} was rebooted, or the container's monitor killed there"
+		return "check whether {node} was rebooted, or the container's monitor was killed there"
 	case e.ExitCode == codeNotFound:
-		return "see whether {program} is in the image's PATH or in a bind mount; kubectl storm -n {namespace} logs {name} tells which program it was"
+		return "check whether {program} is in the image's PATH or in a bind mount; kubectl storm -n {namespace} logs {name} shows which program it was"
 	case e.ExitCode == codeNotExecutable:
-		return "see to the mode of {program} in the image; kubectl storm -n {namespace} logs {name} tells which program it was"
+		return "check the mode of {program} in the image; kubectl storm -n {namespace} logs {name} shows which program it was"
 	default:
-		return "read its last words: kubectl storm -n {namespace} logs {name}"
+		return "read its last output: kubectl storm -n {namespace} logs {name}"
 	}
 }
 
-// memoryLimit is the worker's limit behind a word, if it has one.
+// memoryLimit returns the worker's limit after a word, if it has one.
 func memoryLimit(w *api.StormWorker, word string) string {
 	if limit := w.Spec.Resources.Limits.Memory; limit != nil {
 		return word + limit.String()

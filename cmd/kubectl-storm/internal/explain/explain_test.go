@@ -1,4 +1,4 @@
-package story
+package explain
 
 import (
 	"bytes"
@@ -25,14 +25,14 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
 
-var update = flag.Bool("update", false, "write the golden file anew")
+var update = flag.Bool("update", false, "write the golden file again")
 
 // neverReady are the reasons that the Ready of a worker never bears, nor the
 // Resolved of an image that a worker waits for.
 var neverReady = []string{
 	// Of other conditions, which are true.
 	api.ReasonAllowed, api.ReasonResolved, api.ReasonAdmitted, api.ReasonLocalized, api.ReasonMounted,
-	// Of Scheduled; Ready then tells why it is not admitted.
+	// Of Scheduled; Ready then says why it is not admitted.
 	api.ReasonNotAdmitted,
 	// Of an image's Prefetched.
 	api.ReasonPrefetched, api.ReasonPrefetching, api.ReasonPrefetchFailed, api.ReasonNoNodeSelected, api.ReasonSelectorInvalid,
@@ -61,21 +61,21 @@ func reasons(t *testing.T) []string {
 	return values
 }
 
-// TestEveryReasonHasAStory fails when a reason is added to the API of which
-// nobody has told what to do about it.
-func TestEveryReasonHasAStory(t *testing.T) {
+// TestEveryReasonIsExplained fails when a reason is added to the API without an
+// explanation of what to do about it.
+func TestEveryReasonIsExplained(t *testing.T) {
 	all := reasons(t)
 	if len(all) < 40 {
 		t.Fatalf("only %d reasons were found in the API's source", len(all))
 	}
 	for _, reason := range all {
-		if told, never := stories[reason] != nil, slices.Contains(neverReady, reason); told == never {
-			t.Errorf("reason %s: has a story: %t, is named as one that no worker's Ready bears: %t; it must be one of both", reason, told, never)
+		if explained, never := explanations[reason] != nil, slices.Contains(neverReady, reason); explained == never {
+			t.Errorf("reason %s: is explained: %t, is named as one that no worker's Ready bears: %t; it must be one of both", reason, explained, never)
 		}
 	}
-	for reason := range stories {
+	for reason := range explanations {
 		if !slices.Contains(all, reason) {
-			t.Errorf("there is a story of reason %s, which the API does not have", reason)
+			t.Errorf("there is an explanation of reason %s, which the API does not have", reason)
 		}
 	}
 }
@@ -129,14 +129,14 @@ func exit(code, signal int32, oom bool) *api.WorkerExit {
 	return &api.WorkerExit{ExitCode: code, Signal: signal, OOMKilled: oom, FinishedAt: ago(90 * time.Second)}
 }
 
-// TestStories compares the story of every reason with the golden file.
-func TestStories(t *testing.T) {
+// TestExplanations compares the explanation of every reason with the golden file.
+func TestExplanations(t *testing.T) {
 	var got bytes.Buffer
 	for _, reason := range reasons(t) {
-		if stories[reason] == nil {
+		if explanations[reason] == nil {
 			continue
 		}
-		s := Tell(Facts{Worker: worker(reason), Now: now})
+		s := Worker(Facts{Worker: worker(reason), Now: now})
 		fmt.Fprintf(&got, "%s\n  %s\n  next: %s\n", reason, s.Sentence, s.Next)
 		if strings.ContainsAny(s.Sentence+s.Next, "{}") {
 			t.Errorf("%s: a name was left open: %s | %s", reason, s.Sentence, s.Next)
@@ -145,7 +145,7 @@ func TestStories(t *testing.T) {
 			t.Errorf("%s: said %q, next %q", reason, s.Said, s.Next)
 		}
 	}
-	golden := filepath.Join("testdata", "stories.txt")
+	golden := filepath.Join("testdata", "explanations.txt")
 	if *update {
 		if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
@@ -176,33 +176,33 @@ func image(reason string) *api.StormImage {
 	return i
 }
 
-// TestFacts checks what facts beside the worker add to its story.
+// TestFacts checks what facts beside the worker add to its explanation.
 func TestFacts(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		reason string
 		change func(*Facts)
-		want   Story
+		want   Explanation
 	}{
 		{
 			"nobody has looked", "", func(f *Facts) { f.Worker.Status.Conditions = nil },
-			Story{
-				Sentence: "worker clock does not run: no manager has looked at it since it was made 3h ago",
-				Next:     "see whether the manager runs: kubectl -n stormcell-system get deployments,pods",
+			Explanation{
+				Sentence: "worker clock does not run: no manager has processed it since it was created 3h ago",
+				Next:     "check whether the manager runs: kubectl -n stormcell-system get deployments,pods",
 			},
 		},
 		{
 			"a reason of another version", "Teleported", func(*Facts) {},
-			Story{
+			Explanation{
 				Sentence: "worker clock does not run: its state is Teleported", Said: "the particulars",
-				Next: "kubectl -n storm describe stormworker clock tells more",
+				Next: "kubectl -n storm describe stormworker clock shows more",
 			},
 		},
 		{
 			"the image's own reason", api.ReasonImageNotResolved, func(f *Facts) { f.Image = image(api.ReasonTagNotFound) },
-			Story{
+			Explanation{
 				Sentence: "worker clock does not run: the image store has no tag stormcell/demo:latest", Said: "the particulars",
-				Next: "push it: docker-to-squash --store STORE pull-build-push-update SOURCE,stormcell/demo:latest; or make the worker anew with one of: kubectl storm images",
+				Next: "push it: docker-to-squash --store STORE pull-build-push-update SOURCE,stormcell/demo:latest; or create the worker again with one of: kubectl storm images",
 			},
 		},
 		{
@@ -210,16 +210,16 @@ func TestFacts(t *testing.T) {
 				f.Lease = lease(5 * time.Minute)
 				f.Worker.Status.Conditions = append(f.Worker.Status.Conditions, metav1.Condition{Type: api.WorkerLocalized})
 			},
-			Story{
-				Sentence: "worker clock does not run: its image is being brought to node-1, 45 % of 120Mi is there; but the node-agent of node-1 has been silent for 5m, so this may be old",
+			Explanation{
+				Sentence: "worker clock does not run: its image is being fetched to node-1, 45 % of 120Mi is there; but the node-agent of node-1 has been silent for 5m, so this may be outdated",
 				Said:     "the particulars", Next: "wait, and watch it: kubectl -n storm get stormworker clock --watch",
 			},
 		},
 		{
 			"no agent on its node", api.ReasonScheduled, func(f *Facts) { f.LeaseGone = true },
-			Story{
-				Sentence: "worker clock does not run: it is bound to node-1, where no node-agent has spoken yet", Said: "the particulars",
-				Next: "see whether one runs there: kubectl -n stormcell-system get pods -o wide --field-selector spec.nodeName=node-1",
+			Explanation{
+				Sentence: "worker clock does not run: it is bound to node-1, from where no node-agent has reported yet", Said: "the particulars",
+				Next: "check whether one runs there: kubectl -n stormcell-system get pods -o wide --field-selector spec.nodeName=node-1",
 			},
 		},
 		{
@@ -227,24 +227,24 @@ func TestFacts(t *testing.T) {
 				f.Lease = lease(10 * time.Minute)
 				f.Node = &corev1.Node{Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}}}
 			},
-			Story{
-				Sentence: "nobody knows whether worker clock runs: the node-agent of node-1 has been silent for 10m, and the node is not ready either",
+			Explanation{
+				Sentence: "it is not known whether worker clock runs: the node-agent of node-1 has been silent for 10m, and the node is not ready either",
 				Said:     "the particulars",
-				Next:     "look at the node and its agent: kubectl describe node node-1; kubectl -n stormcell-system get pods -o wide --field-selector spec.nodeName=node-1",
+				Next:     "check the node and its agent: kubectl describe node node-1; kubectl -n stormcell-system get pods -o wide --field-selector spec.nodeName=node-1",
 			},
 		},
 		{
 			"lost, node gone", api.ReasonNodeLost, func(f *Facts) { f.NodeGone, f.LeaseGone = true, true },
-			Story{
-				Sentence: "nobody knows whether worker clock runs: its node node-1 is gone from the cluster", Said: "the particulars",
-				Next: "delete it, and make it anew: kubectl -n storm delete stormworker clock",
+			Explanation{
+				Sentence: "it is not known whether worker clock runs: its node node-1 was removed from the cluster", Said: "the particulars",
+				Next: "delete it, and create it again: kubectl -n storm delete stormworker clock",
 			},
 		},
 		{
 			"lost, back again", api.ReasonNodeLost, func(f *Facts) { f.Lease = lease(time.Second) },
-			Story{
-				Sentence: "nobody knows whether worker clock runs: the node-agent of node-1 is back, and has not reported on it yet", Said: "the particulars",
-				Next: "look at the node and its agent: kubectl describe node node-1; kubectl -n stormcell-system get pods -o wide --field-selector spec.nodeName=node-1",
+			Explanation{
+				Sentence: "it is not known whether worker clock runs: the node-agent of node-1 is back, and has not reported on it yet", Said: "the particulars",
+				Next: "check the node and its agent: kubectl describe node node-1; kubectl -n stormcell-system get pods -o wide --field-selector spec.nodeName=node-1",
 			},
 		},
 		{
@@ -256,18 +256,18 @@ func TestFacts(t *testing.T) {
 					event(corev1.EventTypeNormal, api.ReasonStarting, "no trouble", time.Second),
 				}
 			},
-			Story{
-				Sentence: "worker clock has run on node-1, port 6700, for 120m; it was started again once, last after it was killed by the kernel for its memory limit of 256Mi, 90s ago",
+			Explanation{
+				Sentence: "worker clock has run on node-1, port 6700, for 120m; it was restarted once, last after it was killed by the kernel for its memory limit of 256Mi, 90s ago",
 				Before:   "89s ago CrashLoopBackOff: was killed",
-				Next:     "make it anew with a spec.resources.limits.memory above 256Mi, or give its JVM a smaller heap (-Xmx)",
+				Next:     "create it again with a spec.resources.limits.memory above 256Mi, or give its JVM a smaller heap (-Xmx)",
 			},
 		},
 		{
 			"runs on, no longer allowed", api.ReasonRunning, func(f *Facts) {
 				meta.SetStatusCondition(&f.Worker.Status.Conditions, metav1.Condition{Type: api.WorkerAdmitted, Status: metav1.ConditionTrue, Reason: api.ReasonImageNotAllowed})
 			},
-			Story{
-				Sentence: "worker clock has run on node-1, port 6700, for 120m; its image stormcell/demo:latest is not allowed any more, so once deleted it could not be made anew",
+			Explanation{
+				Sentence: "worker clock has run on node-1, port 6700, for 120m; its image stormcell/demo:latest is no longer allowed, so it cannot be created again once it is deleted",
 				Next:     "nothing; kubectl storm -n storm logs clock -f follows what it writes",
 			},
 		},
@@ -275,7 +275,7 @@ func TestFacts(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			f := Facts{Worker: worker(test.reason), Now: now}
 			test.change(&f)
-			if diff := cmp.Diff(test.want, Tell(f)); diff != "" {
+			if diff := cmp.Diff(test.want, Worker(f)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -292,13 +292,13 @@ func TestExitWords(t *testing.T) {
 		{exit(3, 0, false), "ended with exit code 3"},
 		{exit(126, 0, false), "ended with exit code 126 (a program could not be executed)"},
 		{exit(127, 0, false), "ended with exit code 127 (a program was not found)"},
-		{exit(137, 0, false), "ended with exit code 137 (a process of it was killed by signal 9 (SIGKILL))"},
+		{exit(137, 0, false), "ended with exit code 137 (one of its processes was killed by signal 9 (SIGKILL))"},
 		{exit(137, 9, false), "was killed by signal 9 (SIGKILL)"},
 		{exit(162, 34, false), "was killed by signal 34"},
 		{exit(255, 0, false), "ended with exit code 255"},
-		{exit(-1, 0, false), "ended while nobody watched, so its exit code is unknown"},
+		{exit(-1, 0, false), "ended unobserved, so its exit code is unknown"},
 		{exit(137, 9, true), "was killed by the kernel for its memory limit of 256Mi"},
-		{exit(1, 0, true), "ended with exit code 1 after the kernel had killed a process of it for its memory limit of 256Mi"},
+		{exit(1, 0, true), "ended with exit code 1 after the kernel had killed one of its processes for its memory limit of 256Mi"},
 	} {
 		if got := exitWords(test.exit, w); got != test.want {
 			t.Errorf("%+v: got %q, want %q", *test.exit, got, test.want)
