@@ -13,12 +13,12 @@ import (
 	"github.com/stormcell/stormcell/internal/store/convert/source"
 )
 
-const addTagHelp = `Gives more tags to images that the store has. An image is named by its manifest
-hash, by one of its tags, or as pull-build-push-update names it: then the
-registry is asked for its digest, but nothing is fetched from there.
+const addTagHelp = `Adds tags to images of the store. An image is named by its manifest hash, by one of
+its tags, or as pull-build-push-update names it: then the registry is asked for its
+digest, but nothing is fetched from there.
 
-The image must be whole in the store. One that "cleanup" has found without tags,
-or has hidden from nodes, is as good as new afterwards.`
+The image must be complete in the store. If "cleanup" has marked it as untagged or
+hidden it from nodes, that is undone.`
 
 const addTagExample = `  docker-to-squash add-tag --store /srv/images storm/worker:2.8,storm/worker:latest
   docker-to-squash add-tag --store /srv/images registry.example.com/storm:2.8,storm/worker:stable`
@@ -27,7 +27,7 @@ func newAddTag(f *flags) *cobra.Command {
 	return uses(&cobra.Command{
 		GroupID: groupTags,
 		Use:     "add-tag IMAGE|HASH|TAG,TAG[,TAG...] ...",
-		Short:   "Give images of the store more tags",
+		Short:   "Add tags to images of the store",
 		Long:    addTagHelp,
 		Example: addTagExample,
 		Args:    cobra.MinimumNArgs(1),

@@ -7,14 +7,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const bootstrapHelp = `Makes the folders of a store and its tag file, where they are not there yet. What
-is there is not touched, nor is anything above the store.`
+const bootstrapHelp = `Creates the folders of a store and its tag file if they do not exist. What exists is
+not changed, nor is anything above the store.`
 
 func newBootstrap(f *flags) *cobra.Command {
 	return uses(&cobra.Command{
 		GroupID: groupStore,
 		Use:     "bootstrap",
-		Short:   "Make a new store",
+		Short:   "Create a new store",
 		Long:    bootstrapHelp,
 		Example: "  docker-to-squash bootstrap --store hdfs://nn:8020/containers",
 		Args:    cobra.NoArgs,

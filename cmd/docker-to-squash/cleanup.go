@@ -11,14 +11,14 @@ import (
 	"github.com/stormcell/stormcell/internal/store/admin"
 )
 
-const cleanupHelp = `Moves each image without tags one step on in its life; run it every day. One that
-was not known to have no tags is noted as stale. After --untagged-transition-sec
-it is dead: its manifest is hidden from nodes. After as long again it is
-deleted, but for what other images need. So nodes have two weeks, by default, and
-"add-tag" or a new push brings an image back at any time before its end.
+const cleanupHelp = `Removes images without tags, in steps; run it every day. It marks an image that has
+lost its tags as stale. After --untagged-transition-sec the image is dead: its
+manifest is hidden from nodes. After the same time again the image is deleted,
+except for files that other images need. So nodes have two weeks by default, and
+"add-tag" or a new push restores an image at any time before it is deleted.
 
-A manifest that cannot be read keeps cleanup from deleting anything, since its
-layers are not known; all other steps are done.`
+While a manifest cannot be read, cleanup deletes nothing, since the layers of that
+manifest are not known. It does all other steps.`
 
 const cleanupExample = `  docker-to-squash cleanup --store hdfs://nn:8020/containers --dry-run
   docker-to-squash cleanup --store hdfs://nn:8020/containers --unreferenced`
@@ -27,7 +27,7 @@ func newCleanup(f *flags) *cobra.Command {
 	return uses(&cobra.Command{
 		GroupID: groupStore,
 		Use:     "cleanup",
-		Short:   "Do a step in the life of images without tags",
+		Short:   "Remove images without tags, in steps",
 		Long:    cleanupHelp,
 		Example: cleanupExample,
 		Args:    cobra.NoArgs,

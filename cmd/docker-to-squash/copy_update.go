@@ -11,13 +11,13 @@ import (
 )
 
 const copyUpdateHelp = `Copies images from one store to another, and then sets their tags there, all at
-once. An image is named by a tag of the source; TAG is what it is called in the
-destination, the same if none is given. Comments of the tag file come along.
+once. An image is named by a tag of the source. TAG is its tag in the destination;
+without one, it is the same tag. Comments of the tag file are copied too.
 
 Every file is verified while it is copied: documents by the digests that name
-them, layers by their identities. A layer that has none in the source gets one
-in the destination, with a warning. Files that the destination has are kept,
-unless they contradict themselves or --force is given.`
+them, layers by their identities. A layer that has no identity in the source gets
+one in the destination, with a warning. Existing files of the destination are kept,
+unless they are damaged or --force is given.`
 
 const copyUpdateExample = `  # to another cluster, under the same tag
   docker-to-squash copy-update hdfs://east:8020/containers hdfs://west:8020/containers storm/worker:2.8

@@ -7,8 +7,8 @@ import (
 )
 
 const listTagsHelp = `Prints the tag file, as the original does: a line for each image, with its tags,
-its manifest hash and where it came from. Lines that break the grammar are
-named on standard error.`
+its manifest hash and its source. Malformed lines are reported on standard
+error.`
 
 func newListTags(f *flags) *cobra.Command {
 	return uses(&cobra.Command{

@@ -32,7 +32,7 @@ func run() int {
 	case err == nil:
 		return 0
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "docker-to-squash: interrupted; each tag is as it was, or as it was to be: run the command again")
+		fmt.Fprintln(os.Stderr, "docker-to-squash: interrupted; each tag has its old or its new value: run the command again")
 		return exitInterrupted
 	case errors.Is(err, admin.ErrFaults):
 		fmt.Fprintln(os.Stderr, "docker-to-squash:", err)

@@ -6,12 +6,12 @@ import (
 
 const pullBuildHelp = `Reads images and converts their layers, as pull-build-push-update does, but keeps
 the result in the working directory. "push-update" with the same arguments and
-working directory puts it into a store, with no need of the registry.
+working directory puts it into a store, without the registry.
 
 The result is itself a store, WORKING-DIR/docker-to-squash, in which each image
-is tagged with its own name; it may hold any number of images, which share
-layers. A run that was cut short is continued by the next one. Tags of the
-arguments are for push-update and may be left out here.`
+is tagged with its own name. It may hold any number of images, which share layers.
+The next run continues an interrupted one. Tags of the arguments are for
+push-update and may be omitted here.`
 
 const pullBuildExample = `  # on a machine that reaches the registry
   docker-to-squash pull-build --working-dir /data/built registry.example.com/storm:2.8,storm/worker:2.8

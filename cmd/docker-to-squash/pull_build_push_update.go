@@ -12,16 +12,16 @@ import (
 	"github.com/stormcell/stormcell/internal/store/squashfs"
 )
 
-const pullBuildPushUpdateHelp = `Reads images, converts their layers, puts all into the store, and then points
-the tags to them, all at once. What the store has already is not made again.
+const pullBuildPushUpdateHelp = `Reads images, converts their layers, puts them into the store, and then points the
+tags to them, all at once. What the store already has is not converted again.
 
 IMAGE is one of
-  [REGISTRY/]NAME[:TAG|@DIGEST]       an image in a registry (docker:// may stand before it);
+  [REGISTRY/]NAME[:TAG|@DIGEST]       an image in a registry (may begin with docker://);
                                       credentials are those of docker login or podman login
   oci:DIR[:TAG]                       a directory in the OCI image layout
   oci-archive:FILE[:TAG]              a tar archive of one
   docker-archive:FILE[:NAME:TAG]      an archive of docker save
-TAG is the name by which topologies ask for the image: [REGISTRY/]NAME[:TAG].`
+TAG is the name by which topologies request the image: [REGISTRY/]NAME[:TAG].`
 
 const pullBuildPushUpdateExample = `  # an image of a registry into a new store
   docker-to-squash --store file:///srv/images --bootstrap pull-build-push-update \
@@ -135,7 +135,7 @@ func (f *flags) warnLayer(image string, l publish.LayerResult) {
 	}
 	switch l.Outcome {
 	case publish.Identified:
-		log.Warn("a layer of the store had no identity and got that of its present content; --force makes the layer anew")
+		log.Warn("a layer of the store had no identity and got that of its current content; --force converts the layer again")
 	case publish.Unverified:
 		log.Warn("a layer had no identity to verify the copy by; the copy got one")
 	case publish.Converted, publish.Kept, publish.Copied:

@@ -11,11 +11,11 @@ import (
 )
 
 const pushUpdateHelp = `Puts images into the store that "pull-build" has left in the working directory, and
-then points the tags to them, all at once. No registry is asked. Each layer is
-verified while it is copied; what the store has already is not copied again.
+then points the tags to them, all at once. It needs no registry. Each layer is
+verified while it is copied; what the store already has is not copied again.
 
-Arguments and --working-dir are those of pull-build. It keeps what it made:
-delete WORKING-DIR/docker-to-squash when it is of no more use.`
+Arguments and --working-dir are those of pull-build. The working directory is
+kept: delete WORKING-DIR/docker-to-squash when it is no longer needed.`
 
 const pushUpdateExample = `  docker-to-squash push-update --working-dir /data/built --store hdfs://nn:8020/containers \
       registry.example.com/storm:2.8,storm/worker:2.8,storm/worker:latest`

@@ -9,8 +9,8 @@ import (
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
-const queryTagHelp = `Shows the files of images: manifest, config and layers, base first. An image of
-which something is missing is an error.`
+const queryTagHelp = `Shows the files of images: manifest, config and layers, base first. It is an error
+if a file of an image is missing.`
 
 func newQueryTag(f *flags) *cobra.Command {
 	return uses(&cobra.Command{

@@ -11,13 +11,12 @@ import (
 )
 
 const removeImageHelp = `Deletes images at once: first all their tags, in one step, then their layers,
-config and manifest, but for what other images of the store need. An image is
-named by its manifest hash or by one of its tags; all its tags go.
+config and manifest, except for files that other images of the store need. An image
+is named by its manifest hash or by one of its tags; all its tags are removed.
 
-Workers that run are not harmed, but a node that is about to fetch the image
-fails. The gentle way is "remove-tag", and "cleanup" every day: it gives nodes
-two weeks. A removal that was cut short goes on when it is repeated with the
-manifest hash.`
+Running workers are not affected, but nodes can no longer fetch the image. The
+gentle way is "remove-tag", and "cleanup" every day: it gives nodes two weeks. To
+continue an interrupted removal, repeat it with the manifest hash.`
 
 const removeImageExample = `  docker-to-squash remove-image --store /srv/images --dry-run storm/worker:2.7
   docker-to-squash remove-image --store /srv/images storm/worker:2.7,storm/worker:2.6

@@ -4,14 +4,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const removeTagHelp = `Drops tags, all at once. The images stay until "cleanup" has found them without
-tags for long enough. If the store lacks one of the tags, none is dropped.`
+const removeTagHelp = `Removes tags, all at once. The images stay until "cleanup" has found them without
+tags for long enough. If the store lacks one of the tags, none is removed.`
 
 func newRemoveTag(f *flags) *cobra.Command {
 	return uses(&cobra.Command{
 		GroupID: groupTags,
 		Use:     "remove-tag TAG[,TAG...] ...",
-		Short:   "Drop tags and keep the images",
+		Short:   "Remove tags and keep the images",
 		Long:    removeTagHelp,
 		Example: "  docker-to-squash remove-tag --store /srv/images storm/worker:2.7,storm/worker:2.6",
 		Args:    cobra.MinimumNArgs(1),

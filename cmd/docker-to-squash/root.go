@@ -9,7 +9,7 @@ import (
 	"github.com/stormcell/stormcell/internal/store/convert"
 )
 
-const rootHelp = `Docker-to-squash puts container images into an image store, and looks after them
+const rootHelp = `Docker-to-squash puts container images into an image store, and manages them
 there. A store is a folder tree of squashfs layers, image configs, manifests and
 a tag file, in a directory or in HDFS, from which stormcell's nodes and Storm's
 own supervisors mount images. It needs no root, and nothing of an image is

@@ -74,7 +74,7 @@ Flags:
 {{flags .}}
 {{- if .HasAvailableSubCommands}}
 
-"{{.CommandPath}} COMMAND --help" tells more about a command.{{end}}
+"{{.CommandPath}} COMMAND --help" shows more about a command.{{end}}
 `))
 
 // usage writes how a command is used.

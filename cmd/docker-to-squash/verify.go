@@ -10,12 +10,12 @@ import (
 	"github.com/stormcell/stormcell/internal/store/admin"
 )
 
-const verifyHelp = `Reads all of a store, layers side by side, and reports what is missing, altered,
-malformed, unreadable or of no use, and which tags are hurt. Layers without an
-identity, as the original makes them, cannot be verified; they are reported, but
-are no fault. Nothing is changed.
+const verifyHelp = `Reads a whole store, layers in parallel, and reports what is missing, altered,
+malformed, unreadable or unused, and which tags are affected. Layers without an
+identity, as the original creates them, cannot be verified; they are reported, but
+are not faults. Nothing is changed.
 
-It ends with 2 if the store has faults, and with 1 if it could not be read.`
+The exit code is 2 if the store has faults, and 1 if it could not be read.`
 
 func newVerify(f *flags) *cobra.Command {
 	return uses(&cobra.Command{

@@ -34,10 +34,10 @@ func command() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "manager",
 		Short: "Check images, and bind StormWorkers to nodes",
-		Long: `manager is the cluster side of stormcell. It looks the tag of each StormImage up
-in the image store, if storm.oci.allowed.images permits it; it admits each
-StormWorker, pins its image and binds it to a node; and it marks the workers of
-nodes whose agent is silent. It needs no root. Several may run: one works.`,
+		Long: `manager is the cluster side of stormcell. It looks up the tag of each StormImage in
+the image store, if storm.oci.allowed.images permits it. It admits each StormWorker,
+pins its image and binds it to a node. It marks the workers of nodes whose agent is
+silent. It needs no root. Several may run: one of them is active.`,
 		Example: `  # In a pod, with Storm's own configuration mounted at /etc/storm/storm.yaml:
   manager
 

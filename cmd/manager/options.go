@@ -24,11 +24,11 @@ func (o *options) register(f *pflag.FlagSet) {
 	o.RegisterConfig(f)
 	o.Register(f)
 	f.StringVar(&o.health, "health-probe-bind-address", "127.0.0.1:9080", "`ADDRESS` of /healthz and /readyz; 0 for none")
-	f.Float32Var(&o.qps, "kube-api-qps", 0, "requests a second to the API server, for long; 0 for no limit but the server's own")
-	f.IntVar(&o.burst, "kube-api-burst", 0, "requests a second to the API server, for a moment; 0 for twice --kube-api-qps")
-	f.StringVar(&o.connect, "connect-bind-address", ":9443", "`ADDRESS` where the API server asks for logs; 0 for none")
-	f.BoolVar(&o.leaderElect, "leader-elect", true, "let only one of several managers work")
-	f.DurationVar(&o.leaseDuration, "node-lease-duration", 40*time.Second, "for how long a node-agent may be silent until its node counts as lost; agents speak each 10s")
+	f.Float32Var(&o.qps, "kube-api-qps", 0, "sustained requests per second to the API server; 0 for no limit but the server's own")
+	f.IntVar(&o.burst, "kube-api-burst", 0, "burst of requests to the API server; 0 for twice --kube-api-qps")
+	f.StringVar(&o.connect, "connect-bind-address", ":9443", "`ADDRESS` to serve logs to the API server; 0 for none")
+	f.BoolVar(&o.leaderElect, "leader-elect", true, "elect one active manager of several")
+	f.DurationVar(&o.leaseDuration, "node-lease-duration", 40*time.Second, "time without a heartbeat of its node-agent after which a node is lost; agents send one every 10s")
 }
 
 // complete checks the options and fills in what follows from others.
@@ -38,7 +38,7 @@ func (o *options) complete() error {
 	case o.qps < 0 || o.burst < 0:
 		return fmt.Errorf("--kube-api-qps %v, --kube-api-burst %d: give 0 or more", o.qps, o.burst)
 	case o.leaseDuration < least:
-		return fmt.Errorf("--node-lease-duration %s: give at least %s, since agents speak each 10s", o.leaseDuration, least)
+		return fmt.Errorf("--node-lease-duration %s: give at least %s, since agents send a heartbeat every 10s", o.leaseDuration, least)
 	}
 	if o.qps == 0 {
 		o.qps = -1 // client-go's word for no limit

@@ -23,7 +23,7 @@ func lockNode(runRoot string) (*os.File, error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("another node-agent works in %s: stop it first, or give this one a stormcell.run.root of its own", runRoot)
+			return nil, fmt.Errorf("another node-agent uses %s: stop it first, or give this one a stormcell.run.root of its own", runRoot)
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}

@@ -32,10 +32,10 @@ func command() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "node-agent",
 		Short: "Run the StormWorkers of this node",
-		Long: `node-agent runs the StormWorkers that are bound to this node: it brings their
-images here from the store, mounts the squashfs layers, starts each worker with
-runc under conmon, and reports to the API server. It needs root. When it ends,
-workers run on; when it starts, it takes over those that run.`,
+		Long: `node-agent runs the StormWorkers that are bound to this node. It fetches their
+images from the store, mounts the squashfs layers, starts each worker with runc
+under conmon, and reports to the API server. It needs root. When it stops, workers
+continue to run; when it starts, it takes over the running ones.`,
 		Example: `  # On a node, with Storm's own configuration:
   node-agent --kubeconfig /etc/stormcell/kubeconfig
 
@@ -126,7 +126,7 @@ func listen(ctx context.Context, mgr ctrl.Manager, o *options, backend *node.Bac
 		return nil, err
 	}
 	if err := mgr.Add(server); err != nil {
-		return nil, fmt.Errorf("set up the answers to the manager: %w", err)
+		return nil, fmt.Errorf("set up the server for the manager: %w", err)
 	}
 	return &api.StormNodeAgent{Port: int32(server.Port()), CABundle: server.Certificate()}, nil //nolint:gosec // a port
 }
@@ -161,10 +161,10 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, at *api.
 		return fmt.Errorf("set up the configuration's watcher: %w", err)
 	}
 	if err := mgr.Add(manager.RunnableFunc(p.localizer.Run)); err != nil {
-		return fmt.Errorf("set up the care for the layer cache: %w", err)
+		return fmt.Errorf("set up the upkeep of the layer cache: %w", err)
 	}
 	if err := mgr.Add(saveMemory(mgr.GetLogger())); err != nil {
-		return fmt.Errorf("set up the care for memory: %w", err)
+		return fmt.Errorf("set up the release of memory: %w", err)
 	}
 	if err := mgr.Add(&metricsServer{o.MetricsServer(), mgr.GetConfig(), p.holder, log}); err != nil {
 		return fmt.Errorf("set up metrics: %w", err)

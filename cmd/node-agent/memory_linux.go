@@ -49,12 +49,12 @@ func saveMemory(log logr.Logger) manager.RunnableFunc {
 func letGoOfProgram() error {
 	maps, err := os.Open("/proc/self/maps")
 	if err != nil {
-		return fmt.Errorf("let go of the program's pages: %w", err)
+		return fmt.Errorf("release the program's pages: %w", err)
 	}
 	defer maps.Close()
 	program, err := os.Readlink("/proc/self/exe")
 	if err != nil {
-		return fmt.Errorf("let go of the program's pages: %w", err)
+		return fmt.Errorf("release the program's pages: %w", err)
 	}
 	var errs []error
 	lines := bufio.NewScanner(maps)
@@ -64,7 +64,7 @@ func letGoOfProgram() error {
 			continue
 		}
 		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, begin, end-begin, unix.MADV_DONTNEED); errno != 0 {
-			errs = append(errs, fmt.Errorf("let go of the program's pages: madvise: %w", errno))
+			errs = append(errs, fmt.Errorf("release the program's pages: madvise: %w", errno))
 		}
 	}
 	return errors.Join(append(errs, lines.Err())...)

@@ -28,16 +28,16 @@ type options struct {
 func (o *options) register(f *pflag.FlagSet) {
 	o.registerPlaces(f)
 	o.Register(f)
-	f.StringVar(&o.connectAddress, "connect-bind-address", ":9444", "`ADDRESS` where the manager asks for logs; 0 for none")
+	f.StringVar(&o.connectAddress, "connect-bind-address", ":9444", "`ADDRESS` to serve logs to the manager; 0 for none")
 	f.StringVar(&o.conmon, "conmon", "/usr/bin/conmon", "`PATH` of conmon, which watches containers")
 }
 
 // registerPlaces adds the flags by which the node's configuration is found.
 func (o *options) registerPlaces(f *pflag.FlagSet) {
 	o.RegisterConfig(f)
-	f.StringVar(&o.launcherConfig, "launcher-config", config.DefaultLauncherPath, "`FILE` of the launcher's safety keys; it must be root's")
+	f.StringVar(&o.launcherConfig, "launcher-config", config.DefaultLauncherPath, "`FILE` of the launcher's safety keys; it must belong to root")
 	f.StringVar(&o.nodeName, "node-name", "", "`NAME` of this machine's Node object (default $NODE_NAME, or the host name)")
-	f.BoolVar(&o.enterHost, "enter-host", false, "leave the pod that this runs in for the machine; configuration and secrets are still the pod's")
+	f.BoolVar(&o.enterHost, "enter-host", false, "leave this pod and run on the machine; configuration and secrets are still the pod's")
 }
 
 // complete fills in what follows from the machine, and checks the rest.

@@ -10,11 +10,11 @@ import (
 // printCommands print what is built in, for copies that are changed.
 func printCommands() []*cobra.Command {
 	return []*cobra.Command{
-		printCommand(seccomp.DefaultJSON, "seccomp-profile", "Print the seccomp profile of workers on nodes that set none",
-			`  # A profile of one's own, to be named in storm.oci.seccomp.profile:
+		printCommand(seccomp.DefaultJSON, "seccomp-profile", "Print the default seccomp profile of workers",
+			`  # As the start of your own profile, for storm.oci.seccomp.profile:
   node-agent seccomp-profile > /etc/storm/seccomp.json`),
-		printCommand(profile.Script, "profiler-script", "Print the script that profiles workers on nodes that set none",
-			`  # A script of one's own, to be named in worker.profiler.script.path:
+		printCommand(profile.Script, "profiler-script", "Print the default script that profiles workers",
+			`  # As the start of your own script, for worker.profiler.script.path:
   node-agent profiler-script > /etc/storm/profiler.sh`),
 	}
 }

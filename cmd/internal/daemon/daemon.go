@@ -40,8 +40,8 @@ func (o *Options) RegisterConfig(f *pflag.FlagSet) {
 
 // Register adds the other flags to f.
 func (o *Options) Register(f *pflag.FlagSet) {
-	f.StringVar(&o.Kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "`FILE` that says how to reach the API server; inside a pod none is needed")
-	f.StringVar(&o.MetricsAddress, "metrics-bind-address", "0", "`ADDRESS` of /metrics; HTTPS for those who may read them, unless it is on loopback; 0 for none")
+	f.StringVar(&o.Kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "`FILE` with the address and credentials of the API server; not needed in a pod")
+	f.StringVar(&o.MetricsAddress, "metrics-bind-address", "0", "`ADDRESS` of /metrics; HTTPS and authorized, unless it is on loopback; 0 for none")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 }
@@ -78,7 +78,7 @@ func (o *Options) Client(userAgent string, qps float32, burst int) (*rest.Config
 func Synced(mgr ctrl.Manager) healthz.Checker {
 	return func(req *http.Request) error {
 		if !mgr.GetCache().WaitForCacheSync(req.Context()) {
-			return errors.New("the cluster's objects are not known yet")
+			return errors.New("the caches are not synced yet")
 		}
 		return nil
 	}

@@ -57,14 +57,14 @@ func (g *metricsGuard) review(req *http.Request) (status int, why string) {
 	who, known, err := g.tokens.AuthenticateToken(req.Context(), token)
 	switch {
 	case err != nil:
-		return http.StatusServiceUnavailable, "the API server does not say whose token it is"
+		return http.StatusServiceUnavailable, "the API server does not answer whose token it is"
 	case !known:
 		return http.StatusUnauthorized, "the API server does not know the token"
 	}
 	may, err := g.access.ToPath(req.Context(), who.User, authorizationv1.NonResourceAttributes{Path: metricsPath, Verb: "get"})
 	switch {
 	case err != nil:
-		return http.StatusServiceUnavailable, "the API server does not say whether you may"
+		return http.StatusServiceUnavailable, "the API server does not answer whether you have the right"
 	case !may:
 		return http.StatusForbidden, fmt.Sprintf("%s may not get %s; bind it to ClusterRole stormcell-metrics-reader", who.User.GetName(), metricsPath)
 	}
