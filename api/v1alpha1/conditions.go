@@ -4,13 +4,13 @@ package v1alpha1
 const (
 	// ImageAllowed: the cluster's allowlist permits the tag.
 	ImageAllowed = "Allowed"
-	// ImageResolved: the store has the image, whole as far as names and
-	// digests of documents tell.
+	// ImageResolved: the store has the image, complete as far as names and
+	// digests of documents show.
 	ImageResolved = "Resolved"
 	// ImageReady: workers can use the image.
 	ImageReady = "Ready"
-	// ImagePrefetched: every node that spec.prefetch chooses has the image.
-	// There is none without spec.prefetch.
+	// ImagePrefetched: every node that spec.prefetch selects has the image.
+	// The condition is absent without spec.prefetch.
 	ImagePrefetched = "Prefetched"
 )
 
@@ -38,16 +38,16 @@ const (
 	ReasonSelectorInvalid = "SelectorInvalid"
 )
 
-// Reasons why a node has not got an image ahead of time, in a StormNode; those
-// of a worker's localization are the others.
+// Reasons of a failed prefetch in a StormNode, beside the reasons of a worker's
+// localization.
 const (
-	// ReasonEvicted: a worker needed the room.
+	// ReasonEvicted: a worker needed the space.
 	ReasonEvicted = "Evicted"
 )
 
 // Condition types of a StormWorker. The manager writes the first two, the
-// node-agent the next three. Ready is the manager's until the worker is bound
-// to a node and its agent has spoken, and again when the node is lost.
+// node-agent the next three. The manager writes Ready until the worker is bound
+// to a node whose agent has reported on it, and again when the node is lost.
 const (
 	WorkerAdmitted  = "Admitted"
 	WorkerScheduled = "Scheduled"
@@ -57,8 +57,8 @@ const (
 	WorkerReady     = "Ready"
 )
 
-// Reasons of a StormWorker's conditions; the reason of Ready is what
-// "kubectl get sw" shows as STATUS.
+// Reasons of a StormWorker's conditions. "kubectl get sw" shows the reason of
+// Ready as STATUS.
 const (
 	ReasonAdmitted         = "Admitted"
 	ReasonImageNotAllowed  = "ImageNotAllowed"
@@ -94,22 +94,22 @@ const (
 	ReasonOOMKilled         = "OOMKilled"
 	ReasonCrashLoopBackOff  = "CrashLoopBackOff"
 	ReasonStopping          = "Stopping"
-	// ReasonRemoved says that nothing of the worker is left on its node; the
-	// manager then lets the object go.
+	// ReasonRemoved: nothing of the worker is left on its node. The manager
+	// then removes the finalizer.
 	ReasonRemoved = "Removed"
 )
 
-// ProfileComplete is the condition of a StormProfile: it has ended, well or not.
+// ProfileComplete is the condition of a StormProfile: it has succeeded or failed.
 const ProfileComplete = "Complete"
 
-// Reasons of a StormProfile's condition Complete, beside ReasonFailed: the profile has
-// ended with that or with ReasonSucceeded.
+// Reasons of a StormProfile's condition Complete, beside ReasonFailed. A complete
+// profile has ReasonSucceeded or ReasonFailed.
 const (
-	// ReasonPending: its node has not begun yet.
+	// ReasonPending: the node has not started it yet.
 	ReasonPending = "Pending"
 	// ReasonProfiling: the profiler script runs.
 	ReasonProfiling = "Profiling"
-	// ReasonRecording: a flight recording runs, and is stopped when its time is over.
+	// ReasonRecording: a flight recording runs until its duration has passed.
 	ReasonRecording = "Recording"
 	ReasonSucceeded = "Succeeded"
 )

@@ -6,13 +6,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// GroupVersion is the group and version of the objects in this package.
+// GroupVersion is the group and version of the types of this package.
 var GroupVersion = schema.GroupVersion{Group: "stormcell.dev", Version: "v1alpha1"}
 
 // SchemeGroupVersion is GroupVersion, by the name that generated clients use.
 var SchemeGroupVersion = GroupVersion
 
-// Resource is a resource of the group, such as "stormworkers", for errors.
+// Resource returns the group and resource of a name, such as "stormworkers", for
+// errors.
 func Resource(name string) schema.GroupResource {
 	return GroupVersion.WithResource(name).GroupResource()
 }

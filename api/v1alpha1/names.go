@@ -8,25 +8,25 @@ import (
 	"strings"
 )
 
-// WorkerFinalizer keeps a StormWorker until its node is clean of it. The
-// manager adds and removes it, since agents may write nothing but status.
+// WorkerFinalizer keeps a StormWorker until nothing of it is left on its node. The
+// manager adds and removes it, since agents may write only status.
 const WorkerFinalizer = "stormcell.dev/worker"
 
-// Owners of fields in server-side apply, the same names as in the user agents.
+// Field owners of server-side apply. The user agents have the same names.
 const (
 	ManagerFieldOwner = "stormcell-manager"
 	AgentFieldOwner   = "stormcell-node-agent"
 )
 
-// SystemNamespace is where stormcell's daemons and the agents' Leases live.
+// SystemNamespace is the namespace of stormcell's daemons and the agents' Leases.
 const SystemNamespace = "stormcell-system"
 
-// LeaseName names the Lease that the agent of a node renews while it lives.
+// LeaseName returns the name of the Lease that the agent of a node renews.
 func LeaseName(node string) string { return "node-" + node }
 
 var notInName = regexp.MustCompile(`[^a-z0-9]+`)
 
-// ImageName is the name of the StormImage that the manager makes for tag:
+// ImageName returns the name of the StormImage that the manager creates for tag:
 // readable, and unique by a hash of the tag.
 func ImageName(tag string) string {
 	sum := sha256.Sum256([]byte(tag))
@@ -37,7 +37,7 @@ func ImageName(tag string) string {
 	return strings.TrimLeft(readable+"-"+hex.EncodeToString(sum[:5]), "-")
 }
 
-// ID is the worker's Storm id: spec.workerID, or the object's UID.
+// ID returns the worker's Storm id: spec.workerID, or the object's UID.
 func (w *StormWorker) ID() string {
 	if w.Spec.WorkerID != "" {
 		return w.Spec.WorkerID
@@ -45,5 +45,6 @@ func (w *StormWorker) ID() string {
 	return string(w.UID)
 }
 
-// ContainerID names the worker's container, as Storm does: "<port>-<id>".
+// ContainerID returns the name of the worker's container, as Storm builds it:
+// "<port>-<id>".
 func (w *StormWorker) ContainerID() string { return fmt.Sprintf("%d-%s", w.Spec.Port, w.ID()) }

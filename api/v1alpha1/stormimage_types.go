@@ -4,7 +4,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// StormImageSpec names an image and where to have it ahead of time.
+// StormImageSpec names an image and the nodes that prefetch it.
 type StormImageSpec struct {
 	// tag is the image's name in the store's tag file, such as
 	// "storm/rhel7:dev_current". Grammar: an optional registry with an optional
@@ -12,30 +12,29 @@ type StormImageSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9_./-]+(?::[A-Za-z0-9_.-]+)?$')",message="must be an image name: [registry[:port]/]repository[:tag], repository in lower case, no digest"
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed; make another StormImage for another tag"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed; create another StormImage for another tag"
 	// +required
 	Tag string `json:"tag"`
 
-	// prefetch brings the image's layers to nodes before a worker needs them.
-	// They stay there while prefetch is set, unless a worker needs their room.
-	// Without it, a node fetches the image when its first worker needs it.
+	// prefetch makes nodes fetch the image's layers before a worker needs them.
+	// The layers stay while prefetch is set, unless a worker needs their space.
+	// Without prefetch, a node fetches the image when its first worker needs it.
 	// +optional
 	Prefetch *StormImagePrefetch `json:"prefetch,omitempty"`
 }
 
-// StormImagePrefetch chooses the nodes that get an image ahead of time.
+// StormImagePrefetch selects the nodes that prefetch an image.
 type StormImagePrefetch struct {
-	// nodeSelector chooses nodes by their labels; empty chooses every node.
-	// Nodes that are cordoned are chosen too. A node that comes to match gets
-	// the image; one that no longer does keeps the layers until their room is
-	// needed.
+	// nodeSelector selects nodes by their labels; empty selects every node,
+	// cordoned ones too. A node that begins to match fetches the image. A node
+	// that no longer matches keeps the layers until their space is needed.
 	// +optional
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
 }
 
 // ImageBlob is a document of the image store.
 type ImageBlob struct {
-	// digest names the content, as sha256:<64 hex digits>.
+	// digest is the digest of the content, as sha256:<64 hex digits>.
 	Digest string `json:"digest"`
 	// size is the length in bytes.
 	Size int64 `json:"size"`
@@ -45,19 +44,19 @@ type ImageBlob struct {
 type ImageLayer struct {
 	// digest is the digest of the layer's compressed archive in the manifest.
 	Digest string `json:"digest"`
-	// size is that archive's length in bytes.
+	// size is the length of that archive in bytes.
 	Size int64 `json:"size"`
-	// file is the squashfs file, relative to the root of the store.
+	// file is the path of the squashfs file, relative to the root of the store.
 	File string `json:"file"`
-	// squashfsDigest is the digest of the squashfs file; absent where the store
-	// does not know it, so that the layer cannot be verified.
+	// squashfsDigest is the digest of the squashfs file. It is absent if the store
+	// does not know it; then the layer cannot be verified.
 	// +optional
 	SquashfsDigest string `json:"squashfsDigest,omitempty"`
 	// squashfsSize is the length of the squashfs file in bytes.
 	SquashfsSize int64 `json:"squashfsSize"`
 }
 
-// StormImageStatus is what the manager found out about the image.
+// StormImageStatus is what the manager knows about the image.
 type StormImageStatus struct {
 	// manifestDigest is the manifest that the tag names in the store.
 	// +optional
@@ -73,33 +72,33 @@ type StormImageStatus struct {
 	// resolvedAt is when manifestDigest last changed.
 	// +optional
 	ResolvedAt *metav1.Time `json:"resolvedAt,omitempty"`
-	// prefetch counts the nodes that spec.prefetch chooses; absent without it.
+	// prefetch counts the nodes that spec.prefetch selects; absent without it.
 	// +optional
 	Prefetch *StormImagePrefetchStatus `json:"prefetch,omitempty"`
-	// conditions are Allowed, Resolved and, from both, Ready; and Prefetched
-	// while spec.prefetch is set.
+	// conditions are Allowed, Resolved and Ready, which sums them up; and
+	// Prefetched while spec.prefetch is set.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// StormImagePrefetchStatus counts nodes. What each of them has is in the
-// StormNode of its name.
+// StormImagePrefetchStatus counts nodes. The StormNode of each node has the
+// details.
 type StormImagePrefetchStatus struct {
-	// nodes is the number of nodes that spec.prefetch chooses.
+	// nodes is the number of nodes that spec.prefetch selects.
 	// +required
 	Nodes int32 `json:"nodes"`
 	// nodesReady is how many of them have every layer of manifestDigest.
 	// +required
 	NodesReady int32 `json:"nodesReady"`
-	// nodesFailed is how many of them could not get it, and try again.
+	// nodesFailed is how many of them could not fetch it, and will retry.
 	// +required
 	NodesFailed int32 `json:"nodesFailed"`
 }
 
-// StormImage is an image tag that workers may use. The manager makes one for
-// every allowed tag that a worker names; admins may make them ahead.
+// StormImage is an image tag that workers may use. The manager creates one for
+// every allowed tag that a worker names; admins may create them in advance.
 //
 // +genclient
 // +genclient:nonNamespaced

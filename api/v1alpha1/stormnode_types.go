@@ -4,14 +4,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// MaxStormNodeImages is how many images a node can be given ahead of time. It
-// keeps the object well below what etcd takes, whatever the messages are.
+// MaxStormNodeImages is how many images a node can prefetch. It keeps the object
+// well below the limit of etcd, even with the longest messages.
 const MaxStormNodeImages = 200
 
 // StormNodeSpec is what the manager wants of a node.
 type StormNodeSpec struct {
-	// images are what the node shall have ahead of time: the image of every
-	// StormImage whose spec.prefetch chooses the node.
+	// images are the images that the node prefetches: those of every StormImage
+	// with a spec.prefetch that selects the node.
 	// +listType=map
 	// +listMapKey=tag
 	// +kubebuilder:validation:MaxItems=200
@@ -19,14 +19,14 @@ type StormNodeSpec struct {
 	Images []StormNodeImage `json:"images,omitempty"`
 }
 
-// StormNodeImage is an image that a node shall have, pinned.
+// StormNodeImage is an image for a node to prefetch, pinned.
 type StormNodeImage struct {
 	// tag is the image's name in the store's tag file.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +required
 	Tag string `json:"tag"`
-	// manifestDigest is the manifest that the tag names at present, as
+	// manifestDigest is the manifest that the tag names now, as
 	// sha256:<64 hex digits>. A tag that moves in the store changes it.
 	// +kubebuilder:validation:Pattern=`^sha256:[0-9a-f]{64}$`
 	// +kubebuilder:validation:MaxLength=71
@@ -34,30 +34,30 @@ type StormNodeImage struct {
 	ManifestDigest string `json:"manifestDigest"`
 }
 
-// PrefetchState tells how far a node is with an image.
+// PrefetchState is the progress of a node with an image.
 // +kubebuilder:validation:Enum=Pending;Fetching;Ready;Failed
 type PrefetchState string
 
 const (
-	// PrefetchPending says that the image's turn has not come yet.
+	// PrefetchPending: the image waits in the node's queue.
 	PrefetchPending PrefetchState = "Pending"
-	// PrefetchFetching says that its layers are being fetched.
+	// PrefetchFetching: the node fetches the image's layers.
 	PrefetchFetching PrefetchState = "Fetching"
-	// PrefetchReady says that every layer is in the node's cache.
+	// PrefetchReady: every layer is in the node's cache.
 	PrefetchReady PrefetchState = "Ready"
-	// PrefetchFailed says that it is not in the cache; reason and message tell
-	// why, and when it is tried again.
+	// PrefetchFailed: the image is not in the cache; reason and message say why,
+	// and when the next attempt is.
 	PrefetchFailed PrefetchState = "Failed"
 )
 
-// StormNodeImageStatus is how far a node is with one image.
+// StormNodeImageStatus is the progress of a node with one image.
 type StormNodeImageStatus struct {
-	// tag is that of spec.images.
+	// tag is the tag of the image in spec.images.
 	// +kubebuilder:validation:MaxLength=255
 	// +required
 	Tag string `json:"tag"`
-	// manifestDigest is the manifest that this speaks of. While it is not that
-	// of spec.images, the node has not seen yet that the tag has moved.
+	// manifestDigest is the manifest that this status is about. While it differs
+	// from the one in spec.images, the node has not seen yet that the tag moved.
 	// +required
 	ManifestDigest string `json:"manifestDigest"`
 	// state is Pending, Fetching, Ready or Failed.
@@ -66,53 +66,53 @@ type StormNodeImageStatus struct {
 	// bytes is how many bytes of the image's layers the node has.
 	// +optional
 	Bytes int64 `json:"bytes,omitempty"`
-	// totalBytes is the length of all layers; absent until it is known.
+	// totalBytes is the size of all layers; absent until it is known.
 	// +optional
 	TotalBytes int64 `json:"totalBytes,omitempty"`
-	// reason says in a word why the state is Failed.
+	// reason is why the state is Failed, in one word.
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	Reason string `json:"reason,omitempty"`
-	// message says it in a sentence, with what helps.
+	// message is why the state is Failed, and what to do, in a sentence.
 	// +kubebuilder:validation:MaxLength=1100
 	// +optional
 	Message string `json:"message,omitempty"`
 }
 
-// StormNodeAgent is by what the manager reaches the agent of a node, at the
-// address of the Node object.
+// StormNodeAgent is how the manager reaches the agent of a node, at the address in
+// the Node object.
 type StormNodeAgent struct {
-	// port is where the agent listens for the manager.
+	// port is the port on which the agent listens for the manager.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	// +required
 	Port int32 `json:"port"`
-	// caBundle is the certificate that the agent has made for itself at its
-	// start, as PEM, in base64. The manager speaks to nobody else there.
+	// caBundle is the certificate that the agent created for itself when it
+	// started, as PEM, in base64. The manager accepts no other.
 	// +kubebuilder:validation:MaxLength=8192
 	// +required
 	CABundle []byte `json:"caBundle"`
 }
 
-// StormNodeStatus is what the node's agent has made of the spec.
+// StormNodeStatus is what the node's agent reports.
 type StormNodeStatus struct {
-	// agent is by what the manager reaches the node's agent; absent if that
-	// does not listen.
+	// agent is how the manager reaches the node's agent; absent if the agent does
+	// not listen.
 	// +optional
 	Agent *StormNodeAgent `json:"agent,omitempty"`
-	// observedGeneration is the generation of the spec that this speaks of.
+	// observedGeneration is the generation of the spec that this status is about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// imagesWanted is the number of images in spec.images.
 	// +optional
 	ImagesWanted *int32 `json:"imagesWanted,omitempty"`
-	// imagesReady is how many of them are whole in the node's cache.
+	// imagesReady is how many of them are complete in the node's cache.
 	// +optional
 	ImagesReady *int32 `json:"imagesReady,omitempty"`
-	// imagesFailed is how many of them could not be brought, and are tried again.
+	// imagesFailed is how many of them could not be fetched, and will be retried.
 	// +optional
 	ImagesFailed *int32 `json:"imagesFailed,omitempty"`
-	// images tells of each of them.
+	// images is the status of each of them.
 	// +listType=map
 	// +listMapKey=tag
 	// +kubebuilder:validation:MaxItems=200
@@ -120,10 +120,9 @@ type StormNodeStatus struct {
 	Images []StormNodeImageStatus `json:"images,omitempty"`
 }
 
-// StormNode is what a node shall have ahead of time, what it has of that, and
-// how its agent is reached. It bears the Node's name. The manager makes one for
-// every node that has an agent, or that a StormImage's spec.prefetch chooses;
-// people need not touch it.
+// StormNode is what a node is to prefetch, what it has of that, and how its agent is
+// reached. It has the name of the Node. The manager creates one for every node that
+// has an agent or that a StormImage's spec.prefetch selects; users do not edit it.
 //
 // +genclient
 // +genclient:nonNamespaced

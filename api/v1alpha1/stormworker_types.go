@@ -5,7 +5,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Runtime is what runs a worker's container.
+// Runtime names the program that runs a worker's container.
 // +kubebuilder:validation:Enum=Runc;Docker
 type Runtime string
 
@@ -15,15 +15,15 @@ const (
 	RuntimeDocker Runtime = "Docker"
 )
 
-// PullsImages reports whether the runtime gets images itself, by their tags,
-// from a registry. Those of any other come from the image store.
+// PullsImages reports whether the runtime pulls images itself, by their tags, from a
+// registry. The images of other runtimes come from the image store.
 func (r Runtime) PullsImages() bool { return r == RuntimeDocker }
 
-// ReasonUnavailable is the reason of a worker whose runtime does not answer on
+// ReasonUnavailable returns the reason of a worker whose runtime does not answer on
 // its node, such as DockerUnavailable.
 func (r Runtime) ReasonUnavailable() string { return string(r) + "Unavailable" }
 
-// RestartPolicy says when a worker that has ended is started again.
+// RestartPolicy says when a worker that has ended is restarted.
 // +kubebuilder:validation:Enum=Always;OnFailure;Never
 type RestartPolicy string
 
@@ -41,30 +41,30 @@ type EnvVar struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z_][A-Za-z0-9_]*$')",message="must be a shell variable name: letters, digits and '_', not beginning with a digit"
 	// +required
 	Name string `json:"name"`
-	// value is the variable's value, taken as it is.
+	// value is the variable's value, without any expansion.
 	// +kubebuilder:validation:MaxLength=32768
 	// +kubebuilder:validation:XValidation:rule="!self.contains('\\u0000')",message="must not hold a NUL byte"
 	// +optional
 	Value string `json:"value,omitempty"`
 }
 
-// WorkerLimits bound what a worker may use.
+// WorkerLimits are the limits of a worker.
 type WorkerLimits struct {
 	// cpu is the CPU limit, such as "1500m" or "2". At least 10m: the kernel
 	// has no smaller quota. Absent means no limit.
-	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('10m')) >= 0",message="must be at least 10m; leave it out for no limit"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('10m')) >= 0",message="must be at least 10m; omit it for no limit"
 	// +optional
 	CPU *resource.Quantity `json:"cpu,omitempty"`
 	// memory is the memory limit, such as "2Gi". The kernel enforces it where
 	// storm.cgroup.memory.enforcement.enable is true. Absent means no limit.
-	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('4Mi')) >= 0",message="must be at least 4Mi; leave it out for no limit"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('4Mi')) >= 0",message="must be at least 4Mi; omit it for no limit"
 	// +optional
 	Memory *resource.Quantity `json:"memory,omitempty"`
 }
 
 // WorkerResources are the compute resources of a worker.
 type WorkerResources struct {
-	// limits bound what the worker may use.
+	// limits is the most that the worker may use.
 	// +optional
 	Limits WorkerLimits `json:"limits,omitzero"`
 }
@@ -88,11 +88,11 @@ type Toleration struct {
 	// +kubebuilder:validation:MaxLength=317
 	// +optional
 	Key string `json:"key,omitempty"`
-	// operator is Exists for any value of the taint, or Equal.
+	// operator is Exists, which matches any value of the taint, or Equal.
 	// +kubebuilder:default=Equal
 	// +optional
 	Operator TolerationOperator `json:"operator,omitempty"`
-	// value is what the taint's value must equal.
+	// value is compared with the taint's value if operator is Equal.
 	// +kubebuilder:validation:MaxLength=63
 	// +optional
 	Value string `json:"value,omitempty"`
@@ -102,22 +102,22 @@ type Toleration struct {
 	Effect string `json:"effect,omitempty"`
 }
 
-// StormWorkerSpec describes one worker. All of it but restartPolicy and
-// terminationGracePeriodSeconds is fixed at creation.
+// StormWorkerSpec describes one worker. Only restartPolicy and
+// terminationGracePeriodSeconds can be changed after creation.
 //
-// +kubebuilder:validation:XValidation:rule="self.topologyID == oldSelf.topologyID",fieldPath=".topologyID",message="cannot be changed; delete the worker and make another"
-// +kubebuilder:validation:XValidation:rule="self.port == oldSelf.port",fieldPath=".port",message="cannot be changed; delete the worker and make another"
-// +kubebuilder:validation:XValidation:rule="has(self.workerID) == has(oldSelf.workerID) && (!has(self.workerID) || self.workerID == oldSelf.workerID)",fieldPath=".workerID",message="cannot be changed; delete the worker and make another"
-// +kubebuilder:validation:XValidation:rule="has(self.nodeName) == has(oldSelf.nodeName) && (!has(self.nodeName) || self.nodeName == oldSelf.nodeName)",fieldPath=".nodeName",message="cannot be changed; delete the worker and make another"
-// +kubebuilder:validation:XValidation:rule="has(self.nodeSelector) == has(oldSelf.nodeSelector) && (!has(self.nodeSelector) || self.nodeSelector == oldSelf.nodeSelector)",fieldPath=".nodeSelector",message="cannot be changed; delete the worker and make another"
-// +kubebuilder:validation:XValidation:rule="has(self.tolerations) == has(oldSelf.tolerations) && (!has(self.tolerations) || self.tolerations == oldSelf.tolerations)",fieldPath=".tolerations",message="cannot be changed; delete the worker and make another"
-// +kubebuilder:validation:XValidation:rule="self.user == oldSelf.user",fieldPath=".user",message="cannot be changed; delete the worker and make another"
-// +kubebuilder:validation:XValidation:rule="has(self.image) == has(oldSelf.image) && (!has(self.image) || self.image == oldSelf.image)",fieldPath=".image",message="cannot be changed; delete the worker and make another"
-// +kubebuilder:validation:XValidation:rule="has(self.runtime) == has(oldSelf.runtime) && (!has(self.runtime) || self.runtime == oldSelf.runtime)",fieldPath=".runtime",message="cannot be changed; delete the worker and make another"
-// +kubebuilder:validation:XValidation:rule="self.command == oldSelf.command",fieldPath=".command",message="cannot be changed; delete the worker and make another"
-// +kubebuilder:validation:XValidation:rule="has(self.env) == has(oldSelf.env) && (!has(self.env) || self.env == oldSelf.env)",fieldPath=".env",message="cannot be changed; delete the worker and make another"
-// +kubebuilder:validation:XValidation:rule="has(self.resources) == has(oldSelf.resources) && (!has(self.resources) || self.resources == oldSelf.resources)",fieldPath=".resources",message="cannot be changed; delete the worker and make another"
-// +kubebuilder:validation:XValidation:rule="has(self.numaZone) == has(oldSelf.numaZone) && (!has(self.numaZone) || self.numaZone == oldSelf.numaZone)",fieldPath=".numaZone",message="cannot be changed; delete the worker and make another"
+// +kubebuilder:validation:XValidation:rule="self.topologyID == oldSelf.topologyID",fieldPath=".topologyID",message="cannot be changed; delete the worker and create another"
+// +kubebuilder:validation:XValidation:rule="self.port == oldSelf.port",fieldPath=".port",message="cannot be changed; delete the worker and create another"
+// +kubebuilder:validation:XValidation:rule="has(self.workerID) == has(oldSelf.workerID) && (!has(self.workerID) || self.workerID == oldSelf.workerID)",fieldPath=".workerID",message="cannot be changed; delete the worker and create another"
+// +kubebuilder:validation:XValidation:rule="has(self.nodeName) == has(oldSelf.nodeName) && (!has(self.nodeName) || self.nodeName == oldSelf.nodeName)",fieldPath=".nodeName",message="cannot be changed; delete the worker and create another"
+// +kubebuilder:validation:XValidation:rule="has(self.nodeSelector) == has(oldSelf.nodeSelector) && (!has(self.nodeSelector) || self.nodeSelector == oldSelf.nodeSelector)",fieldPath=".nodeSelector",message="cannot be changed; delete the worker and create another"
+// +kubebuilder:validation:XValidation:rule="has(self.tolerations) == has(oldSelf.tolerations) && (!has(self.tolerations) || self.tolerations == oldSelf.tolerations)",fieldPath=".tolerations",message="cannot be changed; delete the worker and create another"
+// +kubebuilder:validation:XValidation:rule="self.user == oldSelf.user",fieldPath=".user",message="cannot be changed; delete the worker and create another"
+// +kubebuilder:validation:XValidation:rule="has(self.image) == has(oldSelf.image) && (!has(self.image) || self.image == oldSelf.image)",fieldPath=".image",message="cannot be changed; delete the worker and create another"
+// +kubebuilder:validation:XValidation:rule="has(self.runtime) == has(oldSelf.runtime) && (!has(self.runtime) || self.runtime == oldSelf.runtime)",fieldPath=".runtime",message="cannot be changed; delete the worker and create another"
+// +kubebuilder:validation:XValidation:rule="self.command == oldSelf.command",fieldPath=".command",message="cannot be changed; delete the worker and create another"
+// +kubebuilder:validation:XValidation:rule="has(self.env) == has(oldSelf.env) && (!has(self.env) || self.env == oldSelf.env)",fieldPath=".env",message="cannot be changed; delete the worker and create another"
+// +kubebuilder:validation:XValidation:rule="has(self.resources) == has(oldSelf.resources) && (!has(self.resources) || self.resources == oldSelf.resources)",fieldPath=".resources",message="cannot be changed; delete the worker and create another"
+// +kubebuilder:validation:XValidation:rule="has(self.numaZone) == has(oldSelf.numaZone) && (!has(self.numaZone) || self.numaZone == oldSelf.numaZone)",fieldPath=".numaZone",message="cannot be changed; delete the worker and create another"
 type StormWorkerSpec struct {
 	// topologyID is Storm's id of the topology, such as "wc1-2-1608581491".
 	// +kubebuilder:validation:MaxLength=253
@@ -138,20 +138,20 @@ type StormWorkerSpec struct {
 	// +optional
 	WorkerID string `json:"workerID,omitempty"`
 
-	// nodeName binds the worker to one node, whatever else is said of nodes, as
-	// it does with pods. Without it the manager chooses.
+	// nodeName binds the worker to one node, regardless of labels and taints, as
+	// it does with pods. Without it the manager chooses a node.
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="must be a node name: a DNS name in lower case"
 	// +optional
 	NodeName string `json:"nodeName,omitempty"`
 
-	// nodeSelector are labels that the node must have that the manager chooses.
+	// nodeSelector has the labels that a node must have for the manager to choose it.
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 317 && size(self[k]) <= 63)",message="must be labels: keys of at most 317 characters, values of at most 63"
 	// +optional
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 
-	// tolerations let the manager choose a node in spite of its taints.
+	// tolerations allow the manager to choose a node with matching taints.
 	// +kubebuilder:validation:MaxItems=32
 	// +listType=atomic
 	// +optional
@@ -164,20 +164,20 @@ type StormWorkerSpec struct {
 	// +required
 	User string `json:"user"`
 
-	// image is the tag of the image; the cluster's default image where absent.
+	// image is the tag of the image. The default is the cluster's default image.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9_./-]+(?::[A-Za-z0-9_.-]+)?$')",message="must be an image name: [registry[:port]/]repository[:tag], repository in lower case, no digest"
 	// +optional
 	Image string `json:"image,omitempty"`
 
-	// runtime is what runs the container; where absent, the cluster's default,
-	// which storm.resource.isolation.plugin tells.
+	// runtime runs the container. The default is the cluster's, which
+	// storm.resource.isolation.plugin sets.
 	// +optional
 	Runtime Runtime `json:"runtime,omitempty"`
 
 	// command is the worker's command line: the program, looked up in the
-	// image's PATH, and its arguments, each taken as it is.
+	// image's PATH, and its arguments, without any expansion.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=512
 	// +kubebuilder:validation:items:MaxLength=32768
@@ -187,14 +187,14 @@ type StormWorkerSpec struct {
 	// +required
 	Command []string `json:"command"`
 
-	// env is the worker's environment, on top of the image's.
+	// env is added to the image's environment.
 	// +kubebuilder:validation:MaxItems=512
 	// +listType=map
 	// +listMapKey=name
 	// +optional
 	Env []EnvVar `json:"env,omitempty"`
 
-	// resources bound the worker.
+	// resources are the limits of the worker.
 	// +optional
 	Resources WorkerResources `json:"resources,omitzero"`
 
@@ -204,7 +204,7 @@ type StormWorkerSpec struct {
 	// +optional
 	NUMAZone *int32 `json:"numaZone,omitempty"`
 
-	// restartPolicy says when the worker is started again after it ended.
+	// restartPolicy says when the worker is restarted after it has ended.
 	// +kubebuilder:default=Always
 	// +optional
 	RestartPolicy RestartPolicy `json:"restartPolicy,omitempty"`
@@ -221,50 +221,51 @@ type StormWorkerSpec struct {
 type WorkerImage struct {
 	// tag is the image's name.
 	Tag string `json:"tag"`
-	// manifestDigest is what the tag named when the worker was admitted. Absent
-	// with runtime Docker, where Docker finds the tag.
+	// manifestDigest is the manifest that the tag named when the worker was
+	// admitted. It is absent with runtime Docker, where Docker resolves the tag.
 	// +optional
 	ManifestDigest string `json:"manifestDigest,omitempty"`
 }
 
-// WorkerExit tells how a container ended.
+// WorkerExit is how a container ended.
 type WorkerExit struct {
-	// exitCode is the exit code; 128 plus the number of a signal that ended it;
-	// -1 where nobody saw it end.
+	// exitCode is the exit code; 128 plus the number of the signal that ended the
+	// container; -1 if the end was not observed.
 	ExitCode int32 `json:"exitCode"`
-	// signal is the number of the signal that ended it, if one did.
+	// signal is the number of the signal that ended the container, if one did.
 	// +optional
 	Signal int32 `json:"signal,omitempty"`
-	// oomKilled is true if the kernel killed it for its memory limit.
+	// oomKilled is true if the kernel killed it, or one of its processes, for the
+	// memory limit.
 	// +optional
 	OOMKilled bool `json:"oomKilled,omitempty"`
-	// finishedAt is when it ended.
+	// finishedAt is when the container ended.
 	FinishedAt metav1.Time `json:"finishedAt"`
 }
 
-// WorkerLocalization tells how far the fetching of the image is.
+// WorkerLocalization is the progress of fetching the image.
 type WorkerLocalization struct {
-	// bytes is how much of the image is on the node.
+	// bytes is how much of the image's layers is on the node.
 	Bytes int64 `json:"bytes"`
 	// totalBytes is the size of the image's layers.
 	TotalBytes int64 `json:"totalBytes"`
 }
 
-// StormWorkerStatus is what is so. The manager writes nodeName, runtime, image and
-// the conditions Admitted and Scheduled; the worker's node-agent all the rest. Once
-// it is bound, a worker never moves, and never changes its runtime or image.
+// StormWorkerStatus is the current state of a worker. The manager writes nodeName,
+// runtime, image and the conditions Admitted and Scheduled; the node-agent writes the
+// rest. A bound worker never changes its node, runtime or image.
 //
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || size(oldSelf.nodeName) == 0 || (has(self.nodeName) && self.nodeName == oldSelf.nodeName)",fieldPath=".nodeName",message="a worker stays bound to its node; delete it and make another"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || size(oldSelf.nodeName) == 0 || !has(oldSelf.image) || (has(self.image) && self.image == oldSelf.image)",fieldPath=".image",message="a worker that is bound stays pinned to its image; delete it and make another"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || size(oldSelf.nodeName) == 0 || !has(oldSelf.runtime) || (has(self.runtime) && self.runtime == oldSelf.runtime)",fieldPath=".runtime",message="a worker that is bound keeps its runtime; delete it and make another"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || size(oldSelf.nodeName) == 0 || (has(self.nodeName) && self.nodeName == oldSelf.nodeName)",fieldPath=".nodeName",message="a worker stays bound to its node; delete it and create another"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || size(oldSelf.nodeName) == 0 || !has(oldSelf.image) || (has(self.image) && self.image == oldSelf.image)",fieldPath=".image",message="a worker that is bound stays pinned to its image; delete it and create another"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || size(oldSelf.nodeName) == 0 || !has(oldSelf.runtime) || (has(self.runtime) && self.runtime == oldSelf.runtime)",fieldPath=".runtime",message="a worker that is bound keeps its runtime; delete it and create another"
 type StormWorkerStatus struct {
-	// nodeName is the node that the worker is bound to, whoever chose it.
+	// nodeName is the node that the worker is bound to.
 	// +optional
 	NodeName string `json:"nodeName,omitempty"`
-	// runtime is what runs the container, whoever chose it; Runc where absent.
+	// runtime is what runs the container. Absent means Runc.
 	// +optional
 	Runtime Runtime `json:"runtime,omitempty"`
-	// image is what the worker is pinned to.
+	// image is the image that the worker is pinned to.
 	// +optional
 	Image *WorkerImage `json:"image,omitempty"`
 
@@ -274,21 +275,21 @@ type StormWorkerStatus struct {
 	// pid is the worker's process id on its node, while it runs.
 	// +optional
 	PID int64 `json:"pid,omitempty"`
-	// startedAt is when the running process was started.
+	// startedAt is when the current process was started.
 	// +optional
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
-	// restartCount is how often the worker was started again.
+	// restartCount is how often the worker was restarted.
 	// +optional
 	RestartCount int32 `json:"restartCount,omitempty"`
-	// lastExit tells how the container last ended.
+	// lastExit is how the container last ended.
 	// +optional
 	LastExit *WorkerExit `json:"lastExit,omitempty"`
-	// localization tells how far the fetching of the image is.
+	// localization is the progress of fetching the image.
 	// +optional
 	Localization *WorkerLocalization `json:"localization,omitempty"`
 
 	// conditions are Admitted and Scheduled by the manager, Localized, Mounted
-	// and Running by the node-agent, and Ready, whose reason is the short story.
+	// and Running by the node-agent, and Ready, whose reason sums them up.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -319,10 +320,10 @@ type StormWorker struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
-	// spec is what the worker shall be.
+	// spec is the desired state of the worker.
 	// +required
 	Spec StormWorkerSpec `json:"spec"`
-	// status is what is so.
+	// status is the current state of the worker.
 	// +optional
 	Status StormWorkerStatus `json:"status,omitzero"`
 }

@@ -328,7 +328,7 @@ func complete(t *testing.T, f *fixture, reason, message string) {
 func TestProfileRefused(t *testing.T) {
 	f := newFixture(t, nil)
 	wantError(t, f.run("profile", "clock", "Explode"), `there is no action "Explode": use JStack, HeapDump,`)
-	wantError(t, f.run("profile", "clock", "JStack", "--duration", "30s"), "is for action FlightRecordStart alone")
+	wantError(t, f.run("profile", "clock", "JStack", "--duration", "30s"), "is only for action FlightRecordStart")
 	wantError(t, f.run("profile", "clock", "HeapDump", "--timeout", "1ms"), "is not complete after", "continues: see kubectl get stormprofile clock-heapdump-", " -n "+f.namespace+" -o wide, and kubectl storm explain -n "+f.namespace+" clock")
 	wantOutput(t, f.run("profile", "clock", "FlightRecordStart", "--duration", "30s", "--wait=false", "-o", "yaml"), "duration: 30s", "workerName: clock", "kind: StormProfile")
 	wantOutput(t, f.run("profile", "clock", "Restart", "--wait=false", "-o", "name"), "stormprofile.stormcell.dev/clock-restart-")

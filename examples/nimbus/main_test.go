@@ -267,8 +267,8 @@ func TestRefused(t *testing.T) {
 		name, words string
 		args        []string
 	}{
-		{"user", `missing is a grant of verb "use" on resource "stormusers"`, []string{"--user", "other", "--image", image}},
-		{"image", `missing is a grant of verb "use" on resource "stormimages"`, []string{"--user", user}},
+		{"user", `grant verb "use" on resource "stormusers"`, []string{"--user", "other", "--image", image}},
+		{"image", `grant verb "use" on resource "stormimages"`, []string{"--user", user}},
 		{"port", "spec.port: Invalid value", []string{"--user", user, "--image", image, "--port", "0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

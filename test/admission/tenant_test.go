@@ -35,13 +35,13 @@ func TestUse(t *testing.T) {
 	bind(t, user, "", "ClusterRole", "stormcell-edit")
 	allowed(t, tina, change(boundWorker(t, "existing", nodeA), `{"spec":{"restartPolicy":"Never"}}`))
 	check(t, tina, []attempt{
-		{"no grant of the user", try(with("alice", image, team)), `tina may not run workers as user alice in namespace team-a; missing is a grant of verb "use" on resource "stormusers" of API group "stormcell.dev" with resource name "alice", in a Role of namespace team-a or in a ClusterRole`},
+		{"no grant of the user", try(with("alice", image, team)), `tina may not run workers as user alice in namespace team-a; grant verb "use" on resource "stormusers" of API group "stormcell.dev" with resource name "alice", in a Role of namespace team-a or in a ClusterRole`},
 		{"nor of another", try(with("bob", image, team)), `with resource name "bob"`},
 	})
 
 	create(t, admin, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "alice"}, Rules: []rbacv1.PolicyRule{use("stormusers", "alice")}})
 	bind(t, user, team, "Role", "alice")
-	const missing = `tina may not run workers from image reg.example.com:5000/storm/rhel7:dev_current in namespace team-a; missing is a grant of verb "use" on resource "stormimages" of API group "stormcell.dev" with resource name "reg.example.com:5000/storm/rhel7:dev_current"`
+	const missing = `tina may not run workers from image reg.example.com:5000/storm/rhel7:dev_current in namespace team-a; grant verb "use" on resource "stormimages" of API group "stormcell.dev" with resource name "reg.example.com:5000/storm/rhel7:dev_current"`
 	eventually(t, missing, func() error { return try(with("alice", image, team))(t.Context(), tina) })
 
 	create(t, admin, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "image"}, Rules: []rbacv1.PolicyRule{use("stormimages", image)}})
@@ -50,7 +50,7 @@ func TestUse(t *testing.T) {
 	check(t, tina, []attempt{
 		{"another user", try(with("bob", image, team)), `as user bob`},
 		{"another image", try(with("alice", image+"2", team)), `dev_current2"`},
-		{"the default image", try(with("alice", "", team)), `tina may not run workers from the default image in namespace team-a; missing is a grant of verb "use" on resource "stormimages" of API group "stormcell.dev" with resource name "DEFAULT"`},
+		{"the default image", try(with("alice", "", team)), `tina may not run workers from the default image in namespace team-a; grant verb "use" on resource "stormimages" of API group "stormcell.dev" with resource name "DEFAULT"`},
 		{"another namespace", try(with("alice", image, "default")), `as user alice in namespace default`},
 	})
 

@@ -39,11 +39,11 @@ func TestNobodyElseWrites(t *testing.T) {
 	chief := person(t, "chief")
 	allowed(t, chief, list(&corev1.SecretList{}))
 	attempts := []attempt{
-		{"a worker's status", report(w, `{"status":{"pid":1}}`), "stormworkers/status is written by service account stormcell-manager and stormcell-node-agent of namespace stormcell-system alone, not by "},
-		{"an image's status", report(i, `{"status":{"manifestDigest":"sha256:1"}}`), "stormimages/status is written by service account stormcell-manager of"},
-		{"a StormNode's status", report(n, `{"status":{"imagesReady":1}}`), "stormnodes/status is written by service account stormcell-node-agent of"},
-		{"a profile's status", report(p, `{"status":{"output":"x"}}`), "stormprofiles/status is written by service account stormcell-manager and stormcell-node-agent of"},
-		{"a StormNode", try(stormNode("x")), "stormnodes is written by service account stormcell-manager of"},
+		{"a worker's status", report(w, `{"status":{"pid":1}}`), "stormworkers/status is written only by service account stormcell-manager and stormcell-node-agent of namespace stormcell-system, not by "},
+		{"an image's status", report(i, `{"status":{"manifestDigest":"sha256:1"}}`), "stormimages/status is written only by service account stormcell-manager of"},
+		{"a StormNode's status", report(n, `{"status":{"imagesReady":1}}`), "stormnodes/status is written only by service account stormcell-node-agent of"},
+		{"a profile's status", report(p, `{"status":{"output":"x"}}`), "stormprofiles/status is written only by service account stormcell-manager and stormcell-node-agent of"},
+		{"a StormNode", try(stormNode("x")), "stormnodes is written only by service account stormcell-manager of"},
 		{"a StormNode's spec", change(n, `{"spec":{"images":[{"tag":"a","manifestDigest":"sha256:`+digest+`"}]}}`), "stormnodes is written by"},
 		{"the finalizer", change(w, `{"metadata":{"finalizers":null}}`), "keep stormcell.dev/worker in metadata.finalizers"},
 		{"a StormNode's labels", change(n, `{"metadata":{"labels":{"a":"b"}}}`), ""},
@@ -70,8 +70,8 @@ func TestManager(t *testing.T) {
 		{"keeps a finalizer", change(w, `{"metadata":{"finalizers":["stormcell.dev/worker"]}}`), ""},
 		{"wants an image of a node", change(n, `{"spec":{"images":[{"tag":"a","manifestDigest":"sha256:`+digest+`"}]}}`), ""},
 		{"makes an image", try(&api.StormImage{ObjectMeta: metav1.ObjectMeta{Name: "made"}, Spec: api.StormImageSpec{Tag: "a:1"}}), ""},
-		{"writes a worker's spec", change(w, `{"spec":{"restartPolicy":"Never"}}`), "service account stormcell-manager changes finalizers and status alone"},
-		{"writes a worker's labels", change(w, `{"metadata":{"labels":{"a":"b"}}}`), "changes finalizers and status alone"},
+		{"writes a worker's spec", change(w, `{"spec":{"restartPolicy":"Never"}}`), "service account stormcell-manager may change only finalizers and status"},
+		{"writes a worker's labels", change(w, `{"metadata":{"labels":{"a":"b"}}}`), "may change only finalizers and status"},
 		{"makes a worker", try(worker("made")), `cannot create resource "stormworkers"`},
 		{"deletes a worker", func(ctx context.Context, c client.Client) error { return c.Delete(ctx, worker("managed")) }, `cannot delete resource "stormworkers"`},
 		{"writes a StormNode's status", report(n, `{"status":{"imagesReady":1}}`), `cannot patch resource "stormnodes/status"`},

@@ -1,6 +1,6 @@
-// Package v1alpha1 holds what the API group connect.stormcell.dev answers with:
-// the logs and the present use of workers. Nothing of it is stored: the API
-// server hands each request to the manager, and that to the worker's node.
+// Package v1alpha1 has the types of the API group connect.stormcell.dev: the logs
+// and the current resource usage of workers. Nothing of it is stored: the API server
+// passes each request to the manager, which passes it to the worker's node.
 //
 // +kubebuilder:object:generate=true
 package v1alpha1

@@ -6,24 +6,24 @@ import (
 	"strconv"
 )
 
-// MaxTailLines is the most lines that LogOptions can ask for by their number.
-// Without a number, all that the node has kept is sent.
+// MaxTailLines is the largest LogOptions.TailLines. Without TailLines, all that the
+// node has kept is sent.
 const MaxTailLines = 1_000_000
 
-// LogOptions say which part of a worker's log is wanted, and how: the query of
-// a request for it.
+// LogOptions select a part of a worker's log. They are the query of a request for
+// it.
 type LogOptions struct {
-	// Follow goes on until the container has ended.
+	// Follow sends new lines until the container has ended.
 	Follow bool
-	// Previous asks for the attempt before the present one.
+	// Previous selects the attempt before the current one.
 	Previous bool
-	// Timestamps puts the time of each line before it, as RFC 3339, and a blank.
+	// Timestamps puts the time of each line, as RFC 3339, and a blank before it.
 	Timestamps bool
-	// TailLines is how many lines before the end to begin; nil for the first.
+	// TailLines is the number of lines from the end to send; nil for all.
 	TailLines *int64
 }
 
-// Query is what ParseLogOptions reads.
+// Query returns the options as the query that ParseLogOptions reads.
 func (o LogOptions) Query() url.Values {
 	q := url.Values{}
 	for name, set := range o.switches() {
@@ -37,8 +37,9 @@ func (o LogOptions) Query() url.Values {
 	return q
 }
 
-// ParseLogOptions reads the query of a request. An error names the parameter,
-// and what it may be. What Kubernetes' clients add for the API server is let be.
+// ParseLogOptions reads the query of a request. An error names the parameter and its
+// valid values. Parameters that Kubernetes' clients add for the API server are
+// ignored.
 func ParseLogOptions(q url.Values) (LogOptions, error) {
 	var o LogOptions
 	switches := o.switches()

@@ -6,7 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// GroupVersion is the group and version of what this package describes.
+// GroupVersion is the group and version of the types of this package.
 var GroupVersion = schema.GroupVersion{Group: "connect.stormcell.dev", Version: "v1alpha1"}
 
 // What the group serves, in a namespace:
@@ -28,51 +28,49 @@ func AddToScheme(s *runtime.Scheme) error {
 	return nil
 }
 
-// StormWorkerStats is what a running worker uses. The rate of use is the
-// difference of two of them, divided by that of their times.
+// StormWorkerStats is the resource usage of a running worker. The rate of usage is
+// the difference of two of them, divided by the difference of their times.
 //
 // +kubebuilder:object:root=true
 type StormWorkerStats struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata has the worker's name and namespace, and nothing else.
 	metav1.ObjectMeta `json:"metadata,omitzero"`
-	// time is when the node read the figures, by the node's clock.
+	// time is when the node read the values, by the node's clock.
 	Time metav1.MicroTime `json:"time"`
 	// containerID is the worker's container, and attempt counts its starts from
-	// 0: figures of two attempts have no difference.
+	// 0. Values of different attempts must not be subtracted.
 	ContainerID string `json:"containerID"`
 	Attempt     int32  `json:"attempt"`
-	// cpuNanoseconds is the time of processors that the container has used since
-	// its start.
+	// cpuNanoseconds is the CPU time that the container has used since its start.
 	CPUNanoseconds int64 `json:"cpuNanoseconds"`
-	// cpuLimitMillis is how many thousandths of a processor it may use at once;
-	// 0 for no limit.
+	// cpuLimitMillis is the CPU limit in thousandths of a CPU; 0 for no limit.
 	CPULimitMillis int64 `json:"cpuLimitMillis,omitempty"`
-	// memoryBytes is what it holds, the files in the page cache that it has read
-	// or written included.
+	// memoryBytes is the memory that it uses, with the page cache of the files that
+	// it has read or written.
 	MemoryBytes int64 `json:"memoryBytes"`
-	// memoryLimitBytes is what it may hold; 0 for no limit.
+	// memoryLimitBytes is the memory limit; 0 for no limit.
 	MemoryLimitBytes int64 `json:"memoryLimitBytes,omitempty"`
 	// pids is the number of its processes and threads.
 	Pids int64 `json:"pids"`
 }
 
-// StormWorkerStatsList is what the running workers of a namespace use.
+// StormWorkerStatsList is the usage of the running workers of a namespace.
 //
 // +kubebuilder:object:root=true
 type StormWorkerStatsList struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitempty"`
-	// items are sorted by name. Workers that do not run are not among them.
+	// items has the running workers, sorted by name.
 	Items []StormWorkerStats `json:"items"`
 	// unreachable are nodes whose workers are missing, sorted by name.
 	Unreachable []UnreachableNode `json:"unreachable,omitempty"`
 }
 
-// UnreachableNode is a node that did not tell what its workers use.
+// UnreachableNode is a node that did not report the usage of its workers.
 type UnreachableNode struct {
-	// node is its name.
+	// node is the name of the node.
 	Node string `json:"node"`
-	// message says why, in a sentence.
+	// message is why, in a sentence.
 	Message string `json:"message"`
 }

@@ -9,7 +9,7 @@ package v1alpha1
 type EnvVarApplyConfiguration struct {
 	// name is the variable's name: letters, digits and '_', no digit first.
 	Name *string `json:"name,omitempty"`
-	// value is the variable's value, taken as it is.
+	// value is the variable's value, without any expansion.
 	Value *string `json:"value,omitempty"`
 }
 

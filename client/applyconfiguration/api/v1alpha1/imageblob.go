@@ -7,7 +7,7 @@ package v1alpha1
 //
 // ImageBlob is a document of the image store.
 type ImageBlobApplyConfiguration struct {
-	// digest names the content, as sha256:<64 hex digits>.
+	// digest is the digest of the content, as sha256:<64 hex digits>.
 	Digest *string `json:"digest,omitempty"`
 	// size is the length in bytes.
 	Size *int64 `json:"size,omitempty"`

@@ -9,12 +9,12 @@ package v1alpha1
 type ImageLayerApplyConfiguration struct {
 	// digest is the digest of the layer's compressed archive in the manifest.
 	Digest *string `json:"digest,omitempty"`
-	// size is that archive's length in bytes.
+	// size is the length of that archive in bytes.
 	Size *int64 `json:"size,omitempty"`
-	// file is the squashfs file, relative to the root of the store.
+	// file is the path of the squashfs file, relative to the root of the store.
 	File *string `json:"file,omitempty"`
-	// squashfsDigest is the digest of the squashfs file; absent where the store
-	// does not know it, so that the layer cannot be verified.
+	// squashfsDigest is the digest of the squashfs file. It is absent if the store
+	// does not know it; then the layer cannot be verified.
 	SquashfsDigest *string `json:"squashfsDigest,omitempty"`
 	// squashfsSize is the length of the squashfs file in bytes.
 	SquashfsSize *int64 `json:"squashfsSize,omitempty"`

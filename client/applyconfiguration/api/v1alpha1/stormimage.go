@@ -14,8 +14,8 @@ import (
 // StormImageApplyConfiguration represents a declarative configuration of the StormImage type for use
 // with apply.
 //
-// StormImage is an image tag that workers may use. The manager makes one for
-// every allowed tag that a worker names; admins may make them ahead.
+// StormImage is an image tag that workers may use. The manager creates one for
+// every allowed tag that a worker names; admins may create them in advance.
 type StormImageApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration    `json:""`
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`

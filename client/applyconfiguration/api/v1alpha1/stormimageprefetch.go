@@ -9,12 +9,11 @@ import (
 // StormImagePrefetchApplyConfiguration represents a declarative configuration of the StormImagePrefetch type for use
 // with apply.
 //
-// StormImagePrefetch chooses the nodes that get an image ahead of time.
+// StormImagePrefetch selects the nodes that prefetch an image.
 type StormImagePrefetchApplyConfiguration struct {
-	// nodeSelector chooses nodes by their labels; empty chooses every node.
-	// Nodes that are cordoned are chosen too. A node that comes to match gets
-	// the image; one that no longer does keeps the layers until their room is
-	// needed.
+	// nodeSelector selects nodes by their labels; empty selects every node,
+	// cordoned ones too. A node that begins to match fetches the image. A node
+	// that no longer matches keeps the layers until their space is needed.
 	NodeSelector *v1.LabelSelectorApplyConfiguration `json:"nodeSelector,omitempty"`
 }
 

@@ -5,14 +5,14 @@ package v1alpha1
 // StormImagePrefetchStatusApplyConfiguration represents a declarative configuration of the StormImagePrefetchStatus type for use
 // with apply.
 //
-// StormImagePrefetchStatus counts nodes. What each of them has is in the
-// StormNode of its name.
+// StormImagePrefetchStatus counts nodes. The StormNode of each node has the
+// details.
 type StormImagePrefetchStatusApplyConfiguration struct {
-	// nodes is the number of nodes that spec.prefetch chooses.
+	// nodes is the number of nodes that spec.prefetch selects.
 	Nodes *int32 `json:"nodes,omitempty"`
 	// nodesReady is how many of them have every layer of manifestDigest.
 	NodesReady *int32 `json:"nodesReady,omitempty"`
-	// nodesFailed is how many of them could not get it, and try again.
+	// nodesFailed is how many of them could not fetch it, and will retry.
 	NodesFailed *int32 `json:"nodesFailed,omitempty"`
 }
 

@@ -5,15 +5,15 @@ package v1alpha1
 // StormImageSpecApplyConfiguration represents a declarative configuration of the StormImageSpec type for use
 // with apply.
 //
-// StormImageSpec names an image and where to have it ahead of time.
+// StormImageSpec names an image and the nodes that prefetch it.
 type StormImageSpecApplyConfiguration struct {
 	// tag is the image's name in the store's tag file, such as
 	// "storm/rhel7:dev_current". Grammar: an optional registry with an optional
 	// port, a repository in lower case, an optional tag. It cannot be changed.
 	Tag *string `json:"tag,omitempty"`
-	// prefetch brings the image's layers to nodes before a worker needs them.
-	// They stay there while prefetch is set, unless a worker needs their room.
-	// Without it, a node fetches the image when its first worker needs it.
+	// prefetch makes nodes fetch the image's layers before a worker needs them.
+	// The layers stay while prefetch is set, unless a worker needs their space.
+	// Without prefetch, a node fetches the image when its first worker needs it.
 	Prefetch *StormImagePrefetchApplyConfiguration `json:"prefetch,omitempty"`
 }
 

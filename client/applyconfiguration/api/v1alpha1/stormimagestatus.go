@@ -10,7 +10,7 @@ import (
 // StormImageStatusApplyConfiguration represents a declarative configuration of the StormImageStatus type for use
 // with apply.
 //
-// StormImageStatus is what the manager found out about the image.
+// StormImageStatus is what the manager knows about the image.
 type StormImageStatusApplyConfiguration struct {
 	// manifestDigest is the manifest that the tag names in the store.
 	ManifestDigest *string `json:"manifestDigest,omitempty"`
@@ -20,10 +20,10 @@ type StormImageStatusApplyConfiguration struct {
 	Layers []ImageLayerApplyConfiguration `json:"layers,omitempty"`
 	// resolvedAt is when manifestDigest last changed.
 	ResolvedAt *v1.Time `json:"resolvedAt,omitempty"`
-	// prefetch counts the nodes that spec.prefetch chooses; absent without it.
+	// prefetch counts the nodes that spec.prefetch selects; absent without it.
 	Prefetch *StormImagePrefetchStatusApplyConfiguration `json:"prefetch,omitempty"`
-	// conditions are Allowed, Resolved and, from both, Ready; and Prefetched
-	// while spec.prefetch is set.
+	// conditions are Allowed, Resolved and Ready, which sums them up; and
+	// Prefetched while spec.prefetch is set.
 	Conditions []metav1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
 

@@ -5,13 +5,13 @@ package v1alpha1
 // StormNodeAgentApplyConfiguration represents a declarative configuration of the StormNodeAgent type for use
 // with apply.
 //
-// StormNodeAgent is by what the manager reaches the agent of a node, at the
-// address of the Node object.
+// StormNodeAgent is how the manager reaches the agent of a node, at the address in
+// the Node object.
 type StormNodeAgentApplyConfiguration struct {
-	// port is where the agent listens for the manager.
+	// port is the port on which the agent listens for the manager.
 	Port *int32 `json:"port,omitempty"`
-	// caBundle is the certificate that the agent has made for itself at its
-	// start, as PEM, in base64. The manager speaks to nobody else there.
+	// caBundle is the certificate that the agent created for itself when it
+	// started, as PEM, in base64. The manager accepts no other.
 	CABundle []byte `json:"caBundle,omitempty"`
 }
 

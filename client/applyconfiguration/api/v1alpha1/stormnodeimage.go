@@ -5,11 +5,11 @@ package v1alpha1
 // StormNodeImageApplyConfiguration represents a declarative configuration of the StormNodeImage type for use
 // with apply.
 //
-// StormNodeImage is an image that a node shall have, pinned.
+// StormNodeImage is an image for a node to prefetch, pinned.
 type StormNodeImageApplyConfiguration struct {
 	// tag is the image's name in the store's tag file.
 	Tag *string `json:"tag,omitempty"`
-	// manifestDigest is the manifest that the tag names at present, as
+	// manifestDigest is the manifest that the tag names now, as
 	// sha256:<64 hex digits>. A tag that moves in the store changes it.
 	ManifestDigest *string `json:"manifestDigest,omitempty"`
 }

@@ -9,22 +9,22 @@ import (
 // StormNodeImageStatusApplyConfiguration represents a declarative configuration of the StormNodeImageStatus type for use
 // with apply.
 //
-// StormNodeImageStatus is how far a node is with one image.
+// StormNodeImageStatus is the progress of a node with one image.
 type StormNodeImageStatusApplyConfiguration struct {
-	// tag is that of spec.images.
+	// tag is the tag of the image in spec.images.
 	Tag *string `json:"tag,omitempty"`
-	// manifestDigest is the manifest that this speaks of. While it is not that
-	// of spec.images, the node has not seen yet that the tag has moved.
+	// manifestDigest is the manifest that this status is about. While it differs
+	// from the one in spec.images, the node has not seen yet that the tag moved.
 	ManifestDigest *string `json:"manifestDigest,omitempty"`
 	// state is Pending, Fetching, Ready or Failed.
 	State *apiv1alpha1.PrefetchState `json:"state,omitempty"`
 	// bytes is how many bytes of the image's layers the node has.
 	Bytes *int64 `json:"bytes,omitempty"`
-	// totalBytes is the length of all layers; absent until it is known.
+	// totalBytes is the size of all layers; absent until it is known.
 	TotalBytes *int64 `json:"totalBytes,omitempty"`
-	// reason says in a word why the state is Failed.
+	// reason is why the state is Failed, in one word.
 	Reason *string `json:"reason,omitempty"`
-	// message says it in a sentence, with what helps.
+	// message is why the state is Failed, and what to do, in a sentence.
 	Message *string `json:"message,omitempty"`
 }
 

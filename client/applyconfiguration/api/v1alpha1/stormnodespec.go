@@ -7,8 +7,8 @@ package v1alpha1
 //
 // StormNodeSpec is what the manager wants of a node.
 type StormNodeSpecApplyConfiguration struct {
-	// images are what the node shall have ahead of time: the image of every
-	// StormImage whose spec.prefetch chooses the node.
+	// images are the images that the node prefetches: those of every StormImage
+	// with a spec.prefetch that selects the node.
 	Images []StormNodeImageApplyConfiguration `json:"images,omitempty"`
 }
 

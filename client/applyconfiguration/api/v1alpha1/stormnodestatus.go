@@ -5,20 +5,20 @@ package v1alpha1
 // StormNodeStatusApplyConfiguration represents a declarative configuration of the StormNodeStatus type for use
 // with apply.
 //
-// StormNodeStatus is what the node's agent has made of the spec.
+// StormNodeStatus is what the node's agent reports.
 type StormNodeStatusApplyConfiguration struct {
-	// agent is by what the manager reaches the node's agent; absent if that
-	// does not listen.
+	// agent is how the manager reaches the node's agent; absent if the agent does
+	// not listen.
 	Agent *StormNodeAgentApplyConfiguration `json:"agent,omitempty"`
-	// observedGeneration is the generation of the spec that this speaks of.
+	// observedGeneration is the generation of the spec that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// imagesWanted is the number of images in spec.images.
 	ImagesWanted *int32 `json:"imagesWanted,omitempty"`
-	// imagesReady is how many of them are whole in the node's cache.
+	// imagesReady is how many of them are complete in the node's cache.
 	ImagesReady *int32 `json:"imagesReady,omitempty"`
-	// imagesFailed is how many of them could not be brought, and are tried again.
+	// imagesFailed is how many of them could not be fetched, and will be retried.
 	ImagesFailed *int32 `json:"imagesFailed,omitempty"`
-	// images tells of each of them.
+	// images is the status of each of them.
 	Images []StormNodeImageStatusApplyConfiguration `json:"images,omitempty"`
 }
 

@@ -14,14 +14,14 @@ import (
 // StormProfileApplyConfiguration represents a declarative configuration of the StormProfile type for use
 // with apply.
 //
-// StormProfile looks into the Java process of a StormWorker, once: it dumps
-// threads or heap, or makes a flight recording. It is removed a day after its end.
+// StormProfile profiles the Java process of a StormWorker once: it dumps threads or
+// heap, or makes a flight recording. It is removed a day after its end.
 type StormProfileApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration    `json:""`
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec is what shall be done.
+	// spec is the action and its worker.
 	Spec *StormProfileSpecApplyConfiguration `json:"spec,omitempty"`
-	// status is what came of it.
+	// status is the outcome.
 	Status *StormProfileStatusApplyConfiguration `json:"status,omitempty"`
 }
 

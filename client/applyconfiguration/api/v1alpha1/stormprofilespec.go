@@ -12,12 +12,12 @@ import (
 //
 // StormProfileSpec is one action on one worker.
 type StormProfileSpecApplyConfiguration struct {
-	// workerName is the StormWorker, in the same namespace.
+	// workerName is the name of the StormWorker, in the same namespace.
 	WorkerName *string `json:"workerName,omitempty"`
-	// action is what is done.
+	// action is what to do.
 	Action *apiv1alpha1.ProfileAction `json:"action,omitempty"`
 	// duration is the time after which a flight recording is written and
-	// stopped, from 1s to 24h. Without it, a recording goes on until a profile
+	// stopped, from 1s to 24h. Without it, a recording continues until a profile
 	// with action FlightRecordStop.
 	Duration *v1.Duration `json:"duration,omitempty"`
 }

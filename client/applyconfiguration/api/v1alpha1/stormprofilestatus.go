@@ -10,23 +10,23 @@ import (
 // StormProfileStatusApplyConfiguration represents a declarative configuration of the StormProfileStatus type for use
 // with apply.
 //
-// StormProfileStatus is what came of a profile. The manager writes nodeName and
-// workerUID, or why there is nothing to profile; the node-agent all else.
+// StormProfileStatus is the outcome of a profile. The manager writes nodeName and
+// workerUID, or why there is nothing to profile; the node-agent writes the rest.
 type StormProfileStatusApplyConfiguration struct {
 	// nodeName is the node of the worker.
 	NodeName *string `json:"nodeName,omitempty"`
-	// workerUID is that of the worker: one of the same name that came later is
-	// another.
+	// workerUID is the UID of the worker: a later worker of the same name is not
+	// profiled.
 	WorkerUID *string `json:"workerUID,omitempty"`
-	// startedAt is when the action began.
+	// startedAt is when the action started.
 	StartedAt *v1.Time `json:"startedAt,omitempty"`
-	// finishedAt is when it ended, well or not.
+	// finishedAt is when the action ended, with success or failure.
 	FinishedAt *v1.Time `json:"finishedAt,omitempty"`
-	// files are what it has written on the node, as absolute paths.
+	// files are the files that it wrote on the node, as absolute paths.
 	Files []string `json:"files,omitempty"`
-	// output is the end of what the profiler script has printed.
+	// output is the end of the output of the profiler script.
 	Output *string `json:"output,omitempty"`
-	// conditions are Complete alone: its reason is Pending, Profiling or Recording
+	// conditions has only Complete. Its reason is Pending, Profiling or Recording
 	// until it is true, and then Succeeded or Failed.
 	Conditions []metav1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }

@@ -18,9 +18,9 @@ import (
 type StormWorkerApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration    `json:""`
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec is what the worker shall be.
+	// spec is the desired state of the worker.
 	Spec *StormWorkerSpecApplyConfiguration `json:"spec,omitempty"`
-	// status is what is so.
+	// status is the current state of the worker.
 	Status *StormWorkerStatusApplyConfiguration `json:"status,omitempty"`
 }
 

@@ -9,8 +9,8 @@ import (
 // StormWorkerSpecApplyConfiguration represents a declarative configuration of the StormWorkerSpec type for use
 // with apply.
 //
-// StormWorkerSpec describes one worker. All of it but restartPolicy and
-// terminationGracePeriodSeconds is fixed at creation.
+// StormWorkerSpec describes one worker. Only restartPolicy and
+// terminationGracePeriodSeconds can be changed after creation.
 type StormWorkerSpecApplyConfiguration struct {
 	// topologyID is Storm's id of the topology, such as "wc1-2-1608581491".
 	TopologyID *string `json:"topologyID,omitempty"`
@@ -19,30 +19,30 @@ type StormWorkerSpecApplyConfiguration struct {
 	// workerID is Storm's id of the worker, a UUID in lower case. The default is
 	// the object's own UID.
 	WorkerID *string `json:"workerID,omitempty"`
-	// nodeName binds the worker to one node, whatever else is said of nodes, as
-	// it does with pods. Without it the manager chooses.
+	// nodeName binds the worker to one node, regardless of labels and taints, as
+	// it does with pods. Without it the manager chooses a node.
 	NodeName *string `json:"nodeName,omitempty"`
-	// nodeSelector are labels that the node must have that the manager chooses.
+	// nodeSelector has the labels that a node must have for the manager to choose it.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// tolerations let the manager choose a node in spite of its taints.
+	// tolerations allow the manager to choose a node with matching taints.
 	Tolerations []TolerationApplyConfiguration `json:"tolerations,omitempty"`
 	// user is the host user that the worker runs as; never root.
 	User *string `json:"user,omitempty"`
-	// image is the tag of the image; the cluster's default image where absent.
+	// image is the tag of the image. The default is the cluster's default image.
 	Image *string `json:"image,omitempty"`
-	// runtime is what runs the container; where absent, the cluster's default,
-	// which storm.resource.isolation.plugin tells.
+	// runtime runs the container. The default is the cluster's, which
+	// storm.resource.isolation.plugin sets.
 	Runtime *apiv1alpha1.Runtime `json:"runtime,omitempty"`
 	// command is the worker's command line: the program, looked up in the
-	// image's PATH, and its arguments, each taken as it is.
+	// image's PATH, and its arguments, without any expansion.
 	Command []string `json:"command,omitempty"`
-	// env is the worker's environment, on top of the image's.
+	// env is added to the image's environment.
 	Env []EnvVarApplyConfiguration `json:"env,omitempty"`
-	// resources bound the worker.
+	// resources are the limits of the worker.
 	Resources *WorkerResourcesApplyConfiguration `json:"resources,omitempty"`
 	// numaZone pins the worker to a zone of supervisor.numa.meta.
 	NUMAZone *int32 `json:"numaZone,omitempty"`
-	// restartPolicy says when the worker is started again after it ended.
+	// restartPolicy says when the worker is restarted after it has ended.
 	RestartPolicy *apiv1alpha1.RestartPolicy `json:"restartPolicy,omitempty"`
 	// terminationGracePeriodSeconds is the time between SIGTERM and SIGKILL.
 	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty"`

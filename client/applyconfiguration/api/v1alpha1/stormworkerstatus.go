@@ -11,30 +11,30 @@ import (
 // StormWorkerStatusApplyConfiguration represents a declarative configuration of the StormWorkerStatus type for use
 // with apply.
 //
-// StormWorkerStatus is what is so. The manager writes nodeName, runtime, image and
-// the conditions Admitted and Scheduled; the worker's node-agent all the rest. Once
-// it is bound, a worker never moves, and never changes its runtime or image.
+// StormWorkerStatus is the current state of a worker. The manager writes nodeName,
+// runtime, image and the conditions Admitted and Scheduled; the node-agent writes the
+// rest. A bound worker never changes its node, runtime or image.
 type StormWorkerStatusApplyConfiguration struct {
-	// nodeName is the node that the worker is bound to, whoever chose it.
+	// nodeName is the node that the worker is bound to.
 	NodeName *string `json:"nodeName,omitempty"`
-	// runtime is what runs the container, whoever chose it; Runc where absent.
+	// runtime is what runs the container. Absent means Runc.
 	Runtime *apiv1alpha1.Runtime `json:"runtime,omitempty"`
-	// image is what the worker is pinned to.
+	// image is the image that the worker is pinned to.
 	Image *WorkerImageApplyConfiguration `json:"image,omitempty"`
 	// containerID is "<port>-<workerID>".
 	ContainerID *string `json:"containerID,omitempty"`
 	// pid is the worker's process id on its node, while it runs.
 	PID *int64 `json:"pid,omitempty"`
-	// startedAt is when the running process was started.
+	// startedAt is when the current process was started.
 	StartedAt *v1.Time `json:"startedAt,omitempty"`
-	// restartCount is how often the worker was started again.
+	// restartCount is how often the worker was restarted.
 	RestartCount *int32 `json:"restartCount,omitempty"`
-	// lastExit tells how the container last ended.
+	// lastExit is how the container last ended.
 	LastExit *WorkerExitApplyConfiguration `json:"lastExit,omitempty"`
-	// localization tells how far the fetching of the image is.
+	// localization is the progress of fetching the image.
 	Localization *WorkerLocalizationApplyConfiguration `json:"localization,omitempty"`
 	// conditions are Admitted and Scheduled by the manager, Localized, Mounted
-	// and Running by the node-agent, and Ready, whose reason is the short story.
+	// and Running by the node-agent, and Ready, whose reason sums them up.
 	Conditions []metav1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
 

@@ -13,9 +13,9 @@ import (
 type TolerationApplyConfiguration struct {
 	// key is the taint's key; absent for every taint.
 	Key *string `json:"key,omitempty"`
-	// operator is Exists for any value of the taint, or Equal.
+	// operator is Exists, which matches any value of the taint, or Equal.
 	Operator *apiv1alpha1.TolerationOperator `json:"operator,omitempty"`
-	// value is what the taint's value must equal.
+	// value is compared with the taint's value if operator is Equal.
 	Value *string `json:"value,omitempty"`
 	// effect is the taint's effect; absent for every effect.
 	Effect *string `json:"effect,omitempty"`

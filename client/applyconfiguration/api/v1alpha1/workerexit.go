@@ -9,16 +9,17 @@ import (
 // WorkerExitApplyConfiguration represents a declarative configuration of the WorkerExit type for use
 // with apply.
 //
-// WorkerExit tells how a container ended.
+// WorkerExit is how a container ended.
 type WorkerExitApplyConfiguration struct {
-	// exitCode is the exit code; 128 plus the number of a signal that ended it;
-	// -1 where nobody saw it end.
+	// exitCode is the exit code; 128 plus the number of the signal that ended the
+	// container; -1 if the end was not observed.
 	ExitCode *int32 `json:"exitCode,omitempty"`
-	// signal is the number of the signal that ended it, if one did.
+	// signal is the number of the signal that ended the container, if one did.
 	Signal *int32 `json:"signal,omitempty"`
-	// oomKilled is true if the kernel killed it for its memory limit.
+	// oomKilled is true if the kernel killed it, or one of its processes, for the
+	// memory limit.
 	OOMKilled *bool `json:"oomKilled,omitempty"`
-	// finishedAt is when it ended.
+	// finishedAt is when the container ended.
 	FinishedAt *v1.Time `json:"finishedAt,omitempty"`
 }
 

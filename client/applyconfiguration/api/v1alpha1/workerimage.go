@@ -9,8 +9,8 @@ package v1alpha1
 type WorkerImageApplyConfiguration struct {
 	// tag is the image's name.
 	Tag *string `json:"tag,omitempty"`
-	// manifestDigest is what the tag named when the worker was admitted. Absent
-	// with runtime Docker, where Docker finds the tag.
+	// manifestDigest is the manifest that the tag named when the worker was
+	// admitted. It is absent with runtime Docker, where Docker resolves the tag.
 	ManifestDigest *string `json:"manifestDigest,omitempty"`
 }
 

@@ -9,7 +9,7 @@ import (
 // WorkerLimitsApplyConfiguration represents a declarative configuration of the WorkerLimits type for use
 // with apply.
 //
-// WorkerLimits bound what a worker may use.
+// WorkerLimits are the limits of a worker.
 type WorkerLimitsApplyConfiguration struct {
 	// cpu is the CPU limit, such as "1500m" or "2". At least 10m: the kernel
 	// has no smaller quota. Absent means no limit.

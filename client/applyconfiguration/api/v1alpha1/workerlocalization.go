@@ -5,9 +5,9 @@ package v1alpha1
 // WorkerLocalizationApplyConfiguration represents a declarative configuration of the WorkerLocalization type for use
 // with apply.
 //
-// WorkerLocalization tells how far the fetching of the image is.
+// WorkerLocalization is the progress of fetching the image.
 type WorkerLocalizationApplyConfiguration struct {
-	// bytes is how much of the image is on the node.
+	// bytes is how much of the image's layers is on the node.
 	Bytes *int64 `json:"bytes,omitempty"`
 	// totalBytes is the size of the image's layers.
 	TotalBytes *int64 `json:"totalBytes,omitempty"`

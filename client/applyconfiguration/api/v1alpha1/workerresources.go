@@ -7,7 +7,7 @@ package v1alpha1
 //
 // WorkerResources are the compute resources of a worker.
 type WorkerResourcesApplyConfiguration struct {
-	// limits bound what the worker may use.
+	// limits is the most that the worker may use.
 	Limits *WorkerLimitsApplyConfiguration `json:"limits,omitempty"`
 }
 
