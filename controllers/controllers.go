@@ -69,7 +69,7 @@ type Resolver interface {
 type Options struct {
 	// Settings returns the current settings.
 	Settings func() Settings
-	// Changes tells that Settings, or what is behind Resolver, has changed.
+	// Changes receives when Settings, or what is behind Resolver, has changed.
 	Changes  <-chan struct{}
 	Resolver Resolver
 	// LeaseDuration is for how long a silent agent counts as alive.

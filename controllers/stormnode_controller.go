@@ -28,9 +28,9 @@ import (
 // parallelNodes is how many StormNodes are written side by side.
 const parallelNodes = 4
 
-// nodeReconciler tells nodes, in their StormNodes, which images they shall have
-// ahead of time. A node that shall have none has a StormNode if it has an agent,
-// which says there how it is reached.
+// nodeReconciler writes the images that nodes are to prefetch into their StormNodes. A
+// node without images has a StormNode if it has an agent, which reports there how it
+// is reached.
 type nodeReconciler struct {
 	client client.Client
 }
@@ -88,7 +88,7 @@ func (r *nodeReconciler) everyNode(ctx context.Context, _ client.Object) []ctrl.
 	return all
 }
 
-// Reconcile makes the StormNode of one node say what the node shall have.
+// Reconcile writes what one node is to prefetch into its StormNode.
 func (r *nodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	node := new(corev1.Node)
 	wanted, needed, err := r.wanted(ctx, req.Name, node)

@@ -265,8 +265,8 @@ type fileMode fs.FileMode
 // String writes the mode.
 func (m *fileMode) String() string { return fmt.Sprintf("%03o", uint32(*m)) }
 
-// Set parses the mode. The owner must be able to read a manifest, else nobody
-// could tell which layers it needs; and a dead one must differ from others.
+// Set parses the mode. The owner must be able to read a manifest, since the manifest
+// names the layers that it needs; and the mode of a dead one must differ from others.
 func (m *fileMode) Set(text string) error {
 	n, err := strconv.ParseUint(text, 8, 32)
 	if err != nil || n > 0o777 {

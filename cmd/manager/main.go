@@ -67,7 +67,7 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	klog.SetSlogLogger(log)
 	conf, notes, err := config.Load(o.Config)
-	daemon.Tell(log, notes)
+	daemon.LogNotes(log, notes)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func watch(path string, conf *config.Config, log *slog.Logger) *config.Watcher {
 	return config.NewWatcher(path, conf, config.WatchOptions{
 		Reloaded: func(_ *config.Config, notes []string) {
 			log.Info("configuration reloaded", "file", path)
-			daemon.Tell(log, notes)
+			daemon.LogNotes(log, notes)
 		},
 		Failed: func(err error) { log.Error("configuration", "error", err) },
 	})

@@ -19,13 +19,13 @@ type configuration struct {
 // configure reads both files. The watcher does nothing until it runs.
 func (o *options) configure(log *slog.Logger) (*configuration, error) {
 	launcher, notes, launcherErr := o.launcher()
-	daemon.Tell(log, notes)
+	daemon.LogNotes(log, notes)
 	var read []config.Option
 	if launcherErr == nil {
 		read = append(read, config.RunRoot(launcher.RunRoot))
 	}
 	first, notes, err := config.Load(o.Config, read...)
-	daemon.Tell(log, notes)
+	daemon.LogNotes(log, notes)
 	if err := errors.Join(err, launcherErr); err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func (o *options) configure(log *slog.Logger) (*configuration, error) {
 		Accept: func(c *config.Config) error { return checkProfile(c.Worker.SeccompProfile, log) },
 		Reloaded: func(_ *config.Config, notes []string) {
 			log.Info("configuration reloaded", "file", o.Config)
-			daemon.Tell(log, notes)
+			daemon.LogNotes(log, notes)
 		},
 		Failed: func(err error) { log.Error("configuration", "error", err) },
 	})

@@ -1,6 +1,6 @@
-// Command node-agent makes the StormWorkers of one node true: it localizes
-// images, mounts their layers, runs containers and reports what is so. It runs
-// as root on every node.
+// Command node-agent runs the StormWorkers of one node: it localizes images, mounts
+// their layers, runs containers and reports their state. It runs as root on every
+// node.
 package main
 
 import (

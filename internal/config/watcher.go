@@ -22,8 +22,8 @@ const (
 	settleTime = 100 * time.Millisecond
 )
 
-// WatchOptions says how a Watcher works and whom it tells. Callbacks run one
-// at a time in Run's goroutine; nil ones are left out.
+// WatchOptions has the settings and callbacks of a Watcher. Callbacks run one at a
+// time in Run's goroutine; nil ones are ignored.
 type WatchOptions struct {
 	// Every is the time between checks without events; 0 means 10 seconds.
 	Every time.Duration
@@ -88,8 +88,8 @@ func (w *Watcher) Changes() <-chan struct{} {
 	return c
 }
 
-// Run follows the file until ctx ends, then returns nil. Without a working
-// inotify it tells Failed and goes on by reading the file at intervals.
+// Run watches the file until ctx ends, then returns nil. Without a working inotify it
+// calls Failed and reads the file at intervals.
 func (w *Watcher) Run(ctx context.Context) error {
 	dir := filepath.Dir(w.path)
 	var events chan fsnotify.Event

@@ -1,10 +1,10 @@
-// Package connect serves the API group connect.stormcell.dev over HTTPS: the
-// logs and the present use of workers. Manager and node-agent serve the same
-// paths, the one to the API server and the other to the manager:
+// Package connect serves the API group connect.stormcell.dev over HTTPS: the logs and
+// the current resource usage of workers. Manager and node-agent serve the same paths,
+// the manager to the API server and the node-agent to the manager:
 //
 //	user ──> API server ──front proxy──> manager ──token for this node──> agent
 //
-// Who asks is authenticated and authorized anew at each of them.
+// Each of them authenticates and authorizes the caller again.
 package connect
 
 import (
@@ -19,9 +19,9 @@ import (
 // Base is the path below which the group is served.
 var Base = "/apis/" + connectv1.GroupVersion.String()
 
-// Audience is whom the manager's tokens for the agent of a node are made for.
-// Nobody else takes them, so that a node which has been taken over can do
-// nothing with those that it gets.
+// Audience returns the audience of the manager's tokens for the agent of a node. No
+// other server accepts them, so a compromised node can do nothing with the tokens
+// that it receives.
 func Audience(node string) string { return "stormcell.dev/node/" + node }
 
 // LogPath is the path of a worker's log.
@@ -48,8 +48,8 @@ func workerPath(worker types.NamespacedName) string {
 type Backend interface {
 	// Log opens a worker's log. The stream ends with ctx.
 	Log(ctx context.Context, worker types.NamespacedName, o connectv1.LogOptions) (io.ReadCloser, error)
-	// Stats tells what a worker uses.
+	// Stats returns the usage of a worker.
 	Stats(ctx context.Context, worker types.NamespacedName) (*connectv1.StormWorkerStats, error)
-	// ListStats tells what the workers of a namespace use that run.
+	// ListStats returns the usage of the running workers of a namespace.
 	ListStats(ctx context.Context, namespace string) (*connectv1.StormWorkerStatsList, error)
 }

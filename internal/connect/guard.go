@@ -15,13 +15,14 @@ import (
 	"github.com/stormcell/stormcell/internal/kube/review"
 )
 
-// Guard tells who asks, and whether they may, which it asks the API server.
+// Guard authenticates callers, and asks the API server whether they have the right.
 type Guard struct {
 	authenticator authenticator.Request
 	access        *review.Access
 }
 
-// NewGuard lets those in whom an authenticator knows, and who have the right.
+// NewGuard returns a guard that accepts callers that an authenticator knows and that
+// have the right.
 func NewGuard(config *rest.Config, by authenticator.Request) (*Guard, error) {
 	access, err := review.NewAccess(config)
 	if err != nil {

@@ -26,7 +26,7 @@ type Handler struct {
 	mux     *http.ServeMux
 }
 
-// NewHandler returns a handler that serves backend to those whom guard lets in,
+// NewHandler returns a handler that serves backend to the callers that guard accepts,
 // and at most so many logs at once.
 func NewHandler(backend Backend, guard *Guard, streams int, log *slog.Logger) *Handler {
 	h := &Handler{backend: backend, guard: guard, log: log, streams: make(chan struct{}, streams), mux: http.NewServeMux()}

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Errors that callers tell apart. Backends wrap these and fs.ErrNotExist,
+// Errors that callers distinguish. Backends wrap these and fs.ErrNotExist,
 // fs.ErrPermission and fs.ErrExist.
 var (
 	// ErrTooLarge is a file above the size limit that the caller gave.
@@ -25,8 +25,8 @@ var (
 	ErrNoRoot = fmt.Errorf("%w: its root does not exist", ErrUnavailable)
 	// ErrNotFile is a folder, a device or the like where a file is expected.
 	ErrNotFile = errors.New("not a regular file")
-	// ErrLost is a file of which the store has a part no more, or not now: no
-	// copy of it can be read.
+	// ErrLost is a file with a part that the store has lost or cannot read now: it
+	// has no readable copy.
 	ErrLost = errors.New("lost in the image store")
 	// ErrChanged is a conditional write that lost against another writer.
 	ErrChanged = errors.New("changed by another writer")
@@ -45,8 +45,8 @@ type Entry struct {
 	Info
 }
 
-// File is an open file of a store. Ranges of it may be read side by side. A
-// read that goes on where an earlier one has ended costs least.
+// File is an open file of a store. Ranges of it may be read in parallel. A read that
+// continues where an earlier one ended costs least.
 type File interface {
 	io.ReaderAt
 	io.Closer

@@ -1,6 +1,5 @@
-// Package daemon has what the manager and the node-agent share as programs:
-// how they are told where things are, how they log, reach the API server, can
-// be asked whether they are well, and end.
+// Package daemon has what the manager and the node-agent share as programs: flags,
+// logging, the connection to the API server, probes and shutdown.
 package daemon
 
 import (
@@ -84,8 +83,8 @@ func Synced(mgr ctrl.Manager) healthz.Checker {
 	}
 }
 
-// Tell logs what an operator should know of the configuration.
-func Tell(log *slog.Logger, notes []string) {
+// LogNotes logs what an operator should know of the configuration.
+func LogNotes(log *slog.Logger, notes []string) {
 	for _, n := range notes {
 		log.Info("configuration", "note", n)
 	}

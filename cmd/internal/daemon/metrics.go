@@ -11,9 +11,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
-// MetricsServer says how metrics are served: on loopback to whoever is on this
-// machine, and elsewhere by HTTPS, with a certificate that is made at the start,
-// to those who may get /metrics in the cluster.
+// MetricsServer returns how metrics are served: on loopback to everybody on this
+// machine; elsewhere by HTTPS, with a certificate that is created at the start, to
+// those who have the right to get /metrics in the cluster.
 func (o *Options) MetricsServer() server.Options {
 	options := server.Options{BindAddress: o.MetricsAddress}
 	if o.MetricsAddress == "0" || onLoopback(o.MetricsAddress) {

@@ -33,8 +33,8 @@ type Server struct {
 	log         *slog.Logger
 }
 
-// Listen opens an address for a backend, with a certificate that nobody has
-// seen before. config reaches the API server, which tells who may ask.
+// Listen opens an address for a backend, with a new certificate. config is of the API
+// server, which authorizes the callers.
 func Listen(ctx context.Context, address string, backend *Backend, config *rest.Config, log *slog.Logger) (*Server, error) {
 	tokens, err := review.Tokens(config, connect.Audience(backend.Node))
 	if err != nil {

@@ -80,7 +80,7 @@ func (t *tokens) AuthenticateToken(ctx context.Context, token string) (*authenti
 	}, true, nil
 }
 
-// Access tells what somebody may.
+// Access reviews the rights of users.
 type Access struct {
 	Client authorizationclient.SubjectAccessReviewInterface
 }
@@ -94,12 +94,12 @@ func NewAccess(config *rest.Config) (*Access, error) {
 	return &Access{client.SubjectAccessReviews()}, nil
 }
 
-// ToResource tells whether a user may do something with a resource.
+// ToResource reports whether a user has a right on a resource.
 func (a *Access) ToResource(ctx context.Context, by user.Info, what authorizationv1.ResourceAttributes) (bool, error) {
 	return a.to(ctx, by, authorizationv1.SubjectAccessReviewSpec{ResourceAttributes: &what})
 }
 
-// ToPath tells whether a user may do something with a path that is no resource's.
+// ToPath reports whether a user has a right on a non-resource path.
 func (a *Access) ToPath(ctx context.Context, by user.Info, what authorizationv1.NonResourceAttributes) (bool, error) {
 	return a.to(ctx, by, authorizationv1.SubjectAccessReviewSpec{NonResourceAttributes: &what})
 }

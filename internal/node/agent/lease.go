@@ -21,8 +21,8 @@ const (
 	leaseDuration = 40 * time.Second
 )
 
-// Heartbeat renews the Lease by which the manager knows that the agent of this
-// node lives. It runs once the agent has taken over what is on the node.
+// Heartbeat renews the Lease that shows the manager that the agent of this node is
+// live. It starts once the agent has recovered what is on the node.
 type Heartbeat struct {
 	Client client.Client
 	Node   string
@@ -30,7 +30,7 @@ type Heartbeat struct {
 	renewed atomic.Int64 // the last renewal, in Unix seconds
 }
 
-// Beats tells whether the Lease was renewed within its duration.
+// Beats reports whether the Lease was renewed within its duration.
 func (h *Heartbeat) Beats() bool {
 	return time.Since(time.Unix(h.renewed.Load(), 0)) < leaseDuration
 }

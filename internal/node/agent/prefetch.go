@@ -63,8 +63,8 @@ func (p *Prefetcher) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(p)
 }
 
-// Reconcile tells the queue what this node shall have, and the cluster what it
-// has. Without a StormNode it shall have nothing.
+// Reconcile passes the images that this node is to prefetch to the queue, and reports
+// to the cluster what the node has. Without a StormNode there are none.
 func (p *Prefetcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	n := new(api.StormNode)
 	if err := p.Client.Get(ctx, req.NamespacedName, n); err != nil {

@@ -1,6 +1,6 @@
-// Package agent joins one node's engine with the cluster: it reads the
-// StormWorkers that are bound to its node, tells the engine what shall run, and
-// reports what is so. It is the only package of the node that knows Kubernetes.
+// Package agent joins one node's engine with the cluster: it reads the StormWorkers
+// that are bound to its node, passes them to the engine, and reports their state. It is
+// the only package of the node that knows Kubernetes.
 package agent
 
 import (
@@ -60,7 +60,7 @@ type Reconciler struct {
 	Engine Engine
 	// Node is the name of this node.
 	Node string
-	// Heartbeat tells whether the manager knows that this agent lives.
+	// Heartbeat reports whether the manager sees this agent as live.
 	Heartbeat *Heartbeat
 	// Changes feeds the engine's changes to the controller.
 	Changes *Changes
@@ -79,7 +79,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// Reconcile looks at one StormWorker: what shall be, then what is.
+// Reconcile passes the desired state of one StormWorker to the engine, and then
+// reports its current state.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	w := new(api.StormWorker)
 	err := r.Client.Get(ctx, req.NamespacedName, w)

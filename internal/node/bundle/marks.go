@@ -226,8 +226,8 @@ func (b *Builder) Recover(_ context.Context, known []worker.Spec) (left []string
 	return left, errors.Join(errs...)
 }
 
-// Sweep is Remove for a worker of which only the container's id is known. What
-// is not marked is left alone: it is not ours.
+// Sweep is Remove for a worker of which only the container's id is known. Files
+// without a mark are not stormcell's, and stay.
 func (b *Builder) Sweep(ctx context.Context, id string) error {
 	w, err := worker.ParseContainerID(id)
 	if err != nil {

@@ -114,8 +114,8 @@ func (t *Tree) Groups(prefix string) ([]string, error) {
 	return slices.Collect(maps.Keys(names)), nil
 }
 
-// Join moves process pid into the cgroup name in every hierarchy: whoever
-// kills by cgroup takes any one of them.
+// Join moves process pid into the cgroup name in every hierarchy, since a kill by
+// cgroup uses any one of them.
 func (t *Tree) Join(name string, pid int) error {
 	hierarchies, err := t.hierarchies()
 	if err != nil {

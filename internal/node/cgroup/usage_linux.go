@@ -44,8 +44,8 @@ type CPUUsage struct {
 	User, System time.Duration
 	// Cores is the limit: quota by period. It is 0 for none.
 	Cores float64
-	// Periods in which a process of a cgroup with a limit could run, in how many
-	// of them the quota was used up, and for how long processes then waited.
+	// Periods in which a process of a cgroup with a limit could run, the number of
+	// those that used up the quota, and how long processes then waited.
 	Periods, ThrottledPeriods uint64
 	Throttled                 time.Duration
 }

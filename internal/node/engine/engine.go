@@ -1,7 +1,7 @@
-// Package engine makes the workers of one node true: it takes what shall run
-// as plain values, carries each worker through localize, mount, prepare,
-// create, start and watch, and tells what is so. Every worker has a goroutine
-// of its own, so that one that hangs holds up no other.
+// Package engine runs the workers of one node: it takes the desired workers as plain
+// values, takes each through localize, mount, prepare, create, start and watch, and
+// reports their state. Every worker has its own goroutine, so that a worker that hangs
+// does not block another.
 //
 //	Ensure → localize → mount → prepare → create → start → watch → (back-off → …)
 //	Remove → SIGTERM → grace → SIGKILL → delete → unmount → remove → Removed
@@ -31,8 +31,8 @@ type Options struct {
 	Bundles  Bundles
 	// RunRoot is root's own directory on a tmpfs, such as /run/stormcell.
 	RunRoot string
-	// Changed is told of every worker whose State has changed. It must not block
-	// and, since locks are held, not call the engine.
+	// Changed is called for every worker after its State has changed. It must not
+	// block and, since locks are held, not call the engine.
 	Changed func(State)
 	// Observer may be nil.
 	Observer Observer
@@ -79,13 +79,13 @@ func New(o Options) *Engine {
 	return &Engine{Options: o, records: records{dir: filepath.Join(o.RunRoot, "workers"), runtimes: o.Runtimes}, actors: map[string]*actor{}}
 }
 
-// Wait returns when ctx, the one given to Recover, has ended and every actor
-// has let go of its worker. Containers go on running.
+// Wait returns when ctx, the one given to Recover, has ended and every actor has
+// returned. Containers continue to run.
 func (e *Engine) Wait() { e.group.Wait() }
 
-// Ensure says that a worker shall run. A second call for the same UID updates
-// its restart policy and grace period; all else of a worker is fixed. One that
-// is being removed begins anew once it is gone.
+// Ensure runs a worker. A second call for the same UID updates its restart policy and
+// grace period; the rest of a worker is fixed. A worker that is being removed is run
+// again once it is removed.
 func (e *Engine) Ensure(w worker.Spec, past Past) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -157,7 +157,7 @@ func (e *Engine) blocker(a *actor) *actor {
 	return nil
 }
 
-// Remove says that a worker shall be gone from this node. It is safe to repeat.
+// Remove removes a worker from this node. It is safe to repeat.
 func (e *Engine) Remove(uid string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -182,7 +182,7 @@ func (e *Engine) Forget(uid string) {
 	}
 }
 
-// State returns what is so of a worker; false if it is not known here.
+// State returns the current state of a worker; false if the worker is not known here.
 func (e *Engine) State(uid string) (State, bool) {
 	e.mu.Lock()
 	a, ok := e.actors[uid]
@@ -193,8 +193,8 @@ func (e *Engine) State(uid string) (State, bool) {
 	return a.snapshot(), true
 }
 
-// States returns what is so of every worker known here, by UID. What is swept
-// away is none.
+// States returns the current state of every worker known here, by UID. Leftovers that
+// are being swept are not workers.
 func (e *Engine) States() []State {
 	e.mu.Lock()
 	actors := make([]*actor, 0, len(e.actors))

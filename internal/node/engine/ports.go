@@ -9,16 +9,15 @@ import (
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
-// Observer is told what happens to workers, for those who count. It must not
-// block.
+// Observer receives what happens to workers, for metrics. It must not block.
 type Observer interface {
-	// StepDone is told how long a step of a launch took that succeeded.
+	// StepDone receives the duration of a successful step of a launch.
 	StepDone(step Step, took time.Duration)
-	// LaunchDone is told of the end of a launch: nil if the worker's process
-	// runs, else a *StepError. A launch that was given up, since the worker
-	// shall go, has none.
+	// LaunchDone receives the end of a launch: nil if the worker's process runs,
+	// else a *StepError. It is not called for a launch that was abandoned because
+	// the worker is removed.
 	LaunchDone(err error)
-	// Ended is told how a worker's process ended by itself.
+	// Ended receives how a worker's process ended by itself.
 	Ended(exit runtime.Exit)
 }
 

@@ -16,7 +16,7 @@ import (
 
 // Recover takes over what an earlier agent left on this node: workers whose
 // process runs, or ended meanwhile, are adopted; what was under way is undone,
-// to be begun anew; what no record names is removed. All that takes time is
+// to be started again; what no record names is removed. All that takes time is
 // left to actors, so that nothing that is stuck keeps the others waiting; so is
 // what a runtime has whose daemon is away. ctx is the life of every worker's
 // goroutine. ErrNewerRecord is returned before anything is changed.

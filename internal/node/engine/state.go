@@ -15,7 +15,7 @@ func Phases() []Phase {
 	return []Phase{Waiting, Localizing, Mounting, Starting, Running, BackOff, Ended, Stopping, Removed}
 }
 
-// The phases, in the order in which a worker goes through them.
+// The phases of a worker, in their order.
 const (
 	// Waiting: another worker holds the port or the id.
 	Waiting    Phase = "Waiting"
@@ -32,7 +32,7 @@ const (
 	Removed Phase = "Removed"
 )
 
-// State is what is so of one worker, at one moment.
+// State is the state of one worker at one moment.
 type State struct {
 	Namespace, Name, UID string
 	// TopologyID and Port are the worker's in Storm.
@@ -43,7 +43,7 @@ type State struct {
 	Phase       Phase
 	// Since is when the launch under way, or the last one, began.
 	Since time.Time
-	// Localized and Mounted tell whether the image is here and stacked.
+	// Localized and Mounted report whether the image is on the node and mounted.
 	Localized, Mounted bool
 	// Unverified is the number of layers that the store has no identity for.
 	Unverified int
@@ -86,7 +86,7 @@ func LaunchSteps() []Step {
 	return []Step{StepValidate, StepRecord, StepLocalize, StepMount, StepPrepare, StepCreate, StepStart}
 }
 
-// StepError tells which step failed, and why.
+// StepError is the step that failed, and why.
 type StepError struct {
 	Step Step
 	Err  error

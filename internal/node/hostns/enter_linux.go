@@ -1,6 +1,6 @@
-// Package hostns takes a program out of the pod that it was started in: it goes on
-// in the machine's own name spaces, where what it mounts and starts outlives
-// the pod, and still reaches the pod's files: its configuration and secrets.
+// Package hostns takes a program out of the pod that it was started in. The program
+// continues in the machine's own name spaces, where what it mounts and starts outlives
+// the pod, and still reaches the pod's configuration and secrets.
 package hostns
 
 import (
@@ -46,10 +46,10 @@ var namespaces = []struct {
 	{"mnt", unix.CLONE_NEWNS}, // the last, by which openNamespaces judges
 }
 
-// Leave takes the calling program out of its pod. It returns twice, as it were:
-// it starts the program anew, with the same arguments in the same process, and
-// when that calls Leave it gets the pod that it has left. Until then nothing
-// may have begun. The program keeps no capability but those of capabilities.
+// Leave takes the calling program out of its pod. It executes the program again, with
+// the same arguments in the same process; when that calls Leave, Leave returns the pod
+// that the program has left. So Leave must be called before anything else. The program
+// keeps only the capabilities that capabilities lists.
 func Leave() (*Pod, error) {
 	if fds := os.Getenv(handover); fds != "" {
 		return takeOver(fds)

@@ -13,10 +13,10 @@ import (
 // maxProgram is more than any program that an image brings has, in bytes.
 const maxProgram = 256 << 20
 
-// Install puts a directory of programs of the pod's image to the same place of
-// the machine, where it outlives the pod. Its name must be another one for other
-// programs: then none that runs is ever written over. What is there already and
-// is not what it shall be is replaced.
+// Install copies a directory of programs of the pod's image to the same place on the
+// machine, where it outlives the pod. Other programs need another directory name, so
+// that a running program is never overwritten. Existing files that differ are
+// replaced.
 func (p *Pod) Install(dir string) error {
 	entries, err := os.ReadDir(p.Path(dir))
 	if err != nil {

@@ -9,22 +9,20 @@ import (
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
-// ErrEvicted is an image that was to be here ahead of time and has lost its
-// room to a worker.
+// ErrEvicted is an image that was prefetched and evicted for a worker.
 var ErrEvicted = errors.New("evicted for a worker that needed the space")
 
 // errNoRoomAhead marks an ErrDiskFull of a fetch ahead of time: a worker may
 // make room where such a fetch may not.
 var errNoRoomAhead = errors.New("prefetching takes no space from images in use")
 
-// LocalizeAhead brings an image as Localize does, but before a worker needs
-// it: one file after the other, and only if all of it fits into the room that
-// is free or that nobody holds. Its hold is soft. When a worker needs room,
-// files that nobody holds are deleted first, and then those held ahead, the
-// least recently used first: the owner then holds nothing any more, and
-// Options.EvictedAhead is told. Errors are those of Localize and, if a worker
-// needed the room meanwhile, ErrEvicted. Calls for one owner, and its Release,
-// must not overlap.
+// LocalizeAhead prefetches an image: it localizes it before a worker needs it, one
+// file after the other, and only if the whole image fits into the space that is free or
+// unused. Its hold is soft. When a worker needs space, unused files are deleted first,
+// and then prefetched ones, the least recently used first: then the owner no longer
+// holds anything, and Options.EvictedAhead is called. Errors are those of Localize and,
+// if a worker needed the space meanwhile, ErrEvicted. Calls for one owner, and its
+// Release, must not overlap.
 func (l *Localizer) LocalizeAhead(ctx context.Context, owner string, image manifest.Image, progress func(done, total int64)) error {
 	if !l.cache.isOpen() {
 		return fmt.Errorf("localize image %s: %w", image.Tag, ErrNotRecovered)

@@ -1,21 +1,20 @@
-// Package localizer brings the files of images from an image store to this
-// node and keeps them in a cache that only root can touch:
+// Package localizer fetches the files of images from an image store to this node and
+// keeps them in a cache that only root can change:
 //
 //	<dir>/layers/<squashfs hex>.sqsh    a layer, named by its own content
 //	<dir>/layers/<archive hex>.json     for a layer without identity in the
 //	                                    store: which content was fetched for it
 //	<dir>/config/<config hex>           an image config
 //
-// A file has its final name only when it is whole: it is fetched beside under
-// a temporary name, hashed while its bytes arrive, checked and synced. Its
-// modification time is then set to a fixed moment, the seal. A file whose size
-// or seal is not right was cut or altered since and is hashed again before it
-// is used, so that a warm start need not read what is whole.
+// A file gets its final name only when it is complete: it is fetched under a temporary
+// name, hashed while its bytes arrive, checked and synced. Then its modification time is
+// set to a fixed time, the seal. A file with a wrong size or seal was cut or altered, and
+// is hashed again before it is used. So a warm start does not read complete files.
 //
 // The temporary name of a layer whose digest is known is <dir>/layers/.fetch-
-// and its hex digits: a fetch that was given up, has failed or was killed is
-// gone on with by the next one. What is there of it, the file's holes tell; what
-// that is worth, the digest of the whole.
+// and its hex digits: the next fetch continues one that was abandoned, has failed or was
+// killed. The holes of the file show what is missing, and the digest of the whole file
+// shows whether the rest is right.
 package localizer
 
 import (
@@ -34,16 +33,16 @@ import (
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
-// Errors that callers tell apart, beside those of package store.
+// Errors that callers distinguish, beside those of package store.
 var (
-	// ErrCorrupt is a file of the store that is not what it is said to be.
+	// ErrCorrupt is a file of the store that does not match its digest or size.
 	ErrCorrupt = errors.New("corrupt in the image store")
-	// ErrDiskFull is a file that the cache has no room for, on its disk or
-	// within its limit, although all that is not in use was deleted.
+	// ErrDiskFull is a file for which the cache has no space, on its disk or
+	// within its limit, although all unused files were deleted.
 	ErrDiskFull = errors.New("no space in the layer cache")
-	// ErrUntrusted is a cache directory that others than root can change.
+	// ErrUntrusted is a cache directory that users other than root can change.
 	ErrUntrusted = errors.New("not safe from users other than root")
-	// ErrNotRecovered is a Localizer in use before its Recover.
+	// ErrNotRecovered is a Localizer that is used before its Recover.
 	ErrNotRecovered = errors.New("layer cache has not been read yet")
 )
 
@@ -79,16 +78,15 @@ type Options struct {
 	Observer Observer
 }
 
-// Observer is told what happens to layers, for those who count. It must not
-// block.
+// Observer receives what happens to layers, for metrics. It must not block.
 type Observer interface {
-	// Arrived is told of bytes of a layer that have come from the store.
+	// Arrived receives the number of bytes of a layer that came from the store.
 	Arrived(bytes int)
-	// FetchDone is told how long the fetch of a layer took, with the wait for
-	// its turn, and why it failed. One that was given up, since nobody wanted
-	// it any more, has failed with context.Canceled or ErrEvicted.
+	// FetchDone receives how long the fetch of a layer took, with the time in the
+	// queue, and why it failed. A fetch that was abandoned, since nobody needs it
+	// any more, has failed with context.Canceled or ErrEvicted.
 	FetchDone(took time.Duration, err error)
-	// Evicted is told of a file that was deleted for want of room.
+	// Evicted receives a file that was deleted to free space.
 	Evicted(bytes int64)
 }
 
@@ -126,8 +124,8 @@ func New(opts Options) *Localizer {
 	}
 }
 
-// Recover makes the cache directory and notes what is there. Of what a killed
-// process left half written, it keeps what a fetch can go on with.
+// Recover creates the cache directory and reads what is there. It keeps the unfinished
+// files of a killed process that a fetch can continue.
 func (l *Localizer) Recover(ctx context.Context) error {
 	if err := l.cache.open(ctx); err != nil {
 		return fmt.Errorf("layer cache %s: %w", l.opts.Dir, err)

@@ -22,8 +22,8 @@ type Info struct {
 	// Number is the device's own number, as stat(2) gives it for files of a
 	// file system that is mounted from it.
 	Number uint64
-	// Backing is the file's path as this process would see it, and Deleted
-	// tells that it lies there no more.
+	// Backing is the file's path as this process sees it. Deleted: the file is no
+	// longer there.
 	Backing string
 	Deleted bool
 	// Device and Inode are what stat(2) gives for the file.

@@ -1,6 +1,6 @@
-// Package metrics tells Prometheus of a node: what happened, as its parts told
-// an observer, and what is so, read anew for each scrape. docs/metrics.md has
-// the table of all.
+// Package metrics has the Prometheus metrics of a node: counters of events, which the
+// parts of the node report to an observer, and the current state, which is read for each
+// scrape. docs/metrics.md lists all metrics.
 package metrics
 
 import (
@@ -41,8 +41,8 @@ var (
 	_ prometheus.Collector = (*Events)(nil)
 )
 
-// NewEvents returns counters that are zero, for every outcome there is: a rate
-// of what was not there before it happened cannot be told.
+// NewEvents returns counters that are zero for every outcome: there is no rate of a
+// counter that does not exist before its first event.
 func NewEvents() *Events {
 	e := &Events{
 		launches:      counters("stormcell_launches_total", "Launches of workers by outcome: success, or the step that failed.", "outcome"),

@@ -15,7 +15,7 @@ import (
 // together: less than the 10 s that Prometheus waits by default.
 const scrapeLimit = 5 * time.Second
 
-// Sources are where a Node reads what is so.
+// Sources are where a Node reads the current state.
 type Sources struct {
 	Workers func() []engine.State
 	// Usage reads the cgroup of a worker's container. runtime.ErrNotFound or
@@ -28,8 +28,8 @@ type Sources struct {
 	Prefetch      func() []prefetch.State
 }
 
-// Node tells what is so on a node at the moment of a scrape: of the node as a
-// whole, and of each worker.
+// Node collects the state of a node at the moment of a scrape: of the whole node and
+// of each worker.
 type Node struct {
 	sources Sources
 	// unreadable counts cgroups that are there and could not be read.
@@ -38,7 +38,7 @@ type Node struct {
 
 var _ prometheus.Collector = (*Node)(nil)
 
-// NewNode returns a collector of what sources tell.
+// NewNode returns a collector of the state of sources.
 func NewNode(sources Sources) *Node {
 	return &Node{sources: sources, unreadable: counter("stormcell_cgroup_read_failures_total",
 		"Reads of workers' cgroups that failed although the cgroup was there.")}

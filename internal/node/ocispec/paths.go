@@ -25,8 +25,8 @@ type Paths struct {
 	UserFile string
 	// Supervisor is <storm.local.dir>/supervisor: code and cached images.
 	Supervisor string
-	// Resources is what the topology's jar has for its workers, if whoever
-	// brings the topology's code to the node has put it there.
+	// Resources has the files of the topology's jar for its workers, if they were
+	// put there with the topology's code.
 	Resources string
 	// Shared is the directory that all workers of a topology may write to.
 	Shared string

@@ -56,7 +56,7 @@ type State struct {
 	RetryAt time.Time
 }
 
-// Queue is what a node shall have ahead of time, and has of it.
+// Queue has the images that a node is to prefetch, and what the node has of them.
 type Queue struct {
 	images  Images
 	changed func()
@@ -94,8 +94,8 @@ func (j *job) owner() string {
 	return "prefetch/" + j.image.Tag + "@" + j.image.ManifestDigest.String()
 }
 
-// Want says which images shall be here, one for each tag. The files of others
-// stay until their room is needed.
+// Want sets the images to prefetch, one for each tag. The files of others stay until
+// their space is needed.
 func (q *Queue) Want(images []manifest.Image) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -133,7 +133,7 @@ func (q *Queue) removeLocked(tag string) {
 	q.wake()
 }
 
-// States tells of each image that is wanted, by tag.
+// States returns the state of each image to prefetch, by tag.
 func (q *Queue) States() []State {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -161,8 +161,8 @@ func poll(fd uintptr) (ended bool, err error) {
 	return n > 0, err
 }
 
-// Live tells whether the process has not ended yet. While it lives, its pid is
-// no other's.
+// Live reports whether the process has not ended yet. While it lives, no other process
+// has its pid.
 func (h *Handle) Live() bool {
 	var ended bool
 	var pollErr error

@@ -16,7 +16,7 @@ import (
 	"github.com/stormcell/stormcell/internal/node/runtime"
 )
 
-// Errors that tell what came of a profile. Their texts say more.
+// Errors of a profile. Their texts say more.
 var (
 	// ErrGone is a worker that has ended before or meanwhile.
 	ErrGone = errors.New("the worker has ended")

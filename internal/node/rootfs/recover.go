@@ -15,11 +15,11 @@ import (
 	"github.com/stormcell/stormcell/internal/node/loopdev"
 )
 
-// Recover reads from the kernel and the disk what an earlier process left, and
-// makes it agree with the owners that live (their layers by squashfs digest,
-// base first): it keeps theirs, and undoes all others. An owner whose overlay
-// is gone, as after a reboot, is undone as well, to be mounted anew. Idle
-// layers stay within KeepMounts. It goes on after a fault and returns all.
+// Recover reads from the kernel and the disk what an earlier process left. It keeps the
+// mounts of the live owners (their layers by squashfs digest, base first) and removes all
+// others. It also removes those of an owner without an overlay, as after a reboot, to be
+// mounted again. Idle layers stay within KeepMounts. It continues after an error and
+// returns all errors.
 func (m *Manager) Recover(ctx context.Context, live map[string][]digest.Digest) error {
 	dirs, err := openLayout(m.opts.RunRoot)
 	if err != nil {

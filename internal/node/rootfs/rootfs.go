@@ -25,13 +25,13 @@ import (
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
-// Errors that callers tell apart.
+// Errors that callers distinguish.
 var (
 	// ErrBusy is a root file system that a process of the host still uses.
 	ErrBusy = errors.New("still in use")
 	// ErrOtherLayers is an owner that has a root file system of other layers.
 	ErrOtherLayers = errors.New("owner has a root file system of other layers; unmount it first")
-	// ErrUntrusted is a file or directory that others than root can change.
+	// ErrUntrusted is a file or directory that users other than root can change.
 	ErrUntrusted = errors.New("not safe from users other than root")
 	// ErrInvalid is an owner, or a list of layers, that no mount can be made of.
 	ErrInvalid = errors.New("cannot be mounted")

@@ -2,7 +2,7 @@ package runtime
 
 import "time"
 
-// Exit tells how a container ended.
+// Exit is how a container ended.
 type Exit struct {
 	// Code is the exit code: 128 plus Signal where a signal ended it, and
 	// UnknownCode where nobody was there to see it.

@@ -19,7 +19,7 @@ type Logs interface {
 
 // LogOptions say which part of a container's log is wanted, and how.
 type LogOptions struct {
-	// Follow goes on until the container has ended.
+	// Follow continues until the container has ended.
 	Follow bool
 	// Previous asks for the attempt before the newest one.
 	Previous bool

@@ -24,13 +24,13 @@ type Runtime interface {
 	Create(ctx context.Context, id, bundle string, attempt int) (State, error)
 	// Start lets the container's process run.
 	Start(ctx context.Context, id string) error
-	// Inspect tells where a container that was started is found. Its process
-	// may have ended meanwhile. ErrNotFound if nothing is known of it.
+	// Inspect returns where a started container is found. Its process may have
+	// ended meanwhile. ErrNotFound if nothing is known of it.
 	Inspect(ctx context.Context, id string) (Info, error)
-	// Wait blocks until the container's first process has ended, and tells
+	// Wait blocks until the container's first process has ended, and returns
 	// how. It also works for a container that an earlier process created and
 	// for one that has already ended. ErrNotFound if nothing is known of it.
-	// A daemon that is away is no end: Wait goes on until it is back.
+	// A daemon that is away is not the end: Wait continues until it is back.
 	Wait(ctx context.Context, id string) (Exit, error)
 	// Signal sends a signal to the first process, or to all processes of the
 	// container. A container that has ended is no error.
@@ -62,7 +62,7 @@ type State struct {
 	PID int
 }
 
-// Info tells where a container that runs is found from outside.
+// Info is where a running container is found from outside.
 type Info struct {
 	// Init is the container's first process.
 	Init process.Process

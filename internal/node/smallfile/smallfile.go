@@ -1,5 +1,4 @@
-// Package smallfile reads the files by which the kernel tells of processes and
-// cgroups.
+// Package smallfile reads the kernel's files about processes and cgroups.
 package smallfile
 
 import (

@@ -14,7 +14,7 @@ import (
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
-// Spec is one worker that shall run on this node.
+// Spec is one worker to run on this node.
 type Spec struct {
 	// Namespace, Name and UID are the StormWorker's.
 	Namespace string `json:"namespace"`
@@ -82,11 +82,11 @@ var (
 	containerIDForm = regexp.MustCompile(`^[0-9]{1,5}-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 )
 
-// ValidContainerID tells whether id has the form of a ContainerID, so that it
-// is safe as the name of a directory.
+// ValidContainerID reports whether id has the form of a ContainerID, so that it is safe
+// as the name of a directory.
 func ValidContainerID(id string) bool { return containerIDForm.MatchString(id) }
 
-// ValidTopologyID tells whether id has the form of a topology's id.
+// ValidTopologyID reports whether id has the form of a topology's id.
 func ValidTopologyID(id string) bool { return topologyGrammar.MatchString(id) }
 
 // ParseContainerID returns a Spec with what a container's id says of its

@@ -36,7 +36,7 @@ type Step struct {
 	Removal
 }
 
-// CleanupReport tells what a cleanup did or, in a dry run, would do.
+// CleanupReport is what a cleanup did or, in a dry run, would do.
 type CleanupReport struct {
 	DryRun bool `json:"dryRun,omitempty"`
 	// Images have one step each, sorted by digest.

@@ -31,7 +31,7 @@ type CopyRequest struct {
 // CopyOptions say how images are copied.
 type CopyOptions struct {
 	Limits publish.Limits
-	// Force copies files anew that the store has already.
+	// Force copies files again that the store already has.
 	Force bool
 }
 

@@ -19,12 +19,12 @@ import (
 	"github.com/stormcell/stormcell/internal/store/tagfile"
 )
 
-// Errors that tell what is wrong with a request or a store.
+// Errors of requests and of stores.
 var (
 	// ErrUnknownImage is a tag or digest that the store does not have.
 	ErrUnknownImage = errors.New("no such image in the store")
-	// ErrUnknownReferences is a store of which it cannot be told what is still
-	// needed, because a manifest cannot be read.
+	// ErrUnknownReferences: a manifest cannot be read, so it is not known which
+	// files of the store are still needed.
 	ErrUnknownReferences = errors.New("nothing is deleted while a manifest cannot be read, because its layers are not known")
 	// ErrBadRequest is an argument that cannot be used.
 	ErrBadRequest = errors.New("bad request")
@@ -40,9 +40,9 @@ type Curator struct {
 	Replication int
 	// DeadMode is the mode of the manifest of a dead image.
 	DeadMode fs.FileMode
-	// DryRun tells what would be done instead of doing it.
+	// DryRun reports what would be done instead of doing it.
 	DryRun bool
-	// Progress is told of each layer that is read.
+	// Progress receives each layer that is read.
 	Progress publish.Progress
 	Log      *slog.Logger
 }
@@ -121,6 +121,6 @@ type Listing struct {
 type Tag struct {
 	Name           string        `json:"tag"`
 	ManifestDigest digest.Digest `json:"manifestDigest"`
-	// Comments tell where the image came from.
+	// Comments say where the image came from.
 	Comments []string `json:"comments,omitempty"`
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/stormcell/stormcell/internal/store/publish"
 )
 
-// Removal tells what was deleted of an image.
+// Removal is what was deleted of an image.
 type Removal struct {
 	ManifestDigest digest.Digest `json:"manifestDigest"`
 	// Tags are those that the image had.
@@ -26,7 +26,7 @@ type Removal struct {
 	Bytes int64    `json:"bytes"`
 }
 
-// RemovalReport tells what a removal did or, in a dry run, would do.
+// RemovalReport is what a removal did or, in a dry run, would do.
 type RemovalReport struct {
 	DryRun bool      `json:"dryRun,omitempty"`
 	Images []Removal `json:"images"`
@@ -37,7 +37,7 @@ type RemovalReport struct {
 // that have an image's manifest and are about to fetch its layers will fail;
 // RemoveTags and Cleanup give them time.
 //
-// When it is cut short and repeated with the manifest digest, it goes on.
+// An interrupted removal continues when it is repeated with the manifest digest.
 func (c *Curator) RemoveImages(ctx context.Context, names []string) (*RemovalReport, error) {
 	if c.DryRun {
 		return c.planRemoval(ctx, names)

@@ -24,7 +24,7 @@ type Tagging struct {
 // Lookup finds the manifest digest of an image elsewhere.
 type Lookup func(ctx context.Context, image string) (digest.Digest, error)
 
-// TagChange tells which tags were set or removed.
+// TagChange is which tags were set or removed.
 type TagChange struct {
 	DryRun bool          `json:"dryRun,omitempty"`
 	Images []TaggedImage `json:"images"`

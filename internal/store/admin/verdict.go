@@ -47,7 +47,7 @@ type Finding struct {
 	// Tags are those of the images that are hurt.
 	Tags   []string `json:"tags,omitempty"`
 	Detail string   `json:"detail"`
-	// Fault tells whether something is wrong with the store.
+	// Fault is true if something is wrong with the store.
 	Fault bool `json:"fault"`
 }
 

@@ -28,16 +28,16 @@ type Verification struct {
 	Manifests int    `json:"manifests"`
 	Configs   int    `json:"configs"`
 	Layers    int    `json:"layers"`
-	// Bytes is the sum of the sizes of the layers, all of which were read.
+	// Bytes is the total size of the layers that were read.
 	Bytes int64 `json:"bytes"`
 	// Faults is how many of the findings are faults.
 	Faults   int       `json:"faults"`
 	Findings []Finding `json:"findings"`
 }
 
-// Verify reads all of a store and tells what is wrong with it. Nothing is
-// changed, and no lock is taken: what is published or deleted meanwhile may be
-// found unreferenced or missing.
+// Verify reads a whole store and reports what is wrong with it. It changes nothing
+// and takes no lock: what is published or deleted meanwhile may be reported as
+// unreferenced or missing.
 func (c *Curator) Verify(ctx context.Context) (*Verification, error) {
 	f := facts{
 		tagFile:    c.TagFile,

@@ -19,7 +19,7 @@ const Pattern = `^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9_./-]+(?::[A-Za-z0-9_.-
 
 var grammar = regexp.MustCompile(Pattern)
 
-// The reasons for which Check refuses an image.
+// The errors of Check.
 var (
 	ErrNoImages   = errors.New("no images are allowed: storm.oci.allowed.images is empty")
 	ErrNoDefault  = errors.New("no image is named and storm.oci.image gives no default")
@@ -38,7 +38,7 @@ type Rules struct {
 	Default string
 }
 
-// WellFormed tells whether name follows the grammar.
+// WellFormed reports whether name follows the grammar.
 func WellFormed(name string) bool { return grammar.MatchString(name) }
 
 // Validate checks the rules themselves, as Nimbus does at its start: with a
@@ -77,8 +77,8 @@ func (r Rules) Select(image string) (string, error) {
 	return image, r.Check(image)
 }
 
-// Check tells why image may not be used, or nil: it must stand in the list
-// letter by letter (or the list have Any), and be well formed.
+// Check returns why image may not be used, nil if it may. It must be well formed,
+// and listed exactly as it is written, unless the list has Any.
 func (r Rules) Check(image string) error {
 	if len(r.Allowed) == 0 {
 		return ErrNoImages

@@ -38,8 +38,8 @@ type Limits struct {
 	Unpacked int64
 }
 
-// DefaultLimits are the limits of the original but for the layers, of which it
-// takes 37: stormcell's nodes mount as many as the kernel stacks.
+// DefaultLimits are the limits of the original, except for the number of layers: the
+// original takes 37, and stormcell's nodes mount as many as the kernel stacks.
 var DefaultLimits = Limits{Layers: manifest.MaxLayers, Compressed: 10 << 30, Unpacked: 100 << 30}
 
 // maxHeaders bounds the memory for the names and attributes of one layer, in
@@ -60,7 +60,7 @@ type Options struct {
 	// Replication is the number of copies in a distributed store; 0 is the
 	// store's default.
 	Replication int
-	// Force makes files anew that the store has already.
+	// Force creates files again that the store already has.
 	Force bool
 	// MagicFile is a path that one of the image's layers must have as a file
 	// that is not empty, or "".
@@ -73,9 +73,9 @@ type Converter struct {
 	// Squasher makes the squashfs files.
 	Squasher *squashfs.Mksquashfs
 	Options  Options
-	// Progress is told of each layer.
+	// Progress receives each layer.
 	Progress publish.Progress
-	// Waiting, if not nil, is told whom the tags have to wait for.
+	// Waiting, if not nil, receives the holder of the lock that the tags wait for.
 	Waiting func(holder string)
 }
 

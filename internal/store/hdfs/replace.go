@@ -30,12 +30,12 @@ var errFenced = errors.New("another writer took the turn")
 
 // Replace implements store.Writer.
 //
-// HDFS has neither a compare-and-swap nor a lock that goes with its holder, so
+// HDFS has neither a compare-and-swap nor a lock that ends with its holder, so
 // writers fence each other. Each first makes a bid, which is its new content
 // in a file of its own beside the target, and then
 //
 //  1. lists the bids for the target and removes all others;
-//  2. reads the target, and gives up unless it has the old content;
+//  2. reads the target, and stops unless it has the old content;
 //  3. renames its bid to the target, which fails if the bid is gone.
 //
 // No update is lost. Let A and B both succeed with 3, A first; the NameNode

@@ -58,8 +58,8 @@ type Lease struct {
 	now     time.Time
 }
 
-// Do runs act while it holds the lock of store. Another holder is waited for;
-// waiting, if not nil, is told once who that is.
+// Do runs act while it holds the lock of store. It waits for another holder;
+// waiting, if not nil, receives the holder once.
 func Do(ctx context.Context, store store.Writer, waiting func(holder string), act func(*Lease) error) error {
 	l, err := acquire(ctx, store, waiting)
 	if err != nil {
@@ -155,8 +155,8 @@ func (l *Lease) readClock(ctx context.Context) error {
 // Now is the time of the store's own clock at which the lock was taken.
 func (l *Lease) Now() time.Time { return l.now }
 
-// Act runs one short change of the store for which the lock must still be
-// held. It has ended, or its context has, long before the lock expires.
+// Act runs one short change of the store if the lock is still held. The change, or its
+// context, ends long before the lock expires.
 func (l *Lease) Act(ctx context.Context, change func(context.Context) error) error {
 	if time.Since(l.renewed) > renewAfter {
 		err := l.write(ctx, l.content)

@@ -27,7 +27,7 @@ const (
 // (OVL_MAX_STACK in the kernel).
 const MaxLayers = 500
 
-// Errors that tell a damaged document from one that this version cannot use.
+// Errors that distinguish damaged documents from those that this version cannot use.
 var (
 	// ErrMalformed is a document that breaks its own format.
 	ErrMalformed = errors.New("malformed")

@@ -36,11 +36,11 @@ type Publisher struct {
 	// Replication is the number of copies in a distributed store; 0 is the
 	// store's default.
 	Replication int
-	// Force makes files anew that the store has already.
+	// Force creates files again that the store already has.
 	Force bool
 	// Policy says whether an image may have layers without identity.
 	Policy store.VerifyPolicy
-	// Waiting, if not nil, is told whom the tags have to wait for.
+	// Waiting, if not nil, receives the holder of the lock that the tags wait for.
 	Waiting func(holder string)
 }
 
@@ -182,7 +182,7 @@ func (p *Publisher) putIdentity(ctx context.Context, d digest.Digest, id manifes
 	return p.put(ctx, manifest.IdentityFile(d), content)
 }
 
-// Present tells what the store has of a layer; the outcome is empty if it has
+// Present returns what the store has of a layer; the outcome is empty if it has
 // nothing. The identity is empty for a layer without one: see Identify.
 func (p *Publisher) Present(ctx context.Context, l Layer) (manifest.Identity, Outcome, error) {
 	name := manifest.LayerFile(l.Digest)
@@ -210,12 +210,12 @@ func (p *Publisher) Present(ctx context.Context, l Layer) (manifest.Identity, Ou
 	return id, Kept, nil
 }
 
-// Identify makes the identity of a layer file as it is in the store.
+// Identify creates the identity of a layer file as it is in the store.
 //
 // A file without an identity is one of the original's tool, or of a run that
 // was killed between the two. It gets the identity of the content that it has
 // now: nodes mount it anyway unless they require identities, and from now on
-// they notice when it changes. Only Force makes it anew.
+// they notice when it changes. Only Force converts it again.
 func (p *Publisher) Identify(ctx context.Context, l Layer) (manifest.Identity, error) {
 	name := manifest.LayerFile(l.Digest)
 	f, err := p.Store.Open(ctx, name)

@@ -6,9 +6,9 @@ import (
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
-// Report tells what has become of images that were put into a store.
+// Report is the outcome for images that were put into a store.
 type Report struct {
-	// DryRun is set where the report tells what would be done.
+	// DryRun is true if the report is of what would be done.
 	DryRun bool     `json:"dryRun,omitempty"`
 	Images []Result `json:"images"`
 	// Warnings are lines of the tag file that were dropped, and the like.
@@ -59,14 +59,14 @@ const (
 	Unverified Outcome = "copied unverified"
 )
 
-// Progress is told how far the layers are. Its methods are called from several
+// Progress receives the progress of layers. Its methods are called from several
 // goroutines.
 type Progress interface {
 	// Begin announces a layer of size bytes that will be read.
 	Begin(layer digest.Digest, size int64)
-	// Advance tells that n more bytes have been read. n is negative where a
-	// layer has to be read again.
+	// Advance reports that n more bytes have been read. n is negative if a layer
+	// has to be read again.
 	Advance(layer digest.Digest, n int64)
-	// End tells what has become of a layer: done, or ended by an error.
+	// End reports the outcome of a layer: done, or ended by an error.
 	End(layer digest.Digest, done bool)
 }

@@ -16,13 +16,13 @@ import (
 // LiveMode is the mode of a manifest that nodes may read.
 const LiveMode fs.FileMode = 0o444
 
-// Tag gives the images their tags, all at once, after it has seen each image
-// whole in the store, as a node will. An image that was about to be deleted
-// lives again. It returns what was wrong with lines of the old tag file, which
-// the new one does not have.
+// Tag sets the tags of the images, all at once, after it has checked that each image
+// is complete in the store, as a node will. It restores an image that was about to be
+// deleted. It returns the malformed lines of the old tag file, which the new one does
+// not have.
 //
-// Where somebody has deleted a part of an image since it was put there, the
-// error is one for which Vanished is true, and no tag is set.
+// If a part of an image was deleted since it was put there, Vanished is true for the
+// error, and no tag is set.
 func (p *Publisher) Tag(ctx context.Context, images []Result) (warnings []string, err error) {
 	err = lease.Do(ctx, p.Store, p.Waiting, func(l *lease.Lease) error {
 		for _, image := range images {
@@ -59,8 +59,8 @@ func (p *Publisher) check(ctx context.Context, image Result) error {
 	return nil
 }
 
-// Vanished tells whether an error says that a part of an image is not in the
-// store: the identity of a layer is one, where identities are required.
+// Vanished reports whether an error says that a part of an image is not in the store.
+// The identity of a layer is a part, if identities are required.
 func Vanished(err error) bool {
 	for _, missing := range []error{
 		store.ErrManifestMissing, store.ErrConfigMissing, store.ErrLayerMissing, store.ErrUnverifiable,

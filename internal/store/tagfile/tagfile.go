@@ -68,10 +68,10 @@ func (f File) Bootstrap(ctx context.Context) error {
 	return err
 }
 
-// Update changes the tags. Where another writer was faster, its changes are
-// read and change is called anew, so change must depend on its argument only.
-// It returns what was wrong with lines of the old file: the new one does not
-// have them. A change that comes to nothing writes nothing.
+// Update changes the tags. If another writer was faster, Update reads its changes and
+// calls change again, so change must depend on its argument only. It returns the
+// malformed lines of the old file, which the new one does not have. If change changes
+// nothing, nothing is written.
 func (f File) Update(ctx context.Context, change func(*manifest.Tags) error) (warnings []string, err error) {
 	for {
 		old, err := f.content(ctx)

@@ -2,7 +2,7 @@ package tags
 
 import "errors"
 
-// Errors that callers tell apart, beside store.ErrUnavailable (the store
+// Errors that callers distinguish, beside store.ErrUnavailable (the store
 // is away) and those of store.Resolve (the store lacks a part of the
 // image, or a part is damaged).
 var (

@@ -34,8 +34,8 @@ func (f File) String() string { return strings.TrimSuffix(f.Store.URL(), "/") + 
 // Answer is the manifest that a tag names.
 type Answer struct {
 	Digest digest.Digest
-	// Stale tells that the answer is from memory, and may be out of date,
-	// because a store could not be asked again. Err says why.
+	// Stale: the answer is from memory and may be outdated, because a store could
+	// not be asked again. Err says why.
 	Stale bool
 	Err   error
 }
@@ -45,9 +45,9 @@ type Index struct {
 	files []*cachedFile
 }
 
-// NewIndex returns an index of files; an earlier file wins, tag by tag. What
-// was read of a file is good for interval; then the file is read again if its
-// time or its size has changed. now tells the time. Nothing is read yet.
+// NewIndex returns an index of files. For each tag, an earlier file takes precedence.
+// What was read of a file is valid for interval; then the file is read again if its
+// time or its size has changed. now returns the time. NewIndex reads nothing.
 func NewIndex(files []File, interval time.Duration, now func() time.Time) *Index {
 	x := &Index{}
 	for _, f := range files {

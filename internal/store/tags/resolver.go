@@ -22,7 +22,7 @@ type Options struct {
 	Interval time.Duration
 	// Images is the number of images kept in memory, at least 1.
 	Images int
-	// Now tells the time.
+	// Now returns the current time.
 	Now func() time.Time
 }
 

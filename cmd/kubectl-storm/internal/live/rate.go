@@ -4,9 +4,9 @@ import (
 	connect "github.com/stormcell/stormcell/api/connect/v1alpha1"
 )
 
-// CPUMillis is how many thousandths of a processor a worker has used between
-// two samples; false if they do not tell, as of two containers, or of one
-// reading.
+// CPUMillis returns how many thousandths of a CPU a worker has used between two
+// samples; false if they cannot be compared, as those of two containers or of the
+// same reading.
 func CPUMillis(before, after connect.StormWorkerStats) (int64, bool) {
 	elapsed := after.Time.Sub(before.Time.Time).Nanoseconds()
 	used := after.CPUNanoseconds - before.CPUNanoseconds

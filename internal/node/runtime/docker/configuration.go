@@ -13,8 +13,8 @@ import (
 	"github.com/stormcell/stormcell/internal/node/ocispec"
 )
 
-// Configuration is what Docker is told of a worker's container: the two halves
-// of "docker run".
+// Configuration is the configuration of a worker's container for Docker: the two
+// halves of "docker run".
 type Configuration struct {
 	// Name is the container's, Storm's id of the worker.
 	Name   string               `json:"name"`

@@ -36,9 +36,9 @@ type Images struct {
 	Path func(string) string
 }
 
-// Localize has Docker pull an image, as the policy says. progress counts the
-// bytes of those compressed layers of which Docker has told the size. Errors
-// wrap one of this package's where somebody has to act.
+// Localize makes Docker pull an image, by the pull policy. progress counts the bytes of
+// the compressed layers with a size that Docker has reported. Errors wrap one of this
+// package's if somebody has to act.
 func (i *Images) Localize(ctx context.Context, _ string, image manifest.Image, progress func(done, total int64)) (*manifest.LocalImage, error) {
 	// Checked again: who has come past the manager's allowlist talks to root.
 	if !allowlist.WellFormed(image.Tag) {

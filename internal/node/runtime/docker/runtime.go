@@ -25,8 +25,8 @@ import (
 
 // Options of a Runtime.
 type Options struct {
-	// RunRoot is the agent's, which only root sees into. It tells the containers
-	// of this agent from others'.
+	// RunRoot is the agent's run root, which only root can read. It distinguishes
+	// the containers of this agent from those of others.
 	RunRoot string
 	// CgroupRoot is where the host's cgroups are mounted.
 	CgroupRoot string
@@ -167,7 +167,7 @@ func (r *Runtime) Signal(ctx context.Context, id string, sig syscall.Signal, _ b
 	return err
 }
 
-// Inspect tells where the processes of a container are that runs;
+// Inspect returns where the processes of a running container are;
 // runtime.ErrNotFound for any other.
 func (r *Runtime) Inspect(ctx context.Context, id string) (runtime.Info, error) {
 	c, err := r.find(ctx, id)

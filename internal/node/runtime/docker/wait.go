@@ -19,9 +19,9 @@ const (
 	lastPause  = 5 * time.Second
 )
 
-// Wait blocks until the container's first process has ended, and tells how. A
-// dockerd that is away is no end: the container may run on, and when dockerd is
-// back it tells. Whatever Docker answers the wait with, its state is the truth.
+// Wait blocks until the container's first process has ended, and returns how. A dockerd
+// that is away is not the end: the container may still run, and dockerd reports it when
+// it is back. The container's state decides, not Docker's answer to the wait.
 func (r *Runtime) Wait(ctx context.Context, id string) (runtime.Exit, error) {
 	for pause := firstPause; ; {
 		c, err := r.find(ctx, id)

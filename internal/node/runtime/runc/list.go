@@ -13,9 +13,8 @@ import (
 	"github.com/stormcell/stormcell/internal/node/worker"
 )
 
-// List returns every container of this runtime, in no order. One of which runc
-// knows nothing (any more) but that left records is listed as stopped, so that
-// somebody deletes it.
+// List returns every container of this runtime, unordered. A container that has records
+// but that runc does not know (any more) is listed as stopped, so that it is deleted.
 func (r *Runtime) List(ctx context.Context) ([]runtime.State, error) {
 	found := map[string]runtime.State{}
 	if err := r.listLeftovers(found); err != nil {

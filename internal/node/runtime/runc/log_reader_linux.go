@@ -20,7 +20,7 @@ import (
 // the order in which conmon read it; runtime.ErrNoLog if there is none. With
 // Follow, reads block until there is more, and the stream ends when the attempt
 // has ended and all of it was read. It fails when ctx ends. The bytes are the
-// worker's: nothing of them is made harmless.
+// worker's own, unescaped.
 func (r *Runtime) Log(ctx context.Context, id string, o runtime.LogOptions) (io.ReadCloser, error) {
 	if err := runtime.CheckID(id); err != nil {
 		return nil, err

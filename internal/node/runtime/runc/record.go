@@ -128,8 +128,8 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// Inspect tells where a container is found from outside. Its first process may
-// have ended, or not be known: then its pid is 0.
+// Inspect returns where a container is found from outside. Its first process may have
+// ended, or not be known: then its pid is 0.
 func (r *Runtime) Inspect(ctx context.Context, id string) (runtime.Info, error) {
 	if err := runtime.CheckID(id); err != nil {
 		return runtime.Info{}, err

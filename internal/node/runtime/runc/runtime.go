@@ -3,7 +3,7 @@
 // containers outlive the agent and their end is known afterwards.
 //
 //	agent ──exec──> conmon ──fork, setsid──> conmon ──exec──> runc create
-//	      start pipe: "you are in your cgroup, go on"  └─ parent of the container's
+//	      start pipe: "you are in your cgroup, continue"  └─ parent of the container's
 //	      sync pipe:  pid, or why there is none            first process: exit file
 package runc
 
@@ -50,7 +50,7 @@ type Options struct {
 	LogDir string
 	// LogBytes is the size limit of an attempt's log, all parts together.
 	LogBytes int64
-	// Log is told of what fails beside a container; nil for nobody.
+	// Log receives failures that are not of one container; nil for no log.
 	Log *slog.Logger
 }
 

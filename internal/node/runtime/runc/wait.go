@@ -18,7 +18,7 @@ import (
 	"github.com/stormcell/stormcell/internal/node/smallfile"
 )
 
-// Wait blocks until the container's first process has ended, and tells how.
+// Wait blocks until the container's first process has ended, and returns how.
 // It works for containers of earlier agents, and for those that have already
 // ended, until Delete. If conmon was killed, the code is runtime.UnknownCode.
 // While it waits, it keeps the parts of the container's log.

@@ -36,7 +36,7 @@ type Subject struct {
 	Bundle func(args []string, l Limits) string
 	// Printed returns what the container has printed, without Logs.
 	Printed func() string
-	// Members are the processes of a cgroup that Inspect has told.
+	// Members returns the processes of a cgroup that Inspect has returned.
 	Members func(cgroup string) (map[int]bool, error)
 	// Again returns the runtime as the next agent has it.
 	Again func() runtime.Runtime

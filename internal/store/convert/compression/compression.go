@@ -34,8 +34,8 @@ const (
 	Zstd Kind = "zstd"
 )
 
-// Sniff tells the kind by a blob's first four bytes (or all, if it has less).
-// Registries know blobs whose media type is wrong, so it is not asked.
+// Sniff returns the kind of a blob by its first four bytes, or all if it has fewer.
+// It ignores media types, since those of some registries are wrong.
 func Sniff(first []byte) Kind {
 	switch {
 	case bytes.HasPrefix(first, gzipMagic):

@@ -38,8 +38,8 @@ type Limits struct {
 // nodeCost is about what one name takes in memory besides its bytes.
 const nodeCost = 256
 
-// Plan tells a second pass under which path to write a content, by its number
-// in the archive, where that is not its own; "" leaves it out.
+// Plan is for a second pass: the path under which to write a content, by its number
+// in the archive, if it is not its own path; "" omits the content.
 type Plan map[int]string
 
 // Summary is what a layer holds after rewriting.
@@ -52,15 +52,14 @@ type Summary struct {
 	// DroppedXattrs counts the extended attributes that were left out: kinds
 	// that squashfs does not store, and those that steer overlayfs.
 	DroppedXattrs int
-	// Found tells that the layer has an entry for the sought file with content.
+	// Found is true if the layer has a non-empty entry for the sought file.
 	Found bool
 }
 
 // Rewrite reads the layer archive r up to its end mark and writes the archive
-// for mksquashfs to w. Where it returns a Plan that is not nil, what it wrote is
-// of no use, and the caller starts anew with that Plan; the first pass has a
-// nil one. On the way it looks for the file sought, a path, if that is not
-// empty. Errors wrap one of this package's, or come from r and w.
+// for mksquashfs to w. If it returns a Plan that is not nil, the caller discards
+// what was written and starts again with that Plan; the first pass has a nil one. It
+// also looks for the file sought, a path, if that is not empty. Errors wrap one of this package's, or come from r and w.
 func Rewrite(w io.Writer, r io.Reader, limits Limits, plan Plan, sought string) (Summary, Plan, error) {
 	rw := &rewriter{
 		in:     tar.NewReader(r),
@@ -181,8 +180,8 @@ func isSought(hdr *tar.Header, name, sought string) bool {
 	return name == sought && hdr.Typeflag == tar.TypeReg && hdr.Size > 0
 }
 
-// Contains tells whether the layer archive r has an entry for the file sought,
-// a path, with content. It reads up to the archive's end mark.
+// Contains reports whether the layer archive r has a non-empty entry for the file
+// sought, a path. It reads up to the archive's end mark.
 func Contains(r io.Reader, sought string) (bool, error) {
 	in, found := tar.NewReader(r), false
 	for {

@@ -17,13 +17,13 @@ import (
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
-// Errors that tell what is wrong with a source.
+// Errors of sources.
 var (
 	// ErrBadReference is an image name that breaks the grammar.
 	ErrBadReference = errors.New("bad image name")
 	// ErrNotFound is an image, or a blob of one, that the source does not have.
 	ErrNotFound = errors.New("not found")
-	// ErrAmbiguous is a source of several images of which none was named.
+	// ErrAmbiguous is a source of several images without the name of one.
 	ErrAmbiguous = errors.New("more than one image")
 	// ErrNoPlatform is an image that there is not for the platform.
 	ErrNoPlatform = errors.New("no image for this platform")

@@ -36,8 +36,8 @@ func (p Platform) String() string {
 	return s
 }
 
-// Runs tells whether an image for have is one for p. Where p names no variant,
-// every variant is.
+// Runs reports whether an image for have runs on p. If p names no variant, every
+// variant does.
 func (p Platform) Runs(have Platform) bool {
 	return p.OS == have.OS && p.Architecture == have.Architecture &&
 		(p.Variant == "" || p.variant() == have.variant())

@@ -6,8 +6,8 @@
 // and digestMD5PrivacyConn, v2.4.0) returns the bytes of the last frame only
 // when it was asked for more than the frame before had left. A DataNode sends
 // the answer to a read in frames of a few bytes, so no read succeeds with
-// integrity or privacy. The library keeps the layer to itself; so it is told
-// that there is none, and Guard puts this one under it.
+// integrity or privacy. The library does not export the layer; so the
+// library is configured without one, and Guard puts this one under it.
 package sasl
 
 import (
