@@ -11,8 +11,8 @@ import (
 	"github.com/stormcell/stormcell/internal/node/worker"
 )
 
-// actor carries one worker through its life. Only its goroutine acts and
-// touches rec; others change what is desired and read the state.
+// actor takes one worker through its life. Only its goroutine acts and uses rec;
+// others change the desired state and read the current state.
 type actor struct {
 	engine      *Engine
 	driver      runtime.Driver
@@ -24,15 +24,15 @@ type actor struct {
 	remains
 
 	// These are guarded by the engine's lock. next is a worker of the same UID
-	// that shall run once this one is gone.
+	// to run once this one is removed.
 	started, gone bool
 	next          *record
 
-	// wanted ends when the worker shall go, which stop says, or the agent ends.
+	// wanted ends when the worker is to be removed, by stop, or the agent ends.
 	wanted context.Context //nolint:containedctx // the life of the worker
 	stop   context.CancelFunc
-	// unconfirmed ends with wanted, or when this process was told that the
-	// worker shall run: a record alone starts nothing.
+	// unconfirmed ends with wanted, or when Ensure confirms the worker in this
+	// process: a record alone starts nothing.
 	unconfirmed context.Context //nolint:containedctx // the life of the worker until then
 	confirmed   context.CancelFunc
 	// woken gets a token when the restart policy has changed.
@@ -43,12 +43,11 @@ type actor struct {
 	state State
 }
 
-// remains are what an earlier attempt, or an earlier agent, may have left of a
-// worker beside its record. They are found again by whoever comes next, and so
-// are not recorded.
+// remains are what an earlier attempt, or an earlier agent, may have left of a worker
+// beside its record. The next agent finds them again, so they are not recorded.
 type remains struct {
-	// unsettled is true until the runtime, which was away when the agent began,
-	// has told what it has of the worker.
+	// unsettled is true until the runtime, which was away when the agent started,
+	// has reported what it has of the worker.
 	unsettled bool
 	// dirty is true if something is to be undone, which may be in the way.
 	dirty bool
@@ -80,18 +79,18 @@ func newActor(e *Engine, rec *record) *actor {
 	return a
 }
 
-// start lets the actor run; the engine's lock is held.
-func (a *actor) start(ctx context.Context) {
+// spawn starts the actor's goroutine. Call it with the engine's lock held.
+func (a *actor) spawn(ctx context.Context) {
 	a.started = true
 	a.publish(func(*State) {})
 	a.engine.group.Go(func() { a.run(ctx) })
 }
 
-// run goes on until the worker is gone, or ctx ends: then it leaves all as it
-// is for the next agent.
+// run takes the worker through its life until it is removed, or ctx ends: then run
+// leaves everything as it is for the next agent.
 func (a *actor) run(ctx context.Context) {
 	for !a.stopping() {
-		a.live(ctx)
+		a.advance(ctx)
 	}
 	for failures := 1; ctx.Err() == nil; failures++ {
 		err := a.remove(ctx)
@@ -104,13 +103,13 @@ func (a *actor) run(ctx context.Context) {
 		}
 		a.engine.Log.Warn("removal failed", "worker", a.name(), "container", a.id(), "error", err)
 		a.publish(func(s *State) { s.Phase, s.Err = Stopping, err })
-		a.restAfter(ctx, err, retryIn(err, failures))
+		a.sleepBeforeRetry(ctx, err, retryIn(err, failures))
 	}
 }
 
-// restAfter pauses before a removal that has failed is tried again. If a
-// process was stuck in the kernel, the pause ends with that process.
-func (a *actor) restAfter(ctx context.Context, err error, d time.Duration) {
+// sleepBeforeRetry pauses before a failed removal is retried. If a process was stuck in
+// the kernel, the pause ends with that process.
+func (a *actor) sleepBeforeRetry(ctx context.Context, err error, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	if errors.Is(err, process.ErrStuck) {
@@ -121,30 +120,30 @@ func (a *actor) restAfter(ctx context.Context, err error, d time.Duration) {
 	<-ctx.Done()
 }
 
-// live is one round of a worker's life: from where its record stands to the
-// end of a process, or of the pause after one.
-func (a *actor) live(ctx context.Context) {
+// advance takes one step in a worker's life, by its record: to the end of a process, or
+// of the pause after one.
+func (a *actor) advance(ctx context.Context) {
 	switch rec := a.rec; {
 	case a.unsettled:
 		a.settle(ctx)
 	case rec.Running:
 		a.watch(ctx)
 	case a.dirty:
-		a.cleanUp(ctx)
+		a.retryTeardown(ctx)
 	case !a.awaitConfirmation():
 	case rec.ended(a.desired().RestartPolicy):
 		a.publish(func(s *State) { s.Phase, s.Err = Ended, nil })
-		a.rest(never)
+		a.sleep(never)
 	case time.Until(rec.RetryAt) > 0:
 		a.publish(func(s *State) { s.Phase, s.RetryAt = BackOff, rec.RetryAt })
-		a.rest(time.Until(rec.RetryAt))
+		a.sleep(time.Until(rec.RetryAt))
 	default:
 		a.launch(ctx)
 	}
 }
 
-// awaitConfirmation waits until the worker is confirmed; false if it shall go
-// or the agent ends.
+// awaitConfirmation waits until the worker is confirmed; false if it is to be removed or
+// the agent ends.
 func (a *actor) awaitConfirmation() bool {
 	<-a.unconfirmed.Done()
 	return !a.stopping()
@@ -153,8 +152,8 @@ func (a *actor) awaitConfirmation() bool {
 // never is longer than any pause.
 const never = time.Duration(1<<63 - 1)
 
-// rest waits for the time to pass, or until something else is wanted.
-func (a *actor) rest(d time.Duration) { pause(a.wanted, d, a.woken) }
+// sleep waits for the time to pass, or until the desired state changes.
+func (a *actor) sleep(d time.Duration) { pause(a.wanted, d, a.woken) }
 
 // pause waits for the time to pass, for the end of ctx, or for a token of
 // woken, which may be nil.
@@ -168,11 +167,10 @@ func pause(ctx context.Context, d time.Duration, woken <-chan struct{}) {
 	}
 }
 
-// stopping reports whether the worker shall go, or the agent ends.
+// stopping reports whether the worker is to be removed, or the agent ends.
 func (a *actor) stopping() bool { return a.wanted.Err() != nil }
 
-// confirm says that the worker shall run, and takes over what may change of
-// its spec.
+// confirm allows the worker to run, and updates what may change of its spec.
 func (a *actor) confirm(w worker.Spec) {
 	changed := a.update(w)
 	a.confirmed()
@@ -184,8 +182,8 @@ func (a *actor) confirm(w worker.Spec) {
 	}
 }
 
-// update takes over what may change of a spec, and tells whether the restart
-// policy has.
+// update updates what may change of a spec, and reports whether the restart policy has
+// changed.
 func (a *actor) update(w worker.Spec) (policyChanged bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -215,10 +213,10 @@ func (a *actor) name() string {
 	return w.Namespace + "/" + w.Name
 }
 
-// id names the container. It never changes, so that others may ask, too.
+// id returns the container's id. It never changes, so any goroutine may call id.
 func (a *actor) id() string { return a.containerID }
 
-// publish changes the state and tells the engine's owner.
+// publish changes the state and reports it to the engine's owner.
 func (a *actor) publish(change func(*State)) {
 	a.mu.Lock()
 	change(&a.state)

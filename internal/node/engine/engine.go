@@ -59,7 +59,7 @@ func (p Past) record(w worker.Spec) *record {
 	return rec
 }
 
-// Engine runs the workers of one node. Call Recover once, then Run; Ensure,
+// Engine runs the workers of one node. Call Recover once; Ensure,
 // Remove and State may be called at any time after Recover.
 type Engine struct {
 	Options
@@ -71,10 +71,10 @@ type Engine struct {
 	group  sync.WaitGroup
 }
 
-// New returns an engine that has not begun.
+// New returns an engine that does nothing before Recover.
 func New(o Options) *Engine {
 	if o.Observer == nil {
-		o.Observer = nobody{}
+		o.Observer = noObserver{}
 	}
 	return &Engine{Options: o, records: records{dir: filepath.Join(o.RunRoot, "workers"), runtimes: o.Runtimes}, actors: map[string]*actor{}}
 }
@@ -91,7 +91,7 @@ func (e *Engine) Ensure(w worker.Spec, past Past) {
 	defer e.mu.Unlock()
 	switch a, ok := e.actors[w.UID]; {
 	case !ok, a.gone:
-		e.add(newActor(e, past.record(w))).confirm(w)
+		e.register(newActor(e, past.record(w))).confirm(w)
 	case a.stopping():
 		a.next = past.record(w)
 	default:
@@ -99,8 +99,8 @@ func (e *Engine) Ensure(w worker.Spec, past Past) {
 	}
 }
 
-// Purge is Remove for a worker that this node may have no record of, as after
-// a reboot: what is left of it is removed all the same.
+// Purge is Remove for a worker that this node may have no record of, as after a reboot:
+// what is left of it is removed too.
 func (e *Engine) Purge(w worker.Spec, past Past) {
 	e.mu.Lock()
 	if a, ok := e.actors[w.UID]; ok {
@@ -108,15 +108,15 @@ func (e *Engine) Purge(w worker.Spec, past Past) {
 	} else {
 		a = newActor(e, past.record(w))
 		a.stop()
-		e.add(a)
+		e.register(a)
 	}
 	e.mu.Unlock()
 	e.Remove(w.UID)
 }
 
-// driverOf is what a worker is made with. Whose runtime is not known is never
-// launched, and removed as one of Runc, whose parts remove all but containers
-// of others.
+// driverOf returns the driver of a worker. A worker with an unknown runtime is never
+// launched; it is removed as one of Runc, which removes everything except the containers
+// of other runtimes.
 func (e *Engine) driverOf(w worker.Spec) runtime.Driver {
 	driver, err := e.Runtimes.Of(w)
 	if err != nil {
@@ -125,25 +125,25 @@ func (e *Engine) driverOf(w worker.Spec) runtime.Driver {
 	return driver
 }
 
-// add adds an actor and lets it run, unless another worker is in its way:
-// then it runs when that one is gone. The lock is held.
-func (e *Engine) add(a *actor) *actor {
+// register adds an actor and schedules it. Call it with the lock held.
+func (e *Engine) register(a *actor) *actor {
 	e.actors[a.desired().UID] = a
 	e.schedule(a)
 	return a
 }
 
-// schedule lets an actor run, or says whom it waits for. The lock is held.
+// schedule spawns an actor, unless another worker has its port or id: then it waits
+// until that one is removed. Call it with the lock held.
 func (e *Engine) schedule(a *actor) {
 	if blocker := e.blocker(a); blocker != nil {
 		a.publish(func(s *State) { s.Phase, s.Blocker = Waiting, blocker.name() })
 		return
 	}
-	a.start(e.ctx)
+	a.spawn(e.ctx)
 }
 
-// blocker is the worker that holds the port or id of a's, if one does. What is
-// only to be swept away needs no port.
+// blocker returns the worker that uses the port or id of a's, nil if none does. A
+// stray, which is only swept, needs no port.
 func (e *Engine) blocker(a *actor) *actor {
 	w := a.desired()
 	for _, other := range e.actors {
@@ -173,7 +173,7 @@ func (e *Engine) Remove(uid string) {
 	}
 }
 
-// Forget drops what is remembered of a worker that is Removed.
+// Forget drops the state of a worker that is Removed.
 func (e *Engine) Forget(uid string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -237,8 +237,8 @@ func (e *Engine) OpenLog(ctx context.Context, uid string, o runtime.LogOptions) 
 	return a.driver.Logs.Log(ctx, a.id(), o)
 }
 
-// Kill ends the processes of a worker that runs; its restart policy says what
-// follows. runtime.ErrNotFound if it does not run here.
+// Kill ends the processes of a running worker; its restart policy decides what happens
+// then. runtime.ErrNotFound if it does not run here.
 func (e *Engine) Kill(ctx context.Context, uid string) error {
 	w, _, err := e.Inspect(ctx, uid)
 	if err != nil {
@@ -247,8 +247,8 @@ func (e *Engine) Kill(ctx context.Context, uid string) error {
 	return e.driverOf(w).Runtime.Signal(ctx, w.ContainerID(), syscall.SIGKILL, true)
 }
 
-// finished notes that an actor's worker is gone, and lets those begin that
-// waited for it.
+// finished records that an actor's worker is removed, and schedules those that waited
+// for it.
 func (e *Engine) finished(done *actor) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -263,7 +263,7 @@ func (e *Engine) finished(done *actor) {
 		}
 	})
 	if next := done.next; next != nil {
-		e.add(newActor(e, next)).confirm(next.Spec)
+		e.register(newActor(e, next)).confirm(next.Spec)
 	}
 	for _, a := range e.actors {
 		if !a.started && !a.gone {

@@ -17,17 +17,16 @@ const (
 	createLimit   = time.Minute
 )
 
-// launch brings the worker from its image to a running process. If a step
-// fails, what the earlier ones made is undone and the launch is tried again
-// after a pause.
+// launch takes the worker from its image to a running process. If a step fails, launch
+// undoes the earlier ones, and the launch is retried after a pause.
 func (a *actor) launch(ctx context.Context) {
 	a.publish(func(s *State) { s.Phase, s.Since = Localizing, time.Now() })
-	err := a.steps(a.wanted) //nolint:contextcheck // it ends with ctx
+	err := a.launchSteps(a.wanted) //nolint:contextcheck // it ends with ctx
 	if err == nil || !a.stopping() {
 		a.engine.Observer.LaunchDone(err)
 	}
 	if err == nil || ctx.Err() != nil {
-		return // it runs, or the next agent goes on
+		return // it runs, or the next agent continues
 	}
 	if undo := a.teardown(ctx); !errors.Is(err, runtime.ErrUnavailable) || !errors.Is(undo, runtime.ErrUnavailable) {
 		err = errors.Join(err, undo) // or it would say the same twice
@@ -45,8 +44,8 @@ func (a *actor) launch(ctx context.Context) {
 	})
 }
 
-// steps is the launch, one step after the other.
-func (a *actor) steps(ctx context.Context) error {
+// launchSteps takes the steps of a launch, one after the other.
+func (a *actor) launchSteps(ctx context.Context) error {
 	e, rec, lap := a.engine, a.rec, a.laps()
 	if err := rec.Spec.Validate(); err != nil {
 		return &StepError{StepValidate, err}
@@ -54,7 +53,7 @@ func (a *actor) steps(ctx context.Context) error {
 	if _, err := e.Runtimes.Of(rec.Spec); err != nil {
 		return &StepError{StepValidate, err}
 	}
-	// The record comes first: what it does not name, nobody would clean up.
+	// The record comes first: nothing would clean up what it does not name.
 	if err := a.save(); err != nil {
 		return &StepError{StepRecord, err}
 	}
@@ -77,7 +76,7 @@ func (a *actor) steps(ctx context.Context) error {
 	return a.launchContainer(ctx, bundle, lap)
 }
 
-// laps returns a function that tells how long each step has taken.
+// laps returns a function that reports how long each step has taken.
 func (a *actor) laps() func(Step) {
 	last := time.Now()
 	return func(s Step) {
@@ -100,8 +99,8 @@ func (a *actor) localize(ctx context.Context) (*manifest.LocalImage, error) {
 	return image, nil
 }
 
-// progress returns a function that publishes the bytes that are here, once a
-// second at most.
+// progress returns a function that publishes the bytes that are on the node, at most
+// once a second.
 func (a *actor) progress() func(done, total int64) {
 	sometimes := rate.Sometimes{Interval: time.Second}
 	return func(done, total int64) {
@@ -127,7 +126,7 @@ func (a *actor) mount(ctx context.Context, image *manifest.LocalImage) (string, 
 	return rootfs, nil
 }
 
-// launchContainer makes the container and lets its process run.
+// launchContainer creates the container and starts its process.
 func (a *actor) launchContainer(ctx context.Context, bundle string, lap func(Step)) error {
 	ctx, cancel := context.WithTimeout(ctx, createLimit)
 	defer cancel()
@@ -137,8 +136,8 @@ func (a *actor) launchContainer(ctx context.Context, bundle string, lap func(Ste
 		return &StepError{StepCreate, err}
 	}
 	lap(StepCreate)
-	// Recorded before it is so: after a crash between the two, the runtime
-	// tells whether the process was started.
+	// Recorded before the start: after a crash between the two, the runtime knows
+	// whether the process was started.
 	rec.Launched++
 	rec.Running, rec.PID, rec.StartedAt, rec.RetryAt = true, created.PID, time.Now(), time.Time{}
 	if err := a.save(); err != nil {
@@ -159,9 +158,9 @@ func (a *actor) launchContainer(ctx context.Context, bundle string, lap func(Ste
 	return nil
 }
 
-// learnPID asks for the pid of a process that Start has made. It is for people
-// alone: without it, as of one that has ended already, the worker is watched
-// as any other.
+// learnPID asks for the pid of a process that Start has made. Only people use it:
+// without a pid, as of a process that has ended already, the worker is watched as any
+// other.
 func (a *actor) learnPID(ctx context.Context) {
 	info, err := a.driver.Runtime.Inspect(ctx, a.id())
 	if err == nil {
@@ -173,8 +172,8 @@ func (a *actor) learnPID(ctx context.Context) {
 	}
 }
 
-// notStarted takes back what the record says of a process that did not start,
-// before the container goes and nobody can tell any more.
+// notStarted takes back what the record says of a process that did not start, before
+// the container is removed and the runtime no longer knows.
 func (a *actor) notStarted(step Step, err error) error {
 	a.rec.takeBack()
 	return &StepError{step, errors.Join(err, a.save())}
@@ -184,10 +183,10 @@ func (a *actor) notStarted(step Step, err error) error {
 func (a *actor) watch(ctx context.Context) {
 	exit, err := a.driver.Runtime.Wait(a.wanted, a.id()) //nolint:contextcheck // it ends with ctx
 	if a.stopping() {
-		return // it goes on running: it shall be stopped, or the agent ends
+		return // it still runs: it is to be stopped, or the agent ends
 	}
 	if errors.Is(err, runtime.ErrNotFound) {
-		exit, err = a.unseen(), nil
+		exit, err = a.unobservedExit(), nil
 	}
 	if err == nil {
 		a.engine.Log.Info("worker ended", "worker", a.name(), "container", a.id(), "code", exit.Code, "signal", exit.Signal, "oomKilled", exit.OOMKilled)
@@ -195,28 +194,28 @@ func (a *actor) watch(ctx context.Context) {
 		if err = a.ended(exit); err == nil {
 			err = a.teardown(ctx)
 		} else {
-			a.dirty = true // how it ended is known of the container alone, as yet
+			a.dirty = true // only the container knows how it ended, so far
 		}
 	}
 	if err != nil && ctx.Err() == nil {
 		a.rec.Failures++
 		a.publish(func(s *State) { s.Err = &StepError{StepWatch, err} })
-		a.rest(retryIn(err, a.rec.Failures))
+		a.sleep(retryIn(err, a.rec.Failures))
 	}
 }
 
-// unseen is the end of a process that nobody saw: the machine was rebooted, or
-// what was known of the container was destroyed.
-func (a *actor) unseen() runtime.Exit {
+// unobservedExit returns the end of a process that nothing observed: the machine was
+// rebooted, or the state of the container was destroyed.
+func (a *actor) unobservedExit() runtime.Exit {
 	if last := a.rec.LastExit; last != nil && last.At.After(a.rec.StartedAt) {
 		return *last
 	}
 	return runtime.Exit{Code: runtime.UnknownCode, At: time.Now()}
 }
 
-// cleanUp repeats a teardown that has failed, or had to wait for the record of
-// the end: remains of one run must not meet the next, nor stay when there is none.
-func (a *actor) cleanUp(ctx context.Context) {
+// retryTeardown repeats a teardown that has failed, or that had to wait for the record
+// of the end: remains of one run must not meet the next, nor stay if there is none.
+func (a *actor) retryTeardown(ctx context.Context) {
 	err := a.save()
 	if err == nil {
 		err = a.teardown(ctx)
@@ -226,12 +225,11 @@ func (a *actor) cleanUp(ctx context.Context) {
 	}
 	a.rec.Failures++
 	a.publish(func(s *State) { s.Err = err })
-	a.rest(retryIn(err, a.rec.Failures))
+	a.sleep(retryIn(err, a.rec.Failures))
 }
 
-// teardown undoes a launch, in reverse order. It goes on after a failure of
-// one part where the next does not depend on it, and can be repeated. When the
-// agent ends, it is left to the next.
+// teardown undoes a launch, in reverse order. It can be repeated. When the agent ends,
+// it is left to the next agent.
 func (a *actor) teardown(ctx context.Context) (err error) {
 	defer func() { a.dirty = err != nil }()
 	ctx, cancel := context.WithTimeout(ctx, teardownLimit)

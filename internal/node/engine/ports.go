@@ -22,11 +22,11 @@ type Observer interface {
 }
 
 // nobody is the Observer of an engine that has none.
-type nobody struct{}
+type noObserver struct{}
 
-func (nobody) StepDone(Step, time.Duration) {}
-func (nobody) LaunchDone(error)             {}
-func (nobody) Ended(runtime.Exit)           {}
+func (noObserver) StepDone(Step, time.Duration) {}
+func (noObserver) LaunchDone(error)             {}
+func (noObserver) Ended(runtime.Exit)           {}
 
 // Bundles writes what a runtime and a worker read: the container's
 // configuration, the worker script, the directories of the worker.

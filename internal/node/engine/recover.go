@@ -45,7 +45,7 @@ func (e *Engine) Recover(ctx context.Context) error {
 	for id, rec := range found {
 		a := newActor(e, rec)
 		a.remains = left[id]
-		e.add(a)
+		e.register(a)
 	}
 	for _, s := range strays {
 		e.sweep(s)
@@ -218,7 +218,7 @@ func (e *Engine) sweep(w worker.Spec) {
 	a := newActor(e, &record{Spec: w})
 	a.stray = true
 	a.stop()
-	e.add(a)
+	e.register(a)
 }
 
 // sweepLater removes the containers that no record names of a runtime that is
@@ -319,6 +319,6 @@ func (a *actor) settle(ctx context.Context) {
 				s.Phase, s.Err, s.RetryAt = BackOff, &StepError{StepWatch, err}, time.Now().Add(wait)
 			})
 		}
-		a.rest(wait)
+		a.sleep(wait)
 	}
 }

@@ -61,7 +61,7 @@ func (a *actor) terminate(ctx context.Context) error {
 	}
 	switch {
 	case errors.Is(err, runtime.ErrNotFound):
-		exit = a.unseen()
+		exit = a.unobservedExit()
 	case err != nil:
 		return err
 	}
