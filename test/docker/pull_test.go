@@ -18,7 +18,7 @@ func TestImagesThatCannotBeHad(t *testing.T) {
 	for _, tt := range []struct{ name, image, say string }{
 		{"absent", d.Registry + "/storm/absent:latest", "push it, or name another"},
 		{"without-credentials", otherHost, "stormcell.docker.config"},
-		{"nowhere", nowhere, "see whether the registry runs and this node reaches it"},
+		{"nowhere", nowhere, "check whether the registry runs and this node reaches it"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := apply(t, aWorker(tt.name, func(spec *api.StormWorkerSpec) { spec.Image = tt.image }))

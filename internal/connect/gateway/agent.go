@@ -38,7 +38,7 @@ type agent struct {
 	roots   *x509.CertPool
 }
 
-// unavailable tells that the agent of a node does not answer, why, and what to do.
+// unavailable returns the error of an agent that does not answer: the cause and the cure.
 func unavailable(node, cause, cure string) error {
 	return apierrors.NewServiceUnavailable(fmt.Sprintf("the node-agent of node %s does not answer: %s; %s", node, cause, cure))
 }
@@ -80,17 +80,17 @@ func (a *agent) get(ctx context.Context, path string, query url.Values) (io.Read
 	}
 	response, err := transport.RoundTrip(req)
 	if err != nil {
-		return nil, a.explain(ctx, err)
+		return nil, a.connectError(ctx, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		defer response.Body.Close()
-		return nil, a.refusal(response)
+		return nil, a.statusError(response)
 	}
 	return response.Body, nil
 }
 
-// explain makes sentences of what goes wrong on the way to an agent.
-func (a *agent) explain(ctx context.Context, err error) error {
+// connectError returns why an agent cannot be reached, and what to do.
+func (a *agent) connectError(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err() // nobody is there any more
 	}
@@ -101,9 +101,9 @@ func (a *agent) explain(ctx context.Context, err error) error {
 	return unavailable(a.node, err.Error(), "check whether node-agent runs there, and whether the manager can connect to "+a.address)
 }
 
-// refusal is the Status that an agent has answered with. That it does not know
+// statusError returns the Status that an agent has answered with. That the agent does not know
 // the manager is not the fault of who asks, and says nothing of their rights.
-func (a *agent) refusal(response *http.Response) error {
+func (a *agent) statusError(response *http.Response) error {
 	var status metav1.Status
 	err := json.NewDecoder(io.LimitReader(response.Body, maxHeaders)).Decode(&status)
 	said := clip(status.Message)

@@ -85,27 +85,27 @@ func exitOf(e *runtime.Exit) *api.WorkerExit {
 
 // conditionsOf tells the state as conditions, Ready last.
 func conditionsOf(w *api.StormWorker, s engine.State) []metav1.Condition {
-	reason, message := story(s)
+	reason, message := stateMessage(s)
 	if refused(w) && w.DeletionTimestamp.IsZero() && s.Phase != engine.Running && s.Phase != engine.Ended {
 		verdict := meta.FindStatusCondition(w.Status.Conditions, api.WorkerAdmitted)
 		reason, message = verdict.Reason, verdict.Message
 	}
 	return []metav1.Condition{
-		condition(api.WorkerLocalized, s.Localized, api.ReasonLocalized, localizedStory(s), reason, message),
-		condition(api.WorkerMounted, s.Mounted, api.ReasonMounted, mountedStory(s), reason, message),
+		condition(api.WorkerLocalized, s.Localized, api.ReasonLocalized, localizedMessage(s), reason, message),
+		condition(api.WorkerMounted, s.Mounted, api.ReasonMounted, mountedMessage(s), reason, message),
 		condition(api.WorkerRunning, s.Phase == engine.Running, api.ReasonRunning, message, reason, message),
 		condition(api.WorkerReady, s.Phase == engine.Running, api.ReasonRunning, message, reason, message),
 	}
 }
 
-func mountedStory(s engine.State) string {
+func mountedMessage(s engine.State) string {
 	if r := api.Runtime(s.Runtime); r.PullsImages() {
 		return fmt.Sprintf("%s mounts the image", r)
 	}
 	return "the layers are mounted and stacked"
 }
 
-func localizedStory(s engine.State) string {
+func localizedMessage(s engine.State) string {
 	if r := api.Runtime(s.Runtime); r.PullsImages() {
 		return fmt.Sprintf("%s has the image", r)
 	}
@@ -122,8 +122,8 @@ func condition(t string, is bool, trueReason, trueMessage, reason, message strin
 	return metav1.Condition{Type: t, Status: metav1.ConditionFalse, Reason: reason, Message: message}
 }
 
-// story tells the state in a word and a sentence.
-func story(s engine.State) (reason, message string) {
+// stateMessage returns the state as a reason and a message.
+func stateMessage(s engine.State) (reason, message string) {
 	switch s.Phase {
 	case engine.Waiting:
 		return api.ReasonPortInUse, fmt.Sprintf("waits until StormWorker %s, which uses its port or its id on this node, is removed", s.Blocker)
@@ -137,9 +137,9 @@ func story(s engine.State) (reason, message string) {
 	case engine.Running:
 		return api.ReasonRunning, fmt.Sprintf("container %s runs", s.ContainerID)
 	case engine.BackOff:
-		return backOffStory(s)
+		return backOffMessage(s)
 	case engine.Ended:
-		return endReason(s.LastExit), exitStory(s.LastExit) + limitStory(s.LastExit) + "; its restartPolicy does not start it again"
+		return endReason(s.LastExit), exitMessage(s.LastExit) + limitMessage(s.LastExit) + "; its restartPolicy does not start it again"
 	case engine.Stopping:
 		if s.Err != nil {
 			return api.ReasonStopping, "is being stopped; the last attempt: " + s.Err.Error()
@@ -150,12 +150,12 @@ func story(s engine.State) (reason, message string) {
 	}
 }
 
-func backOffStory(s engine.State) (reason, message string) {
+func backOffMessage(s engine.State) (reason, message string) {
 	again := "next attempt at " + s.RetryAt.UTC().Format(time.TimeOnly) + " UTC"
 	if s.Err != nil {
 		return failureReason(api.Runtime(s.Runtime), s.Err), s.Err.Error() + "; " + again
 	}
-	return api.ReasonCrashLoopBackOff, exitStory(s.LastExit) + limitStory(s.LastExit) + "; " + again
+	return api.ReasonCrashLoopBackOff, exitMessage(s.LastExit) + limitMessage(s.LastExit) + "; " + again
 }
 
 func endReason(e *runtime.Exit) string {
@@ -173,8 +173,8 @@ func endReason(e *runtime.Exit) string {
 	}
 }
 
-// limitStory tells of the limit on processes, if the container came to it.
-func limitStory(e *runtime.Exit) string {
+// limitMessage mentions the limit on processes, if the container reached it.
+func limitMessage(e *runtime.Exit) string {
 	if e == nil || !e.PidsLimited {
 		return ""
 	}
@@ -190,7 +190,7 @@ const (
 	codeNotFound      = 127
 )
 
-func exitStory(e *runtime.Exit) string {
+func exitMessage(e *runtime.Exit) string {
 	switch {
 	case e == nil:
 		return "ended, and nothing recorded how"

@@ -176,7 +176,7 @@ func presentBinds(conf *config.Config) (*config.Config, error) {
 			if bind.Key == "" {
 				return nil, fmt.Errorf("%w: every worker sees the node's %s: %w; create it", ErrBindSourceMissing, bind.Source, err)
 			}
-			return nil, fmt.Errorf("%w: %s: %w; create it on this node or take it out of the configuration", ErrBindSourceMissing, bind.Key, err)
+			return nil, fmt.Errorf("%w: %s: %w; create it on this node or remove it from the configuration", ErrBindSourceMissing, bind.Key, err)
 		}
 	}
 	return conf, nil

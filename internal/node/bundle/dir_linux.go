@@ -117,7 +117,7 @@ func (d *dir) give(o owner) error {
 		return fmt.Errorf("stat %s: %w", d.path, err)
 	}
 	if st.Uid != 0 && int(st.Uid) != o.uid {
-		return fmt.Errorf("%w: %s has uid %d, not %d; remove it, or let its owner run the worker", ErrForeignOwner, d.path, st.Uid, o.uid)
+		return fmt.Errorf("%w: %s has uid %d, not %d; remove it, or run the worker as its owner", ErrForeignOwner, d.path, st.Uid, o.uid)
 	}
 	if int(st.Uid) == o.uid && int(st.Gid) == o.gid && st.Mode&0o7777 == o.mode {
 		return nil

@@ -25,11 +25,11 @@ func Measures() []Measure {
 		{"capabilities", "an explicit empty list, so that no runtime's default can add one", noCapabilities},
 		{"rlimits", "limits do not depend on how the agent was started, and a crash leaves no core file", limitProcess},
 		{"pids", "a fork bomb ends at the worker's own limit, not at the node's", limitPids},
-		{"oom-score", "when the node runs out of memory, a worker goes before the daemons that watch it", scoreOOM},
+		{"oom-score", "when the node runs out of memory, a worker is killed before the daemons that watch it", scoreOOM},
 		{"bind-flags", "set-user-ID programs and device nodes do not work on directories that users write to", flagBinds},
 		{"proc-flags", "nothing in /proc is a program or device", flagProc},
 		{"user-file", "the file that says who owns a worker is not the worker's to change", lockUserFile},
-		{"masked-paths", "what tells of the host's hardware, keys and other tenants is out of sight", maskMore},
+		{"masked-paths", "what describes the host's hardware, keys and other tenants is hidden", maskMore},
 		{"cgroup-namespace", "a worker sees its own cgroup only, not the host's tree; its metrics read the same files", hideCgroups},
 	}
 }

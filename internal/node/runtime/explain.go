@@ -18,7 +18,7 @@ func Explain(text string) string {
 		return fmt.Sprintf("the image has no program %q in its PATH; use an image that has it (%s)", m[1], text)
 	}
 	if m := noSource.FindStringSubmatch(text); m != nil {
-		return fmt.Sprintf("bind mount source %s is missing on this node; create it or take it out of the configuration (%s)", m[1]+m[2]+m[3], text)
+		return fmt.Sprintf("bind mount source %s is missing on this node; create it or remove it from the configuration (%s)", m[1]+m[2]+m[3], text)
 	}
 	return text
 }

@@ -7,7 +7,7 @@ import (
 )
 
 func TestExplain(t *testing.T) {
-	const program, source = `the image has no program "bash" in its PATH; use an image that has it (`, `bind mount source /x/y is missing on this node; create it or take it out of the configuration (`
+	const program, source = `the image has no program "bash" in its PATH; use an image that has it (`, `bind mount source /x/y is missing on this node; create it or remove it from the configuration (`
 	tests := []struct{ name, text, front string }{
 		{"runc, no such program", `unable to start container process: exec: "bash": executable file not found in $PATH`, program},
 		{"Docker, no such program", `OCI runtime create failed: container_linux.go:380: starting container process caused: exec: "bash": executable file not found in $PATH: unknown`, program},

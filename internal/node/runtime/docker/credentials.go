@@ -90,7 +90,7 @@ func rootAlone(f *os.File) error {
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || st.Uid != 0 || info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("%w: %s is not root's alone, run: chown root %[2]s; chmod 0600 %[2]s", ErrCredentials, f.Name())
+		return fmt.Errorf("%w: %s must belong to root and be readable only by root, run: chown root %[2]s; chmod 0600 %[2]s", ErrCredentials, f.Name())
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func call[T any](ctx context.Context, d *Daemon, limit time.Duration, ask func(c
 	defer cancel()
 	answer, err := ask(within)
 	if err != nil && within.Err() != nil && ctx.Err() == nil {
-		return answer, fmt.Errorf("%w: dockerd at %s has not answered for %s; see its log", runtime.ErrUnavailable, d.socket, limit)
+		return answer, fmt.Errorf("%w: dockerd at %s has not answered for %s; check its log", runtime.ErrUnavailable, d.socket, limit)
 	}
 	return answer, d.explain(err)
 }
@@ -65,5 +65,5 @@ func (d *Daemon) explain(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: there is no socket %s: install Docker on this node and start it, or set stormcell.docker.host", runtime.ErrUnavailable, d.socket)
 	}
-	return fmt.Errorf("%w: nobody answers on %s: start dockerd on this node", runtime.ErrUnavailable, d.socket)
+	return fmt.Errorf("%w: nothing answers on %s: start dockerd on this node", runtime.ErrUnavailable, d.socket)
 }

@@ -129,10 +129,10 @@ func (i *Images) refusal(ctx context.Context, tag string, err error) error {
 var cures = []struct{ words, cure string }{
 	{"unauthorized", "give credentials for it in stormcell.docker.config"},
 	{"no basic auth", "give credentials for it in stormcell.docker.config"},
-	{"access denied", "see whether the name is right, or give credentials in stormcell.docker.config"},
+	{"access denied", "check whether the name is right, or give credentials in stormcell.docker.config"},
 	{"HTTP response to HTTPS", "it speaks no TLS: put it into Docker's insecure-registries, if that is meant"},
-	{"connection refused", "see whether the registry runs and this node reaches it"},
-	{"no such host", "see whether the registry's name is right"},
+	{"connection refused", "check whether the registry runs and this node reaches it"},
+	{"no such host", "check whether the registry's name is right"},
 	{"not found", "push it, or name another"},
 	{"manifest unknown", "push it, or name another"},
 }

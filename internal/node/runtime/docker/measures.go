@@ -30,13 +30,13 @@ type measure struct {
 
 // measures are all of them, in the order of their application.
 var measures = []measure{
-	{"labels", "the agent knows its own containers, and leaves alone those of others", label},
+	{"labels", "the agent recognizes its own containers, and does not touch those of others", label},
 	{"log", "a worker that prints without end does not fill the node's disk", boundLog},
 	{"restart", "only the agent starts a worker again", neverRestart},
 	{"rlimits", "limits do not depend on how dockerd was started, and a crash leaves no core file", limitProcess},
 	{"pids", "a fork bomb ends at the worker's own limit, not at the node's", limitPids},
 	{"swap", "a worker over its memory limit is killed, and does not slow its node down by swapping", noSwap},
-	{"oom-score", "when the node runs out of memory, a worker goes before the daemons that watch it", scoreOOM},
+	{"oom-score", "when the node runs out of memory, a worker is killed before the daemons that watch it", scoreOOM},
 	{"user-file", "the file that says who owns a worker is not the worker's to change", lockUserFile},
 	{"cgroup-namespace", "a worker sees its own cgroup only, not the host's tree; its metrics read the same files", hideCgroups},
 }

@@ -146,7 +146,7 @@ func (r *Runtime) find(ctx context.Context, id string) (api.InspectResponse, err
 		return api.InspectResponse{}, fmt.Errorf("inspect container %s: %w", id, err)
 	}
 	if c.Container.State == nil {
-		return api.InspectResponse{}, fmt.Errorf("inspect container %s: Docker tells no state", id)
+		return api.InspectResponse{}, fmt.Errorf("inspect container %s: Docker reports no state", id)
 	}
 	return c.Container, nil
 }

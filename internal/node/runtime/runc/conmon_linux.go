@@ -139,7 +139,7 @@ func (r *Runtime) parseAnswer(id string, line []byte) (int, error) {
 		text = r.lastLog(id)
 	}
 	if text == "" {
-		text = "runc ended without a word; see whether the kernel killed it (dmesg)"
+		text = "runc ended without a message; check whether the kernel killed it (dmesg)"
 	}
 	return 0, fmt.Errorf("%w %s: %s", runtime.ErrCreate, id, runtime.Explain(strings.TrimPrefix(clip(text), "runc create failed: ")))
 }
