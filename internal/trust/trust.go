@@ -13,8 +13,8 @@ import (
 	"syscall"
 )
 
-// ErrNotTrusted is a path at which somebody other than root could put something else.
-var ErrNotTrusted = errors.New("others than root can change it")
+// ErrNotTrusted is a path that users other than root can change or replace.
+var ErrNotTrusted = errors.New("users other than root can change it")
 
 // maxLinks is how many symbolic links a path may lead through, as in the kernel.
 const maxLinks = 40
@@ -171,7 +171,7 @@ func look(path string) (entry, error) {
 	return entry{path, st.Uid, fi.Mode()}, nil
 }
 
-// faults says what lets others than root change e.
+// faults says what allows users other than root to change e.
 func (e entry) faults() []string {
 	var faults []string
 	if e.mode&fs.ModeSymlink != 0 {
@@ -186,7 +186,7 @@ func (e entry) faults() []string {
 	return faults
 }
 
-// faultsAround says what lets others than root replace child, which lies in
+// faultsAround says what allows users other than root to replace child, which lies in
 // the directory e.
 func (e entry) faultsAround(child entry) []string {
 	sticky := e.mode&fs.ModeSticky != 0
