@@ -1,7 +1,6 @@
-// Package controllers is the cluster side of stormcell: it checks StormImages
-// against the allowlist and the image store, has them brought to nodes ahead of
-// time, admits StormWorkers and binds them to nodes, and notices nodes that are
-// lost. It never touches a host.
+// Package controllers is the cluster side of stormcell: it checks StormImages against
+// the allowlist and the image store, makes nodes prefetch them, admits StormWorkers,
+// binds them to nodes, and detects lost nodes. It never touches a host.
 package controllers
 
 import (

@@ -1,5 +1,5 @@
-// Docker-to-squash puts container images into an image store, as squashfs
-// layers that nodes mount, and looks after them there. It takes the place of Storm's docker-to-squash.py.
+// Docker-to-squash puts container images into an image store, as squashfs layers that
+// nodes mount, and manages them there. It replaces Storm's docker-to-squash.py.
 package main
 
 import (

@@ -1,6 +1,6 @@
-// Command manager is the cluster side of stormcell: it checks images against
-// the allowlist, looks their tags up in the image store, binds workers to nodes
-// and notices nodes that are lost. It needs no root.
+// Command manager is the cluster side of stormcell: it checks images against the
+// allowlist, looks up their tags in the image store, binds workers to nodes and detects
+// lost nodes. It needs no root.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Package backoff paces what is tried again.
+// Package backoff has the pauses between retries.
 package backoff
 
 import (

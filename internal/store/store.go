@@ -1,7 +1,7 @@
 // Package store reads and writes image stores: a folder tree of squashfs
 // layers, image configs, manifests and a tag file, in the layout of Storm's
-// docker-to-squash.py (see package manifest for the names). Where the tree
-// lies is the business of the packages below this one.
+// docker-to-squash.py (see package manifest for the names). The packages below
+// this one know where the tree is.
 package store
 
 import (

@@ -1,5 +1,5 @@
-// Package trust judges whether anybody but root could change what lies at a
-// path. What root obeys, mounts or deletes must lie where nobody else can.
+// Package trust checks whether only root can change what is at a path. What root
+// obeys, mounts or deletes must be at such a path.
 package trust
 
 import (

@@ -1,5 +1,5 @@
-// Package gateway is the manager's side of connect: the API server forwards
-// requests to it, and it asks the agent of the worker's node.
+// Package gateway is the manager's side of connect: the API server forwards requests
+// to it, and it forwards them to the agent of the worker's node.
 package gateway
 
 import (

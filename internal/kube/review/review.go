@@ -1,4 +1,5 @@
-// Package review asks the API server whose a token is, and what somebody may.
+// Package review asks the API server which user a token belongs to, and which rights
+// a user has.
 package review
 
 import (

@@ -1,7 +1,7 @@
-// Package bundle makes what a worker's container needs outside of its root
-// file system: the directories that Storm's supervisor made, with their
-// owners and modes, the worker's script, and the runtime bundle. What a
-// worker can write to is opened name by name, without following links.
+// Package bundle creates what a worker's container needs outside of its root file
+// system: the directories of Storm's supervisor, with their owners and modes, the
+// worker's script, and the runtime bundle. It opens paths that a worker can write to
+// name by name, without following links.
 package bundle
 
 import (

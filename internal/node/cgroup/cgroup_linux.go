@@ -1,5 +1,5 @@
-// Package cgroup finds and ends the processes of containers by their cgroups,
-// and reads what the kernel counts there, in trees of version 1 and 2.
+// Package cgroup finds and kills the processes of containers by their cgroups, and
+// reads the resource usage of cgroups, of version 1 and 2.
 package cgroup
 
 import (

@@ -6,8 +6,8 @@
 //	Ensure → localize → mount → prepare → create → start → watch → (back-off → …)
 //	Remove → SIGTERM → grace → SIGKILL → delete → unmount → remove → Removed
 //
-// The truth is the kernel and the disk: what an earlier agent left is taken
-// over by Recover, from the records in the run root and the runtime's list.
+// The kernel and the disk are the source of truth: Recover takes over what an earlier
+// agent left, from the records in the run root and the runtime's list.
 package engine
 
 import (

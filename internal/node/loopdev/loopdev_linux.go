@@ -1,5 +1,5 @@
-// Package loopdev puts files behind loop devices of Linux, read-only, so that
-// the file systems inside them can be mounted.
+// Package loopdev attaches files to loop devices of Linux, read-only, so that the file
+// systems in them can be mounted.
 package loopdev
 
 import (

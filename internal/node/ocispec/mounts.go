@@ -28,8 +28,7 @@ type Bind struct {
 	// Key is the configuration key that names Source; empty where none does.
 	Key      string
 	Writable bool
-	// Network marks the files that say how the host is called and whom it asks
-	// for names. A runtime with its own way to provide them leaves these out.
+	// Network marks the files with the names of the host and of its name servers. A runtime with its own way to provide them leaves these out.
 	Network bool
 }
 

@@ -32,8 +32,7 @@ type Paths struct {
 	Shared string
 }
 
-// Dirs are the directories in which the files of workers lie. They are root's:
-// a worker's own lie in them.
+// Dirs are the parents of the directories of workers. They belong to root.
 func Dirs(n config.Node) []string {
 	local := func(elements ...string) string { return filepath.Join(append([]string{n.LocalDir}, elements...)...) }
 	return []string{

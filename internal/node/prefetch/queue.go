@@ -1,6 +1,5 @@
-// Package prefetch brings images to this node before a worker needs them: one
-// at a time, again after a failure, and again after a worker has taken their
-// room.
+// Package prefetch fetches images to this node before a worker needs them: one at a
+// time, again after a failure, and again after they were evicted for a worker.
 package prefetch
 
 import (

@@ -1,5 +1,5 @@
-// Package preflight looks, before the agent begins, whether its node has all
-// that containers need, and says everything that is missing at once.
+// Package preflight checks, before the agent starts, whether the node has everything
+// that containers need, and reports everything that is missing at once.
 package preflight
 
 import (

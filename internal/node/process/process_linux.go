@@ -1,5 +1,5 @@
-// Package process knows the processes of this machine by more than their pids,
-// which go to others: by when they were started, and by pidfds.
+// Package process identifies the processes of this machine by start time and by pidfd,
+// since pids are reused.
 package process
 
 import (

@@ -52,8 +52,8 @@ func listener(line string, port int) (inode string, ok bool) {
 	return fields[9], err == nil && int(n) == port
 }
 
-// Has tells whether process pid has one of these open, which are named as its
-// links in /proc/<pid>/fd are. One that has ended has none.
+// Has reports whether process pid has one of these open. They are named as the links
+// in /proc/<pid>/fd. A process that has ended has none.
 func Has(pid int, open map[string]bool) bool {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(dir)

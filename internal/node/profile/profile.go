@@ -1,6 +1,6 @@
-// Package profile looks into the Java processes of workers: a script runs in a
-// worker's name spaces as the worker's user, but it comes from the node, is
-// watched from the node, and is in a cgroup of its own.
+// Package profile profiles the Java processes of workers: a script runs in a worker's
+// name spaces as the worker's user. The script comes from the node, is watched from the
+// node, and has its own cgroup.
 //
 //	agent ──> sh: waits until it is in its cgroup ──exec──> nsenter ──> script, in the container
 package profile

@@ -1,12 +1,12 @@
-// Package rootfs makes the root file systems of workers: squashfs layers
-// behind loop devices, each mounted once per node and shared, and an overlay
-// with a writable top per worker. What is mounted is kept by the kernel alone;
-// Recover reads it back, so that a process may die between any two steps.
+// Package rootfs creates the root file systems of workers: squashfs layers on loop
+// devices, each mounted once per node and shared, and an overlay with a writable upper
+// directory per worker. Only the kernel keeps what is mounted; Recover reads it, so a
+// process may die between any two steps.
 //
-// Layout below the run root, all of it for root only:
+// Layout below the run root, which only root can read:
 //
 //	layers/<squashfs hex>/mnt             one layer, named by its content
-//	workers/<owner>/{rootfs,upper,work}   one overlay; others may put files beside
+//	workers/<owner>/{rootfs,upper,work}   one overlay; other packages may add files
 package rootfs
 
 import (

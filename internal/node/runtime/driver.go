@@ -22,10 +22,10 @@ type Driver struct {
 	Runtime Runtime
 	Logs    Logs
 	Form    Form
-	// RecordVersion is the version that records of workers in this runtime are
-	// written with; 0 is the newest. An agent stops at a record of a runtime that
-	// it does not know. Runtimes that are older than that rule have older
-	// versions, by which agents of their time know what they can take over.
+	// RecordVersion is the version of the records of workers in this runtime; 0 is
+	// the newest. An agent stops at a record of a runtime that it does not know.
+	// Runtimes that are older than that rule have older versions: agents of their
+	// time decide by the version what they can take over.
 	RecordVersion int
 }
 

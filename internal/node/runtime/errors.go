@@ -7,7 +7,7 @@ import (
 	"github.com/stormcell/stormcell/internal/node/worker"
 )
 
-// Errors of a runtime that its callers tell apart, beside process.ErrStuck.
+// Errors of a runtime that callers distinguish, beside process.ErrStuck.
 var (
 	// ErrInvalidID is an id that is no container's, and so no name of a directory.
 	ErrInvalidID = errors.New("invalid container id")

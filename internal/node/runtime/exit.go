@@ -29,9 +29,9 @@ const (
 	highestSignal = 64
 )
 
-// ExitOf is the Exit of a first process with this code: its own, or 128 plus
-// the signal that ended it. A process that itself exits with such a code, as
-// shells do for their children, cannot be told from one that was killed.
+// ExitOf returns the Exit of a first process with this code: its own, or 128 plus the
+// signal that ended it. A process that itself exits with such a code, as shells do for
+// their children, cannot be distinguished from one that was killed.
 func ExitOf(code int) Exit {
 	exit := Exit{Code: code}
 	if signal := code - signalBase; signal > 0 && signal <= highestSignal {

@@ -1,7 +1,6 @@
-// Package runtime is what a node asks of a container runtime: to bring images,
-// to make root file systems of them, to run containers and to keep what these
-// have printed. Package runtimetest beside it has the contract as tests. A
-// runtime is a package of its own with a Driver.
+// Package runtime has the interfaces of a container runtime: to fetch images, to mount
+// root file systems of them, to run containers and to keep their logs. Package
+// runtimetest has the contract as tests. Each runtime is its own package with a Driver.
 package runtime
 
 import (

@@ -1,5 +1,4 @@
-// Package seccomp reads system call filters for containers, and has one of its
-// own for nodes that name none.
+// Package seccomp reads system call filters for containers, and has the default filter.
 package seccomp
 
 import (

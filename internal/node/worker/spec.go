@@ -1,5 +1,4 @@
-// Package worker describes one Storm worker as plain values, as a node needs
-// it: no Kubernetes type goes past this point.
+// Package worker describes one Storm worker as plain values, without Kubernetes types.
 package worker
 
 import (

@@ -1,9 +1,9 @@
-// Package admin looks after the images of a store: tags, copies, the
-// life-cycle of images without tags, deletion, and the search for damage.
+// Package admin manages the images of a store: tags, copies, the life cycle of images
+// without tags, deletion, and verification.
 //
-// What it decides, it decides as values: states.go the life-cycle,
-// references.go what is still needed, verdict.go what is wrong with a store.
-// The rest reads the store and acts.
+// Decisions are pure functions: states.go has the life cycle, references.go what is
+// still needed, verdict.go what is wrong with a store. The rest reads the store and
+// acts.
 package admin
 
 import (

@@ -1,5 +1,5 @@
-// Package backends turns a store URL into a store: the one place that knows
-// every backend.
+// Package backends opens the store of a URL. It is the only package that knows every
+// backend.
 package backends
 
 import (

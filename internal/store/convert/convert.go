@@ -1,6 +1,6 @@
-// Package convert puts images into an image store: it turns each layer's
-// archive into a squashfs file as it streams by, and publishes the files in an
-// order that leaves the store whole at any moment.
+// Package convert puts images into an image store: it converts each layer's archive
+// into a squashfs file in one stream, and publishes the files in an order that keeps the
+// store consistent at any moment.
 package convert
 
 import (

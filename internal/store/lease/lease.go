@@ -1,17 +1,15 @@
-// Package lease is the lock of an image store between those who publish
-// images and those who delete files.
+// Package lease is the lock of an image store between programs that publish images and
+// programs that delete files.
 //
-// A publisher holds it while it looks whether an image is whole and sets its
-// tags; a remover while it looks what is referenced and deletes the rest. So a
-// layer that one has found in the store is not deleted by the other before the
-// tag is set.
+// A publisher holds the lock while it checks that an image is complete and sets its
+// tags; a remover while it finds what is referenced and deletes the rest. So no layer is
+// deleted between the check and the setting of the tag.
 //
-// The lock is a small file that names its holder and is written by
-// compare-and-swap, so it works in every store. A holder renews it; one that
-// does not change for the time Expiry, by the clock of who waits, is dead, and
-// its lock is taken over. The next renewal of a holder that was only stopped
-// fails then. On the holder's own machine no one waits that long: there the
-// lock of a process that has ended is void at once.
+// The lock is a small file that names its holder and is written by compare-and-swap, so
+// it works in every store. The holder renews it. A lock that does not change for the
+// time Expiry, by the clock of the waiting process, is taken over; then the next renewal
+// of a holder that was only stopped fails. On the holder's own machine, the lock of a
+// process that has ended is void at once.
 package lease
 
 import (

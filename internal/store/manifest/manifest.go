@@ -1,7 +1,6 @@
-// Package manifest holds the documents of an image store as values: manifests,
-// image configs, layer identities and the tag file, with their names in the
-// store and their size limits. It does no input or output, and every byte that
-// it parses is taken as hostile.
+// Package manifest has the documents of an image store as values: manifests, image
+// configs, layer identities and the tag file, with their names in the store and their
+// size limits. It does no input or output, and trusts no byte that it parses.
 package manifest
 
 import (

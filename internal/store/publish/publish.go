@@ -1,5 +1,5 @@
-// Package publish puts the files of images into a store in an order that
-// leaves it whole at any moment: a layer, its identity, the image config, the
+// Package publish puts the files of images into a store in an order that keeps it
+// consistent at any moment: a layer, its identity, the image config, the
 // manifest, and the tags last.
 package publish
 

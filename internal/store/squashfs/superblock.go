@@ -1,5 +1,5 @@
-// Package squashfs writes squashfs file systems by mksquashfs and checks the
-// header of files that claim to be one.
+// Package squashfs writes squashfs file systems by mksquashfs and checks the headers of
+// squashfs files.
 package squashfs
 
 import (

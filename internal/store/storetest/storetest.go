@@ -1,5 +1,4 @@
-// Package storetest is the conformance suite of image stores: what every
-// store.Writer must do, whatever it keeps its files in.
+// Package storetest is the conformance suite of image stores, for every store.Writer.
 package storetest
 
 import (

@@ -1,8 +1,8 @@
-// Package tags finds the image that a tag names: by the tag files of
-// Storm's LocalOrHdfsImageTagToManifestPlugin, kept in memory and read again
-// at intervals, and by the manifests of an image store.
+// Package tags resolves a tag to its image: by the tag files of Storm's
+// LocalOrHdfsImageTagToManifestPlugin, which it caches and reads again at intervals, and
+// by the manifests of an image store.
 //
-// It answers with what it knows while a store is away, and says so.
+// While a store is away, it answers from the cache, and says so.
 package tags
 
 import (

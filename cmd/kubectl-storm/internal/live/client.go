@@ -1,5 +1,5 @@
-// Package live asks the nodes, through the API server, for the logs of workers
-// and for what they use at present.
+// Package live reads the logs and the current usage of workers from their nodes, through
+// the API server.
 package live
 
 import (

@@ -1,5 +1,5 @@
-// Package screen writes what people read: tables, aligned, coloured on a
-// terminal, and without what could steer it.
+// Package screen writes tables for people: aligned, coloured on a terminal, and without
+// control characters.
 package screen
 
 import (

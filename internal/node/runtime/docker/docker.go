@@ -1,10 +1,9 @@
-// Package docker runs workers in Docker's containers, through the Engine API on
-// its unix socket. Docker brings the image and mounts it, watches the container
-// and keeps its exit code; what runs outlives the agent, and dockerd too where
-// that is configured so (live-restore).
+// Package docker runs workers in Docker's containers, through the Engine API on its
+// unix socket. Docker pulls the image and mounts it, watches the container and keeps its
+// exit code. Containers outlive the agent, and dockerd too if live-restore is on.
 //
 //	bundle's container.json ──Create──> container ──Start──> process
-//	                                     name: the worker's id; labels: whose it is
+//	                                     name: the worker's id; labels: its owner
 package docker
 
 import (

@@ -1,6 +1,6 @@
-// Package runc runs containers with runc under conmon. conmon holds a
-// container's output and learns its exit code, in a cgroup of its own, so that
-// containers outlive the agent and their end is known afterwards.
+// Package runc runs containers with runc under conmon. conmon, in its own cgroup, holds
+// a container's output and its exit code. So containers outlive the agent, and a later
+// agent knows how they ended.
 //
 //	agent ──exec──> conmon ──fork, setsid──> conmon ──exec──> runc create
 //	      start pipe: "you are in your cgroup, continue"  └─ parent of the container's

@@ -1,5 +1,5 @@
-// Package runtimetest is what every container runtime of a node must do, as
-// tests of real containers.
+// Package runtimetest is the conformance suite of container runtimes: it tests real
+// containers.
 package runtimetest
 
 import (

@@ -1,4 +1,4 @@
-// Package compression reads layer blobs whatever they are compressed with.
+// Package compression reads layer blobs of any supported compression.
 package compression
 
 import (

@@ -1,17 +1,16 @@
 // Package layertar rewrites the tar archive of an image layer into one that
 // mksquashfs turns into a lower directory of overlayfs.
 //
-// It does what an image tool does when it unpacks a layer into an empty
-// directory, but keeps the tree of names in memory only: contents of files
-// pass through as they come, everything without content (directories, links,
-// devices, whiteouts) follows at the end, when it is known what the layer
-// comes to. So the order of entries does not matter, a later entry of a name
-// replaces an earlier one, a hard link may stand before its target, and a
-// whiteout marker may stand anywhere.
+// The result is the same as when an image tool unpacks the layer into an empty
+// directory, but only the tree of names is kept in memory. The contents of files pass
+// through in their order. Everything without content (directories, links, devices,
+// whiteouts) follows at the end, when the whole layer is known. So the order of entries
+// does not matter: a later entry of a name replaces an earlier one, a hard link may
+// precede its target, and a whiteout marker may be anywhere.
 //
-// One thing cannot be done in one pass: a content that has passed through and
-// whose name is replaced later. Rewrite then returns a Plan, and a second pass
-// with it gives the right archive. Usual images never need it.
+// One case needs two passes: a content has passed through, and a later entry replaces
+// its name. Then Rewrite returns a Plan, and a second pass with it writes the right
+// archive. Usual images never need it.
 package layertar
 
 import (

@@ -1,5 +1,5 @@
-// Package source reads images from where people keep them: registries, OCI
-// layouts, and archives of skopeo and Docker. It is the only package that
+// Package source reads images from registries, OCI layouts, and archives of skopeo and
+// Docker. It is the only package that
 // knows go-containerregistry.
 package source
 

@@ -1,6 +1,6 @@
 // Package sasl protects connections to DataNodes as Hadoop's data transfer
-// does: SASL's DIGEST-MD5 (RFC 2831) with a block's token for the password,
-// and what it agrees on for everything after.
+// does: by SASL's DIGEST-MD5 (RFC 2831), with a block's token as the password,
+// and by the protection that it negotiates for the data.
 //
 // The HDFS client library has this too, but its Read (digestMD5IntegrityConn
 // and digestMD5PrivacyConn, v2.4.0) returns the bytes of the last frame only
