@@ -28,7 +28,7 @@ import (
 
 // The rights that the manager needs. It patches stormworkers for the finalizer;
 // StormNodes are its own, all but their status;
-// reviews tell who may read metrics; the core events and the last two rights are
+// reviews authorize the readers of metrics; the core events and the last two rights are
 // the leader election's.
 //
 // +kubebuilder:rbac:groups=stormcell.dev,resources=stormimages,verbs=get;list;watch;create

@@ -38,7 +38,7 @@ func indexFields(ctx context.Context, indexer client.FieldIndexer) error {
 	return nil
 }
 
-// keysOf lets keys take objects of their own kind.
+// keysOf adapts keys, which takes objects of its own kind.
 func keysOf[T client.Object](keys func(T) []string) client.IndexerFunc {
 	return func(o client.Object) []string {
 		obj, ok := o.(T)
@@ -56,7 +56,7 @@ func unboundImage(w *api.StormWorker) []string {
 	return []string{w.Spec.Image}
 }
 
-// nodeOf is the node that w is bound to or, else, asks for.
+// nodeOf returns the node that w is bound to, or else asks for.
 func nodeOf(w *api.StormWorker) string {
 	if bound(w) {
 		return w.Status.NodeName
@@ -66,8 +66,8 @@ func nodeOf(w *api.StormWorker) string {
 
 func bound(w *api.StormWorker) bool { return w.Status.NodeName != "" }
 
-// workerRequests lists workers and returns a request for each that want
-// chooses. They are read in place, since 50,000 are too many to copy.
+// workerRequests lists workers and returns a request for each that want selects. They
+// are read in place, since 50,000 are too many to copy.
 func workerRequests(ctx context.Context, c client.Client, want func(*api.StormWorker) bool, opts ...client.ListOption) ([]ctrl.Request, error) {
 	list := new(api.StormWorkerList)
 	if err := c.List(ctx, list, append(opts, client.UnsafeDisableDeepCopy)...); err != nil {

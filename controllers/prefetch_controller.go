@@ -31,7 +31,7 @@ const (
 )
 
 // prefetchReconciler counts, in the status of StormImages, the nodes that have
-// them ahead of time. What nodes shall have is nodeReconciler's.
+// prefetched them. nodeReconciler decides which nodes are to prefetch.
 type prefetchReconciler struct {
 	client client.Client
 	events events.EventRecorder
@@ -49,8 +49,8 @@ func (r *prefetchReconciler) setup(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// prefetchChanged tells whether an image is to go to other nodes, or as another
-// manifest, than before.
+// prefetchChanged reports whether other nodes are to prefetch an image than before, or
+// another manifest.
 func prefetchChanged(e event.UpdateEvent) bool {
 	before, isImage := e.ObjectOld.(*api.StormImage)
 	after, isStill := e.ObjectNew.(*api.StormImage)
@@ -75,12 +75,12 @@ func (r *prefetchReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 	return outcome(r.applyStatus(ctx, i, prefetchStatus(i, found, r.clock.Now())))
 }
 
-// find gathers what the nodes that i chooses say of it. Objects are read in
+// find gathers the reports about i of the nodes that i selects. Objects are read in
 // place, since there may be thousands.
 func (r *prefetchReconciler) find(ctx context.Context, i *api.StormImage) (prefetchFindings, error) {
 	selector, err := prefetchSelector(i)
 	if err != nil || i.Spec.Prefetch == nil {
-		return prefetchFindings{selectorErr: err}, nil //nolint:nilerr // a finding, to be told in the status
+		return prefetchFindings{selectorErr: err}, nil //nolint:nilerr // a finding for the status
 	}
 	nodes, stormNodes := new(corev1.NodeList), new(api.StormNodeList)
 	if err := r.client.List(ctx, nodes, client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy); err != nil {
@@ -114,13 +114,13 @@ func (r *prefetchReconciler) applyStatus(ctx context.Context, i *api.StormImage,
 	if c == nil {
 		return nil
 	}
-	if s, isNew := tell(i.Status.Conditions, *c); isNew {
+	if s, isNew := newEvent(i.Status.Conditions, *c); isNew {
 		r.events.Eventf(i, nil, s.eventType, s.reason, "Prefetch", "%s", s.message)
 	}
 	return nil
 }
 
-// onStormNodes counts the nodes of those images again of which a node has news.
+// onStormNodes enqueues the images about which a node reports a change.
 func (r *prefetchReconciler) onStormNodes() onWatch[*api.StormNode] {
 	none := new(api.StormNode)
 	return onWatch[*api.StormNode]{
@@ -136,8 +136,8 @@ func (r *prefetchReconciler) onStormNodes() onWatch[*api.StormNode] {
 	}
 }
 
-// tagsOfNews are the images of which a node says something else than before
-// that is counted. Bytes are not.
+// tagsOfNews returns the images about which a node reports a change that is counted.
+// Bytes are not counted.
 func tagsOfNews(before, after *api.StormNode) map[string]bool {
 	type saying struct {
 		digest, message string
@@ -166,8 +166,7 @@ func (r *prefetchReconciler) recount(ctx context.Context, q requestQueue, tags m
 	}
 }
 
-// onNodes counts the nodes of those images again that a node comes to, or
-// falls out of.
+// onNodes enqueues the images that begin or cease to select a node.
 func (r *prefetchReconciler) onNodes() onWatch[*corev1.Node] {
 	return onWatch[*corev1.Node]{
 		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[*corev1.Node], q requestQueue) {
@@ -187,8 +186,8 @@ func (r *prefetchReconciler) onNodes() onWatch[*corev1.Node] {
 	}
 }
 
-// enqueue counts the nodes of those images of prefetch again that want chooses,
-// after their pause. What comes until then is counted with it.
+// enqueue adds the images with spec.prefetch that want selects to q, after their pause.
+// Changes until then are counted together.
 func (r *prefetchReconciler) enqueue(ctx context.Context, q requestQueue, want func(*api.StormImage) bool) {
 	list := new(api.StormImageList)
 	if err := r.client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {

@@ -10,14 +10,14 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
 
-// prefetchFindings is what an image's prefetch is told by: the nodes that it is
-// for, or why there cannot be any.
+// prefetchFindings is what the status of a prefetch is made of: the selected nodes, or
+// why there cannot be any.
 type prefetchFindings struct {
 	selectorErr error
 	nodes       []nodeProgress
 }
 
-// nodeProgress is how far a node is with an image.
+// nodeProgress is the progress of a node with an image.
 type nodeProgress struct {
 	node  string
 	state api.PrefetchState
@@ -25,8 +25,8 @@ type nodeProgress struct {
 	message string
 }
 
-// progressOf reads from a StormNode how far its node is with an image, in the
-// version that the tag names now. n is nil if the node has none yet.
+// progressOf returns the progress of a node with the current manifest of an image. n is
+// nil if the node has no StormNode yet.
 func progressOf(node string, n *api.StormNode, i *api.StormImage) nodeProgress {
 	p := nodeProgress{node: node, state: api.PrefetchPending}
 	if n == nil {
@@ -54,7 +54,7 @@ func wants(n *api.StormNode, tag string) bool {
 	return false
 }
 
-// prefetchStatus is i's status with what was found of its prefetch in it.
+// prefetchStatus returns i's status with the findings about its prefetch.
 func prefetchStatus(i *api.StormImage, f prefetchFindings, now time.Time) api.StormImageStatus {
 	status := *i.Status.DeepCopy()
 	if i.Spec.Prefetch == nil {
@@ -82,8 +82,8 @@ func prefetchStatus(i *api.StormImage, f prefetchFindings, now time.Time) api.St
 	return status
 }
 
-// prefetchedCondition tells the count in a word and a sentence. failure is one
-// of the nodes that failed.
+// prefetchedCondition returns the condition of a count. failure is one of the nodes that
+// failed.
 func prefetchedCondition(i *api.StormImage, selectorErr error, count api.StormImagePrefetchStatus, failure *nodeProgress) metav1.Condition {
 	c := metav1.Condition{Type: api.ImagePrefetched, Status: metav1.ConditionFalse}
 	have := fmt.Sprintf("%d of %d nodes have manifest %s", count.NodesReady, count.Nodes, i.Status.ManifestDigest)

@@ -11,8 +11,8 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
 
-// prefetchSelector tells which nodes an image is brought to ahead of time: none
-// without spec.prefetch. A selector that means nothing is an error, and none.
+// prefetchSelector returns the selector of the nodes that prefetch an image. It selects
+// no node without spec.prefetch, and none with an error if it is invalid.
 func prefetchSelector(i *api.StormImage) (labels.Selector, error) {
 	if i.Spec.Prefetch == nil {
 		return labels.Nothing(), nil
@@ -27,15 +27,15 @@ func prefetchSelector(i *api.StormImage) (labels.Selector, error) {
 	return s, nil
 }
 
-// chooses tells whether an image is to be brought to a node with these labels.
+// chooses reports whether a node with these labels is to prefetch an image.
 func chooses(i *api.StormImage, node labels.Set) bool {
 	s, err := prefetchSelector(i)
 	return err == nil && s.Matches(node)
 }
 
-// wantedImages are what a node with these labels shall have ahead of time, by
-// tag: the images that choose it and that workers can be pinned to, also while
-// the store is away. Of two objects of one tag, what was resolved last counts.
+// wantedImages returns the images that a node with these labels is to prefetch, by tag:
+// those that select it and that workers can be pinned to, also while the store is away.
+// Of two objects of one tag, the one that was resolved last counts.
 func wantedImages(node labels.Set, images []api.StormImage) []api.StormNodeImage {
 	byTag := map[string]*api.StormImage{}
 	for n := range images {

@@ -90,20 +90,20 @@ func messageOf(conditions []metav1.Condition, conditionType string) string {
 	return ""
 }
 
-// story is one event: what a condition newly says.
-type story struct {
+// conditionEvent is the event of a condition that has changed.
+type conditionEvent struct {
 	eventType, reason, message string
 }
 
-// tell returns the story of a condition whose reason is not what it was.
-func tell(before []metav1.Condition, c metav1.Condition) (story, bool) {
+// newEvent returns the event of a condition, if its reason has changed.
+func newEvent(before []metav1.Condition, c metav1.Condition) (conditionEvent, bool) {
 	if reasonOf(before, c.Type) == c.Reason {
-		return story{}, false
+		return conditionEvent{}, false
 	}
-	return story{eventType: eventType(c), reason: c.Reason, message: c.Message}, true
+	return conditionEvent{eventType: eventType(c), reason: c.Reason, message: c.Message}, true
 }
 
-// eventType is Normal for what is as it shall be and for what only takes time.
+// eventType returns Normal for a condition that is as desired or only takes time.
 func eventType(c metav1.Condition) string {
 	waits := c.Reason == api.ReasonImagePending || c.Reason == api.ReasonPrefetching
 	runsOn := c.Reason == api.ReasonImageNotAllowed

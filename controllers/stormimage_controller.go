@@ -19,18 +19,18 @@ import (
 )
 
 const (
-	// parallelImages is how many images are looked up side by side.
+	// parallelImages is how many images are looked up at once.
 	parallelImages = 4
-	// resolveTimeout bounds one look-up, so that a store that hangs is told
-	// from one that is slow.
+	// resolveTimeout bounds one look-up, to distinguish a store that hangs from one
+	// that is slow.
 	resolveTimeout = 30 * time.Second
 	// refreshSpread is the part of the refresh interval over which look-ups
 	// are spread; they come early, never late.
 	refreshSpread = 0.2
 )
 
-// imageReconciler keeps the status of StormImages in line with the allowlist
-// and the store.
+// imageReconciler keeps the status of StormImages up to date with the allowlist and the
+// store.
 type imageReconciler struct {
 	client   client.Client
 	events   events.EventRecorder
@@ -50,8 +50,8 @@ func (r *imageReconciler) setup(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// Reconcile looks one image up and writes what it found. Trouble with an image
-// is a finding, not an error: it is looked at again after the refresh interval.
+// Reconcile looks up one image and writes what it found. A problem of an image is a
+// finding, not an error: the image is looked up again after the refresh interval.
 func (r *imageReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	i := new(api.StormImage)
 	if err := r.client.Get(ctx, req.NamespacedName, i); err != nil {
@@ -102,15 +102,15 @@ func (r *imageReconciler) applyStatus(ctx context.Context, i *api.StormImage, st
 			i.Spec.Tag, i.Status.ManifestDigest, status.ManifestDigest)
 	}
 	for _, c := range status.Conditions {
-		if s, isNew := tell(i.Status.Conditions, c); isNew && c.Type == api.ImageReady {
+		if s, isNew := newEvent(i.Status.Conditions, c); isNew && c.Type == api.ImageReady {
 			r.events.Eventf(i, nil, s.eventType, s.reason, "Resolve", "%s", s.message)
 		}
 	}
 	return nil
 }
 
-// refreshIn is the time to the next look-up. It spreads those of images that
-// were made at one time.
+// refreshIn returns the time to the next look-up. It spreads the look-ups of images that
+// were created at the same time.
 func refreshIn(interval time.Duration) time.Duration {
 	return time.Duration(float64(interval) * (1 - refreshSpread*rand.Float64())) //nolint:gosec // no secret
 }

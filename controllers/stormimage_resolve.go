@@ -16,7 +16,7 @@ import (
 	"github.com/stormcell/stormcell/internal/store/tags"
 )
 
-// imageFindings is all that a StormImage's status is made of.
+// imageFindings is what a StormImage's status is made of.
 type imageFindings struct {
 	// refusal is the allowlist's; nil if it permits the tag.
 	refusal error
@@ -26,8 +26,8 @@ type imageFindings struct {
 	err   error
 }
 
-// imageStatus is the status that follows from what was found. What the store
-// said last is kept as long as it cannot be asked.
+// imageStatus returns the status that follows from the findings. It keeps the store's
+// last answer as long as the store is unavailable.
 func imageStatus(i *api.StormImage, f imageFindings, now time.Time) api.StormImageStatus {
 	status := *i.Status.DeepCopy()
 	allowed := allowedCondition(f.refusal)
@@ -73,7 +73,7 @@ func allowedCondition(refusal error) metav1.Condition {
 	}
 }
 
-// refusalReason tells why the allowlist refuses an image, and what helps.
+// refusalReason returns why the allowlist refuses an image, and the cure.
 func refusalReason(refusal error) (reason, cure string) {
 	switch {
 	case errors.Is(refusal, allowlist.ErrNoImages):
@@ -87,8 +87,8 @@ func refusalReason(refusal error) (reason, cure string) {
 	}
 }
 
-// resolvedCondition tells what is known of the image; last is the digest of the
-// manifest that was found last, "" for none.
+// resolvedCondition returns the condition of what is known of the image; last is the
+// digest of the manifest that was found last, "" for none.
 func resolvedCondition(f imageFindings, last string) metav1.Condition {
 	c := metav1.Condition{Type: api.ImageResolved, Status: metav1.ConditionTrue, Reason: api.ReasonResolved}
 	switch {
@@ -167,7 +167,7 @@ func storeTrouble(err error) trouble {
 	return trouble{status: metav1.ConditionUnknown, reason: api.ReasonStoreUnreadable, cure: "check the health of the store"}
 }
 
-// readyImage sums up: the first of the conditions that is not true, or Ready.
+// readyImage returns Ready: the first of the conditions that is not true, or true.
 func readyImage(allowed, resolved metav1.Condition) metav1.Condition {
 	for _, c := range []metav1.Condition{allowed, resolved} {
 		if c.Status != metav1.ConditionTrue {

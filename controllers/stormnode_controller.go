@@ -54,7 +54,7 @@ func (r *nodeReconciler) setup(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// nodeOfAgent is the node of an agent's Lease.
+// nodeOfAgent returns the node of an agent's Lease.
 func nodeOfAgent(_ context.Context, o client.Object) []ctrl.Request {
 	node, ok := nodeOfLease(o.GetName())
 	if !ok || o.GetNamespace() != api.SystemNamespace {
@@ -72,8 +72,7 @@ func isPrefetched(o client.Object) bool {
 	return ok && i.Spec.Prefetch != nil
 }
 
-// everyNode are the nodes that an image of prefetch may mean something to, or
-// may have meant before.
+// everyNode returns all nodes: any of them may be, or have been, selected by an image.
 func (r *nodeReconciler) everyNode(ctx context.Context, _ client.Object) []ctrl.Request {
 	nodes := new(corev1.NodeList)
 	if err := r.client.List(ctx, nodes, client.UnsafeDisableDeepCopy); err != nil {
@@ -112,8 +111,8 @@ func (r *nodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	return ctrl.Result{}, nil
 }
 
-// wanted reads a node and tells what it shall have, and whether it needs a
-// StormNode: not if it is gone.
+// wanted reads a node and returns what it is to prefetch, and whether it needs a
+// StormNode: not if the Node was deleted.
 func (r *nodeReconciler) wanted(ctx context.Context, name string, node *corev1.Node) (wanted []api.StormNodeImage, needed bool, err error) {
 	if err := r.client.Get(ctx, types.NamespacedName{Name: name}, node); err != nil {
 		if errors.IsNotFound(err) {
@@ -134,14 +133,14 @@ func (r *nodeReconciler) wanted(ctx context.Context, name string, node *corev1.N
 	return wanted, len(wanted) > 0 || err == nil, nil
 }
 
-// says tells whether n wants these images of this very node.
+// says reports whether n belongs to this very node and has these images.
 func says(n *api.StormNode, node *corev1.Node, wanted []api.StormNodeImage) bool {
 	owned := slices.ContainsFunc(n.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == node.UID })
 	return owned && slices.Equal(n.Spec.Images, wanted)
 }
 
-// apply writes a StormNode, whole. It belongs to its Node, and so it goes with
-// it also while no manager runs.
+// apply writes a whole StormNode. The Node owns it, so it is removed with the Node also
+// while no manager runs.
 func (r *nodeReconciler) apply(ctx context.Context, node *corev1.Node, wanted []api.StormNodeImage) error {
 	n := &api.StormNode{
 		ObjectMeta: metav1.ObjectMeta{

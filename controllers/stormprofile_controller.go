@@ -17,13 +17,12 @@ import (
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
 
-// profileAge is how long a StormProfile stays after its end, or after its time
-// if its node never tells of one. What it has written stays with the worker's
-// artifacts.
+// profileAge is how long a StormProfile stays after its end, or after its duration if
+// its node never reports an end. Its files stay with the worker's artifacts.
 const profileAge = 24 * time.Hour
 
-// profileReconciler binds StormProfiles to the nodes of their workers, whose
-// agents do the rest, and removes old ones.
+// profileReconciler binds StormProfiles to the nodes of their workers, and removes old
+// ones. The agents of the nodes do the rest.
 type profileReconciler struct {
 	client client.Client
 	events events.EventRecorder
@@ -34,7 +33,7 @@ func (r *profileReconciler) setup(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("stormprofile").For(&api.StormProfile{}).Complete(r)
 }
 
-// Reconcile looks at one StormProfile.
+// Reconcile binds or removes one StormProfile.
 func (r *profileReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	p := new(api.StormProfile)
 	if err := r.client.Get(ctx, req.NamespacedName, p); err != nil {
@@ -51,7 +50,7 @@ func (r *profileReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	return r.bind(ctx, p)
 }
 
-// profileEnd is when p shall be removed.
+// profileEnd returns when p is to be removed.
 func profileEnd(p *api.StormProfile) time.Time {
 	if p.Status.FinishedAt != nil {
 		return p.Status.FinishedAt.Add(profileAge)
@@ -67,8 +66,8 @@ func profileComplete(p *api.StormProfile) bool {
 	return meta.IsStatusConditionTrue(p.Status.Conditions, api.ProfileComplete)
 }
 
-// bind names the node and the worker of p, or says why there is none. That is
-// said once: what does not run now is not waited for.
+// bind sets the node and the worker of p, or why there is none. It does so once: a
+// profile does not wait for a worker to run.
 func (r *profileReconciler) bind(ctx context.Context, p *api.StormProfile) (ctrl.Result, error) {
 	w := new(api.StormWorker)
 	err := r.client.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: p.Spec.WorkerName}, w)
@@ -88,8 +87,8 @@ func (r *profileReconciler) bind(ctx context.Context, p *api.StormProfile) (ctrl
 	return ctrl.Result{}, nil
 }
 
-// boundProfile is the manager's part of the status of a new profile of w, which
-// is nil if there is no such worker.
+// boundProfile returns the manager's part of the status of a new profile of w; w is nil
+// if there is no such worker.
 func boundProfile(p *api.StormProfile, w *api.StormWorker, now time.Time) *api.StormProfileStatus {
 	status := new(api.StormProfileStatus)
 	c := metav1.Condition{Type: api.ProfileComplete, Status: metav1.ConditionTrue, Reason: api.ReasonFailed}

@@ -11,10 +11,10 @@ import (
 	"github.com/stormcell/stormcell/internal/store/allowlist"
 )
 
-// admission is the verdict on whether a worker may run, and with what image.
+// admission is the verdict on whether a worker may run, and with which image.
 type admission struct {
 	condition metav1.Condition
-	// image is what the worker is pinned to, nil if to none.
+	// image is the image that the worker is pinned to, nil for none.
 	image *api.WorkerImage
 }
 
@@ -38,8 +38,8 @@ func refuseImage(refusal error, image *api.WorkerImage) admission {
 	return refuse(reason, fmt.Sprintf("%v; %s", refusal, cure), image)
 }
 
-// runtimeOf is what runs a worker. One that is bound keeps what it was bound
-// with; managers that knew only Runc wrote none down.
+// runtimeOf returns the runtime of a worker. A bound worker keeps its runtime; managers
+// that knew only Runc recorded none.
 func runtimeOf(w *api.StormWorker, byDefault api.Runtime) api.Runtime {
 	if bound(w) {
 		return cmp.Or(w.Status.Runtime, api.RuntimeRunc)
@@ -48,8 +48,8 @@ func runtimeOf(w *api.StormWorker, byDefault api.Runtime) api.Runtime {
 }
 
 // admitWorker decides on a worker. images are the StormImages of the tag that
-// imageTag names. A worker that is bound keeps its image whatever has become of
-// the tag since. For a runtime that pulls images itself, the allowlist decides.
+// imageTag names. A bound worker keeps its image, even if the tag has moved
+// since. For a runtime that pulls images itself, the allowlist decides.
 func admitWorker(w *api.StormWorker, runtime api.Runtime, rules allowlist.Rules, images []api.StormImage) admission {
 	if bound(w) && w.Status.Image != nil {
 		return admitBound(w, runtime, rules)
@@ -65,8 +65,8 @@ func admitWorker(w *api.StormWorker, runtime api.Runtime, rules allowlist.Rules,
 	return admitTag(tag, runtime, images)
 }
 
-// admitBound decides again on a worker that has its node and its image. One
-// that has not started yet must still be allowed; one that has, runs on.
+// admitBound decides again on a worker that has its node and its image. If it has not
+// started yet, the image must still be allowed; otherwise it continues to run.
 func admitBound(w *api.StormWorker, runtime api.Runtime, rules allowlist.Rules) admission {
 	image := w.Status.Image
 	refusal := rules.Check(image.Tag)
@@ -99,9 +99,8 @@ func admitTag(tag string, runtime api.Runtime, images []api.StormImage) admissio
 	return refuse(api.ReasonImageNotResolved, fmt.Sprintf("StormImage %s: %s: %s", i.Name, resolved.Reason, resolved.Message), nil)
 }
 
-// usable tells whether workers can be pinned to an image: the store has it, or
-// had it when it last answered. Nodes may have the layers though the store is
-// away.
+// usable reports whether workers can be pinned to an image: the store has it, or had it
+// when it last answered. Nodes may have the layers although the store is away.
 func usable(i api.StormImage) bool {
 	return meta.IsStatusConditionTrue(i.Status.Conditions, api.ImageAllowed) &&
 		!meta.IsStatusConditionFalse(i.Status.Conditions, api.ImageResolved) &&

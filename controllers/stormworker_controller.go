@@ -213,29 +213,29 @@ func (r *workerReconciler) applyStatus(ctx context.Context, w *api.StormWorker, 
 	if !bound(w) && status.NodeName != "" {
 		r.metrics.placed(w, r.clock.Now())
 	}
-	for _, s := range workerStories(w.Status.Conditions, status.Conditions) {
+	for _, s := range workerEvents(w.Status.Conditions, status.Conditions) {
 		r.events.Eventf(w, nil, s.eventType, s.reason, "Schedule", "%s", s.message)
 	}
 	return nil
 }
 
-// workerStories are the events of a status: one for each thing that is news.
-func workerStories(before, after []metav1.Condition) []story {
-	var stories []story
+// workerEvents returns the events of a status: one for each change.
+func workerEvents(before, after []metav1.Condition) []conditionEvent {
+	var found []conditionEvent
 	for _, c := range after {
-		s, isNew := tell(before, c)
+		s, isNew := newEvent(before, c)
 		switch {
 		case !isNew:
 		case c.Reason == api.ReasonAdmitted, c.Reason == api.ReasonNotAdmitted:
-			// The other condition of the same write tells more.
+			// The other condition of the same write says more.
 		case c.Type == api.WorkerReady && c.Reason != api.ReasonNodeLost:
 			// Ready repeats what the others say.
 		case c.Reason == api.ReasonScheduled:
 			s.message += "; " + messageOf(after, api.WorkerAdmitted)
-			stories = append(stories, s)
+			found = append(found, s)
 		default:
-			stories = append(stories, s)
+			found = append(found, s)
 		}
 	}
-	return stories
+	return found
 }

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// wakeups is a source of requests for one controller, fed by the others.
+// wakeups is a source of requests for one controller, from the others.
 type wakeups struct {
 	mu    sync.Mutex
 	queue workqueue.TypedRateLimitingInterface[ctrl.Request]
@@ -27,8 +27,8 @@ func (s *wakeups) Start(_ context.Context, queue workqueue.TypedRateLimitingInte
 // String names the source in messages of the controller.
 func (s *wakeups) String() string { return "wake-ups" }
 
-// add asks for a look at objects. Before the start it does nothing: the
-// controller begins with a look at every object.
+// add enqueues objects. Before the start it does nothing: a controller starts by
+// reconciling every object.
 func (s *wakeups) add(requests ...ctrl.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -40,7 +40,7 @@ func (s *wakeups) add(requests ...ctrl.Request) {
 	}
 }
 
-// changes looks at every object again when the configuration has changed.
+// changes enqueues every object when the configuration has changed.
 type changes struct {
 	client          client.Client
 	source          <-chan struct{}
