@@ -82,7 +82,8 @@ type resources struct{ cpu, memory int64 }
 
 func (r resources) known() bool { return r != resources{} }
 
-func (r resources) plus(o resources) resources  { return resources{r.cpu + o.cpu, r.memory + o.memory} }
+func (r resources) plus(o resources) resources { return resources{r.cpu + o.cpu, r.memory + o.memory} }
+
 func (r resources) minus(o resources) resources { return resources{r.cpu - o.cpu, r.memory - o.memory} }
 
 func resourcesIn(l corev1.ResourceList) resources {

@@ -39,13 +39,13 @@ type StormNodeImage struct {
 type PrefetchState string
 
 const (
-	// PrefetchPending: the image waits in the node's queue.
+	// PrefetchPending means that the image waits in the node's queue.
 	PrefetchPending PrefetchState = "Pending"
-	// PrefetchFetching: the node fetches the image's layers.
+	// PrefetchFetching means that the node fetches the image's layers.
 	PrefetchFetching PrefetchState = "Fetching"
-	// PrefetchReady: every layer is in the node's cache.
+	// PrefetchReady means that every layer is in the node's cache.
 	PrefetchReady PrefetchState = "Ready"
-	// PrefetchFailed: the image is not in the cache; reason and message say why,
+	// PrefetchFailed means that the image is not in the cache; reason and message say why,
 	// and when the next attempt is.
 	PrefetchFailed PrefetchState = "Failed"
 )

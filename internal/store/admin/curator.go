@@ -23,7 +23,7 @@ import (
 var (
 	// ErrUnknownImage is a tag or digest that the store does not have.
 	ErrUnknownImage = errors.New("no such image in the store")
-	// ErrUnknownReferences: a manifest cannot be read, so it is not known which
+	// ErrUnknownReferences means that a manifest cannot be read, so it is not known which
 	// files of the store are still needed.
 	ErrUnknownReferences = errors.New("nothing is deleted while a manifest cannot be read, because its layers are not known")
 	// ErrBadRequest is an argument that cannot be used.
