@@ -3,7 +3,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -16,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/backoff"
 )
 
 const (
@@ -112,5 +112,5 @@ func (r *imageReconciler) write(ctx context.Context, i *api.StormImage, status a
 // refreshIn is the time to the next look-up. It spreads those of images that
 // were made at one time.
 func refreshIn(interval time.Duration) time.Duration {
-	return time.Duration(float64(interval) * (1 - refreshSpread*rand.Float64())) //nolint:gosec // no secret
+	return backoff.Jitter(interval, refreshSpread)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/stormcell/stormcell/internal/backoff"
 	"github.com/stormcell/stormcell/internal/node/localizer"
 	"github.com/stormcell/stormcell/internal/store"
 	"github.com/stormcell/stormcell/internal/store/manifest"
@@ -216,7 +217,7 @@ func TestQueueDoesNotFightForRoom(t *testing.T) {
 	began(t, func(t *testing.T, n *node, q *Queue) {
 		q.Want([]manifest.Image{pinned("a")})
 		owner := (&job{image: pinned("a")}).owner()
-		for round, limit := range []time.Duration{noRoom.base, 2 * noRoom.base, 4 * noRoom.base} {
+		for round, limit := range []time.Duration{noRoom.First, 2 * noRoom.First, 4 * noRoom.First} {
 			pass(time.Minute + time.Second)
 			if p := phases(q)["a"]; p != Ready {
 				t.Fatalf("round %d: a is in phase %d", round, p)
@@ -255,24 +256,28 @@ func TestQueueIsToldOfAnEvictionWhileItEnds(t *testing.T) {
 	})
 }
 
-func TestPause(t *testing.T) {
+func TestPauses(t *testing.T) {
 	for _, tt := range []struct {
-		name   string
-		of     backOff
-		n      int
-		jitter float64
-		want   time.Duration
+		name string
+		of   backoff.Policy
+		n    int
+		want time.Duration
 	}{
-		{"first", trouble, 1, 0, 10 * time.Second},
-		{"third", trouble, 3, 0, 40 * time.Second},
-		{"at most", trouble, 100, 0, 5 * time.Minute},
-		{"jitter halves it at most", trouble, 1, 0.999999, 5 * time.Second},
-		{"for room", noRoom, 1, 0, 10 * time.Minute},
-		{"for room, at most", noRoom, 100, 0, 2 * time.Hour},
+		{"first", trouble, 1, 10 * time.Second},
+		{"third", trouble, 3, 40 * time.Second},
+		{"at most", trouble, 100, 5 * time.Minute},
+		{"for room", noRoom, 1, 10 * time.Minute},
+		{"for room, at most", noRoom, 100, 2 * time.Hour},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := tt.of.pause(tt.n, tt.jitter).Round(time.Second); got != tt.want {
-				t.Errorf("%s, want %s", got, tt.want)
+			for range 100 {
+				if got := tt.of.Pause(tt.n); got > tt.want || got < tt.want/2 {
+					t.Errorf("%s, want %s or down to half of it", got, tt.want)
+				}
+			}
+			tt.of.Jitter = 0
+			if got := tt.of.Pause(tt.n); got != tt.want {
+				t.Errorf("%s without jitter, want %s", got, tt.want)
 			}
 		})
 	}
