@@ -23,7 +23,7 @@ func TestDependencies(t *testing.T) {
 			continue
 		}
 		switch part, _, _ := strings.Cut(name, "/"); part {
-		case "backoff", "store":
+		case "backoff", "message", "store":
 		default:
 			t.Errorf("docker-to-squash depends on %s", dep)
 		}

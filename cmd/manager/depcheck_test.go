@@ -23,7 +23,7 @@ func TestDependencies(t *testing.T) {
 			t.Error("the manager depends on the node-agent's side of connect")
 		}
 		switch part, _, _ := strings.Cut(name, "/"); part {
-		case "backoff", "config", "connect", "kube", "store", "trust":
+		case "backoff", "config", "connect", "kube", "message", "store", "trust":
 		default:
 			t.Errorf("the manager depends on %s", dep)
 		}

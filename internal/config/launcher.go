@@ -209,7 +209,7 @@ func (d *launcherDraft) readLine(n int, line string) {
 	name, value = strings.TrimSpace(name), strings.TrimSpace(value)
 	switch first, twice := d.lines[name]; {
 	case !found || name == "":
-		d.problem(n, "", "%q is not key=value", clip(line))
+		d.problem(n, "", "%q is not key=value", truncate(line))
 		return
 	case twice:
 		d.problem(n, name, "stands twice, first in line %d: keep one", first)
@@ -224,7 +224,7 @@ func (d *launcherDraft) readLine(n int, line string) {
 			continue
 		}
 		if want := k.read(d.Launcher, value); want != "" {
-			d.problem(n, name, "want %s, have %q", want, clip(value))
+			d.problem(n, name, "want %s, have %q", want, truncate(value))
 		}
 		return
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/stormcell/stormcell/internal/message"
 )
 
 // ErrInvalid is a configuration file that breaks the rules. The error that
@@ -34,7 +36,7 @@ func (p Problem) String() string {
 		fmt.Fprintf(&b, ":%d", p.Line)
 	}
 	if p.Key != "" {
-		b.WriteString(": " + clip(p.Key))
+		b.WriteString(": " + truncate(p.Key))
 	}
 	return b.String() + ": " + p.Message
 }
@@ -67,14 +69,11 @@ func (ps Problems) err() error {
 	return sorted
 }
 
-// clip shortens words of a file for messages.
-func clip(s string) string {
-	const limit = 120
-	if len(s) > limit {
-		s = strings.ToValidUTF8(s[:limit], "") + "…"
-	}
-	return s
-}
+// maxWord is the longest word of a file that a problem repeats, in bytes.
+const maxWord = 120
+
+// truncate shortens words of a file for messages.
+func truncate(s string) string { return message.Truncate(s, maxWord) }
 
 // nearest returns the one of names that takes the fewest edits to become
 // name, and the number of edits.

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stormcell/stormcell/internal/message"
 	"github.com/stormcell/stormcell/internal/node/runtime"
 )
 
@@ -111,7 +112,7 @@ func (r *Runtime) startConmon(ctx context.Context, id, bundle, log string, syncW
 	}
 	if err := cmd.Wait(); err != nil {
 		text, _ := os.ReadFile(stderr.Name()) // what is in it, if anything
-		return fmt.Errorf("%w %s: conmon: %w: %s", runtime.ErrCreate, id, err, clip(string(text)))
+		return fmt.Errorf("%w %s: conmon: %w: %s", runtime.ErrCreate, id, err, complaint(string(text)))
 	}
 	return nil
 }
@@ -141,7 +142,7 @@ func (r *Runtime) parseAnswer(id string, line []byte) (int, error) {
 	if text == "" {
 		text = "runc ended without a word; see whether the kernel killed it (dmesg)"
 	}
-	return 0, fmt.Errorf("%w %s: %s", runtime.ErrCreate, id, runtime.Explain(strings.TrimPrefix(clip(text), "runc create failed: ")))
+	return 0, fmt.Errorf("%w %s: %s", runtime.ErrCreate, id, runtime.Explain(strings.TrimPrefix(complaint(text), "runc create failed: ")))
 }
 
 // lastLog is the last error in the log that runc wrote for the container.
@@ -160,7 +161,7 @@ func (r *Runtime) lastLog(id string) string {
 	return last
 }
 
-func clip(text string) string {
-	text = strings.TrimSpace(text)
-	return strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")
+// complaint is what a program has printed, as an error repeats it.
+func complaint(text string) string {
+	return message.Truncate(strings.ToValidUTF8(strings.TrimSpace(text), ""), maxMessage)
 }
