@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/requests"
 	"github.com/stormcell/stormcell/internal/store/allowlist"
 	"github.com/stormcell/stormcell/internal/store/manifest"
 	"github.com/stormcell/stormcell/internal/store/tags"
@@ -143,11 +144,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	}
 	images := &imageReconciler{
 		client: mgr.GetClient(), events: recorder, clock: opts.Clock,
-		settings: opts.Settings, resolver: opts.Resolver, wake: new(wakeups),
+		settings: opts.Settings, resolver: opts.Resolver, wake: new(requests.Source),
 	}
 	workers := &workerReconciler{
 		client: mgr.GetClient(), events: recorder, clock: opts.Clock,
-		settings: opts.Settings, board: nodes, wake: new(wakeups), metrics: told,
+		settings: opts.Settings, board: nodes, wake: new(requests.Source), metrics: told,
 	}
 	leases := &leaseReconciler{client: mgr.GetClient(), board: nodes, workers: workers.wake}
 	prefetches := &prefetchReconciler{client: mgr.GetClient(), events: recorder, clock: opts.Clock}

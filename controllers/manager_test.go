@@ -54,19 +54,19 @@ func TestWritesOfStaleObjects(t *testing.T) {
 		Type: api.WorkerReady, Status: metav1.ConditionUnknown, Reason: api.ReasonNodeLost, Message: "so", LastTransitionTime: metav1.Now(),
 	}
 	status := &api.StormWorkerStatus{Conditions: []metav1.Condition{ready}}
-	if err := applyStatus(w.ctx, w.c, "StormWorker", stale, status); !errors.IsConflict(err) {
+	if err := applyStatus(w.ctx, w.c, stale, status); !errors.IsConflict(err) {
 		t.Errorf("an older version: %v, want a conflict", err)
 	}
 	w.hasCondition(obj, api.WorkerReady, metav1.ConditionTrue, api.ReasonRunning)
-	w.must(applyStatus(w.ctx, w.c, "StormWorker", obj, status))
+	w.must(applyStatus(w.ctx, w.c, obj, status))
 
 	w.must(w.c.Delete(w.ctx, obj))
-	if err := applyStatus(w.ctx, w.c, "StormWorker", obj, status); !errors.IsNotFound(err) {
+	if err := applyStatus(w.ctx, w.c, obj, status); !errors.IsNotFound(err) {
 		t.Errorf("an object that is gone: %v", err)
 	}
 	again := newWorker("stale", "", 6700)
 	w.create(again)
-	if err := applyStatus(w.ctx, w.c, "StormWorker", obj, status); !errors.IsConflict(err) {
+	if err := applyStatus(w.ctx, w.c, obj, status); !errors.IsConflict(err) {
 		t.Errorf("another object of the name: %v, want a conflict", err)
 	}
 }

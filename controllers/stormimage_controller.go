@@ -16,6 +16,8 @@ import (
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/internal/backoff"
+	"github.com/stormcell/stormcell/internal/kube/apply"
+	"github.com/stormcell/stormcell/internal/kube/requests"
 )
 
 const (
@@ -37,7 +39,7 @@ type imageReconciler struct {
 	clock    clock.PassiveClock
 	settings func() Settings
 	resolver Resolver
-	wake     *wakeups
+	wake     *requests.Source
 }
 
 func (r *imageReconciler) setup(mgr ctrl.Manager) error {
@@ -66,7 +68,7 @@ func (r *imageReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 		return ctrl.Result{}, ctx.Err() // the manager ends: no finding
 	}
 	if err := r.write(ctx, i, status); err != nil {
-		return outcome(err)
+		return apply.Outcome(err)
 	}
 	return ctrl.Result{RequeueAfter: refreshIn(settings.RefreshInterval)}, nil
 }
@@ -93,7 +95,7 @@ func (r *imageReconciler) write(ctx context.Context, i *api.StormImage, status a
 	if equality.Semantic.DeepEqual(i.Status, status) {
 		return nil
 	}
-	if err := applyStatus(ctx, r.client, "StormImage", i, &status); err != nil {
+	if err := applyStatus(ctx, r.client, i, &status); err != nil {
 		return err
 	}
 	moved := i.Status.ManifestDigest != "" && status.ManifestDigest != "" && i.Status.ManifestDigest != status.ManifestDigest

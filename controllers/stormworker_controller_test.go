@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/condition"
 )
 
 func TestWorkerIsBound(t *testing.T) {
@@ -290,7 +291,7 @@ func (w *world) fullHouse(seats int) {
 		for i := range list.Items {
 			obj := &list.Items[i]
 			if !bound(obj) {
-				if reasonOf(obj.Status.Conditions, api.WorkerScheduled) == "" {
+				if condition.Reason(obj.Status.Conditions, api.WorkerScheduled) == "" {
 					return fmt.Errorf("%s is not decided", obj.Name)
 				}
 				continue
