@@ -21,15 +21,17 @@ import (
 // node takes a minute for each image, and fails as it is told.
 type node struct {
 	mu       sync.Mutex
-	fails    map[string]error // by tag
-	tries    []string         // tags
-	released []string         // tags
-	now      int              // tries under way
+	fails    map[string]error  // by tag
+	tries    []string          // tags
+	released []string          // tags
+	evicted  map[string]func() // by tag: what the last try gave
+	now      int               // tries under way
 	most     int
 }
 
-func (n *node) LocalizeAhead(ctx context.Context, _ string, image manifest.Image, progress func(done, total int64)) error {
+func (n *node) LocalizeAhead(ctx context.Context, _ string, image manifest.Image, progress func(done, total int64), evicted func()) error {
 	n.mu.Lock()
+	n.evicted[image.Tag] = evicted
 	n.tries = append(n.tries, image.Tag)
 	n.now++
 	n.most = max(n.most, n.now)
@@ -66,6 +68,14 @@ func (n *node) fail(tag string, err error) {
 	n.fails[tag] = err
 }
 
+// evict deletes the files of a tag.
+func (n *node) evict(tag string) {
+	n.mu.Lock()
+	evicted := n.evicted[tag]
+	n.mu.Unlock()
+	evicted()
+}
+
 // took returns the tries since it was last asked.
 func (n *node) took() []string {
 	n.mu.Lock()
@@ -80,7 +90,7 @@ func (n *node) took() []string {
 func began(t *testing.T, test func(t *testing.T, n *node, q *Queue)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		n := &node{fails: map[string]error{}}
+		n := &node{fails: map[string]error{}, evicted: map[string]func(){}}
 		q := New(n, func() {})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -216,14 +226,13 @@ func TestQueueTriesAgain(t *testing.T) {
 func TestQueueDoesNotFightForRoom(t *testing.T) {
 	began(t, func(t *testing.T, n *node, q *Queue) {
 		q.Want([]manifest.Image{pinned("a")})
-		owner := (&job{image: pinned("a")}).owner()
 		for round, limit := range []time.Duration{noRoom.First, 2 * noRoom.First, 4 * noRoom.First} {
 			pass(time.Minute + time.Second)
 			if p := phases(q)["a"]; p != Ready {
 				t.Fatalf("round %d: a is in phase %d", round, p)
 			}
 			n.took()
-			q.Evicted(owner)
+			n.evict("a")
 			synctest.Wait()
 			if s := stateOf(t, q, "a"); s.Phase != Failed || !errors.Is(s.Err, localizer.ErrEvicted) {
 				t.Errorf("round %d: a is %+v", round, s)
@@ -245,13 +254,36 @@ func TestQueueDoesNotFightForRoom(t *testing.T) {
 // TestQueueIsToldOfAnEvictionWhileItEnds: the news may come between the end of
 // a fetch and the queue's own look at it.
 func TestQueueIsToldOfAnEvictionWhileItEnds(t *testing.T) {
-	began(t, func(t *testing.T, _ *node, q *Queue) {
+	began(t, func(t *testing.T, n *node, q *Queue) {
 		q.Want([]manifest.Image{pinned("a")})
 		synctest.Wait()
-		q.Evicted((&job{image: pinned("a")}).owner())
+		n.evict("a")
 		pass(time.Minute)
 		if s := stateOf(t, q, "a"); s.Phase != Failed || !errors.Is(s.Err, localizer.ErrEvicted) {
 			t.Errorf("a is %+v", s)
+		}
+	})
+}
+
+// TestQueueTellsEvictionsApart: the news of an image that was wanted before comes
+// late, when it is wanted again. It is none of the one that is fetched now.
+func TestQueueTellsEvictionsApart(t *testing.T) {
+	began(t, func(t *testing.T, n *node, q *Queue) {
+		q.Want([]manifest.Image{pinned("a")})
+		pass(time.Minute)
+		before := n.evicted["a"]
+		q.Want(nil)
+		q.Want([]manifest.Image{pinned("a")})
+		synctest.Wait()
+		before()
+		pass(time.Minute)
+		if s := stateOf(t, q, "a"); s.Phase != Ready {
+			t.Errorf("a is %+v, want it ready", s)
+		}
+		before()
+		synctest.Wait()
+		if s := stateOf(t, q, "a"); s.Phase != Ready {
+			t.Errorf("a is %+v after late news, want it ready", s)
 		}
 	})
 }
