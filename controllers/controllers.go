@@ -14,8 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -79,18 +77,6 @@ type Options struct {
 	Clock clock.PassiveClock
 	// Metrics is where the controllers' metrics are registered.
 	Metrics prometheus.Registerer
-}
-
-// Scheme returns a scheme with every kind that the controllers use.
-func Scheme() (*runtime.Scheme, error) {
-	s := runtime.NewScheme()
-	if err := clientgoscheme.AddToScheme(s); err != nil {
-		return nil, fmt.Errorf("register kinds of Kubernetes: %w", err)
-	}
-	if err := api.AddToScheme(s); err != nil {
-		return nil, fmt.Errorf("register kinds of stormcell: %w", err)
-	}
-	return s, nil
 }
 
 // CacheOptions narrow a manager's cache to what the controllers read.

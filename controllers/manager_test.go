@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/kinds"
 )
 
 // TestWorkerForeignHand checks that a status that somebody edited by hand is put
@@ -213,11 +214,7 @@ func BenchmarkApplyToBound(b *testing.B) {
 // TestManagerNeedsNoMore checks that the role refuses what the manager has no
 // business with.
 func TestManagerNeedsNoMore(t *testing.T) {
-	scheme, err := Scheme()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(managerConfig, client.Options{Scheme: scheme})
+	c, err := client.New(managerConfig, client.Options{Scheme: kinds.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}
