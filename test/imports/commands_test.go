@@ -80,6 +80,7 @@ func carried(t *testing.T, name, system string) []string {
 	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/"+name)
 	list.Dir = root
 	list.Env = append(os.Environ(), "GOOS="+system)
+	list.Stderr = t.Output()
 	out, err := list.Output()
 	if err != nil {
 		t.Fatalf("GOOS=%s: %v", system, err)
