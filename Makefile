@@ -127,6 +127,7 @@ fmt: ## Format the Go sources.
 .PHONY: lint
 lint: ## Run the linters.
 	$(call TOOL,golangci-lint) run --timeout 20m
+	$(call TOOL,golangci-lint-kube-api-linter) run --config .golangci-kal.yml ./api/...
 
 .PHONY: verify
 verify: packages $(ASSETS)/kubectl ## Check generated files, formatting, modules and scripts.
