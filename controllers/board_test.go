@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -164,7 +165,7 @@ func TestBoardRace(t *testing.T) {
 	placed := make(chan string, 100)
 	for n := range 100 {
 		wg.Go(func() {
-			if node, refusal := b.place(withUID(newWorker(fmt.Sprint(n), "", 6700))); refusal.reason == "" {
+			if node, refusal := b.place(withUID(newWorker(strconv.Itoa(n), "", 6700))); refusal.reason == "" {
 				placed <- node
 			}
 		})
@@ -234,7 +235,7 @@ func BenchmarkPlace(b *testing.B) {
 	}
 	board, _ := testBoard(names...)
 	for n := range nodes * workers {
-		w := onNode(withUID(newWorker(fmt.Sprint(n), "", int32(6700+n/nodes))), names[n%nodes])
+		w := onNode(withUID(newWorker(strconv.Itoa(n), "", int32(6700+n/nodes))), names[n%nodes])
 		board.place(w)
 	}
 	w := withUID(newWorker("next", "", 7000))

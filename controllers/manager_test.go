@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	stderrors "errors"
 	"fmt"
 	"testing"
 	"time"
@@ -86,7 +87,7 @@ func TestWriteFails(t *testing.T) {
 	faulty := interceptor.NewClient(watching, interceptor.Funcs{
 		SubResourceApply: func(ctx context.Context, c client.Client, sub string, obj runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
 			if broken {
-				return errors.NewInternalError(fmt.Errorf("the disk of etcd is full"))
+				return errors.NewInternalError(stderrors.New("the disk of etcd is full"))
 			}
 			return c.SubResource(sub).Apply(ctx, obj, opts...)
 		},

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -163,7 +164,7 @@ func TestWorkerStaysPinned(t *testing.T) {
 	w.eventually(func() error {
 		w.must(w.c.Get(w.ctx, client.ObjectKeyFromObject(i), i))
 		if i.Status.ManifestDigest == pinned {
-			return fmt.Errorf("the image has not moved")
+			return errors.New("the image has not moved")
 		}
 		return nil
 	})

@@ -1,6 +1,7 @@
 // Package v1alpha1 holds the objects of the API group stormcell.dev: StormImage,
 // an image tag that workers may use; StormWorker, one Storm worker process in
-// one container; and StormNode, what a node shall have ahead of time.
+// one container; StormNode, what a node shall have ahead of time; and
+// StormProfile, a look into a worker's JVM.
 //
 // +kubebuilder:object:generate=true
 // +groupName=stormcell.dev

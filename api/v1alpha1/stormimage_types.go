@@ -36,30 +36,41 @@ type StormImagePrefetch struct {
 // ImageBlob is a document of the image store.
 type ImageBlob struct {
 	// digest names the content, as sha256:<64 hex digits>.
+	// +kubebuilder:validation:MaxLength=71
+	// +required
 	Digest string `json:"digest"`
 	// size is the length in bytes.
+	// +required
 	Size int64 `json:"size"`
 }
 
 // ImageLayer is one layer of a resolved image.
 type ImageLayer struct {
 	// digest is the digest of the layer's compressed archive in the manifest.
+	// +kubebuilder:validation:MaxLength=71
+	// +required
 	Digest string `json:"digest"`
 	// size is that archive's length in bytes.
+	// +required
 	Size int64 `json:"size"`
 	// file is the squashfs file, relative to the root of the store.
+	// +kubebuilder:validation:MaxLength=255
+	// +required
 	File string `json:"file"`
 	// squashfsDigest is the digest of the squashfs file; absent where the store
 	// does not know it, so that the layer cannot be verified.
+	// +kubebuilder:validation:MaxLength=71
 	// +optional
 	SquashfsDigest string `json:"squashfsDigest,omitempty"`
 	// squashfsSize is the length of the squashfs file in bytes.
+	// +required
 	SquashfsSize int64 `json:"squashfsSize"`
 }
 
 // StormImageStatus is what the manager found out about the image.
 type StormImageStatus struct {
 	// manifestDigest is the manifest that the tag names in the store.
+	// +kubebuilder:validation:MaxLength=71
 	// +optional
 	ManifestDigest string `json:"manifestDigest,omitempty"`
 	// config is the image's config document.
@@ -80,6 +91,7 @@ type StormImageStatus struct {
 	// while spec.prefetch is set.
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
@@ -119,6 +131,7 @@ type StormImagePrefetchStatus struct {
 // +kubebuilder:printcolumn:name="Prefetch",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Prefetched")].message`
 type StormImage struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of an object.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 	// spec names the image.

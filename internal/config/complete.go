@@ -191,9 +191,9 @@ func (d *draft) checkRunRoot() {
 
 // misplaced returns the problems of root's own directories that lie where
 // workers write. runRootKey is the key that names the run root.
-func (c *Config) misplaced(runRootKey string) Problems {
+func (c *Config) misplaced(runRootKey string) InvalidError {
 	writable := append([]string{c.Node.ArtifactsDir, filepath.Join(c.Node.LocalDir, "workers")}, c.Worker.ReadwriteBinds...)
-	var problems Problems
+	var problems InvalidError
 	for _, own := range []struct{ key, dir string }{
 		{runRootKey, c.Node.RunRoot},
 		{keyResourcesDir, c.Node.ResourcesDir},

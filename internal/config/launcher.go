@@ -107,7 +107,7 @@ func ParseLauncher(file string, content []byte) (conf *Launcher, notes []string,
 		}
 	}
 	if d.Group == "" {
-		d.notes = append(d.notes, fmt.Sprintf("%s: storm.worker-launcher.group is not set: workers' files belong to the group of their user", file))
+		d.notes = append(d.notes, file+": storm.worker-launcher.group is not set: workers' files belong to the group of their user")
 	}
 	if err := d.problems.err(); err != nil {
 		return nil, d.notes, err
@@ -196,7 +196,7 @@ type launcherDraft struct {
 	*Launcher
 	file     string
 	lines    map[string]int
-	problems Problems
+	problems InvalidError
 	notes    []string
 }
 

@@ -113,7 +113,7 @@ type draft struct {
 	// lines has the line of every key that was met, faulty those with a problem.
 	lines    map[string]int
 	faulty   map[string]bool
-	problems Problems
+	problems InvalidError
 	notes    []string
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // ErrInvalid is a configuration file that breaks the rules. The error that
-// wraps it is a Problems.
+// wraps it is an InvalidError.
 var ErrInvalid = errors.New("invalid configuration")
 
 // maxProblems bounds what one hostile file can make us say.
@@ -41,11 +41,11 @@ func (p Problem) String() string {
 	return b.String() + ": " + p.Message
 }
 
-// Problems is everything that is wrong with a file, in the order of its lines.
-type Problems []Problem
+// InvalidError is everything that is wrong with a file, in the order of its lines.
+type InvalidError []Problem
 
 // Error implements error: one line per problem.
-func (ps Problems) Error() string {
+func (ps InvalidError) Error() string {
 	lines := make([]string, len(ps))
 	for i, p := range ps {
 		lines[i] = p.String()
@@ -54,10 +54,10 @@ func (ps Problems) Error() string {
 }
 
 // Is makes errors.Is(err, ErrInvalid) true.
-func (ps Problems) Is(target error) bool { return target == ErrInvalid }
+func (ps InvalidError) Is(target error) bool { return target == ErrInvalid }
 
 // err returns the problems as an error, or nil if there are none.
-func (ps Problems) err() error {
+func (ps InvalidError) err() error {
 	if len(ps) == 0 {
 		return nil
 	}

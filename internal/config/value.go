@@ -53,8 +53,8 @@ func boolean(field func(*draft) *bool) setter {
 	}
 }
 
-// integer takes whole numbers of at least least that fit the field; Storm's
-// are Java ints, so most do.
+// integer takes whole numbers from least on that fit the field; Storm's are
+// Java ints, so most do.
 func integer[T int | int64](least T, field func(*draft) *T) setter {
 	return func(d *draft, key string, n *yaml.Node) {
 		if v, ok := whole[T](n); ok && v >= least {

@@ -3,4 +3,5 @@
 // server hands each request to the manager, and that to the worker's node.
 //
 // +kubebuilder:object:generate=true
+// +groupName=connect.stormcell.dev
 package v1alpha1

@@ -35,25 +35,35 @@ func AddToScheme(s *runtime.Scheme) error {
 type StormWorkerStats struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata has the worker's name and namespace, and nothing else.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 	// time is when the node read the figures, by the node's clock.
+	// +required
 	Time metav1.MicroTime `json:"time"`
-	// containerID is the worker's container, and attempt counts its starts from
-	// 0: figures of two attempts have no difference.
+	// containerID is the worker's container.
+	// +required
 	ContainerID string `json:"containerID"`
-	Attempt     int32  `json:"attempt"`
+	// attempt counts the starts of the container from 0: figures of two attempts
+	// have no difference.
+	// +required
+	Attempt int32 `json:"attempt"`
 	// cpuNanoseconds is the time of processors that the container has used since
 	// its start.
+	// +required
 	CPUNanoseconds int64 `json:"cpuNanoseconds"`
 	// cpuLimitMillis is how many thousandths of a processor it may use at once;
 	// 0 for no limit.
+	// +optional
 	CPULimitMillis int64 `json:"cpuLimitMillis,omitempty"`
 	// memoryBytes is what it holds, the files in the page cache that it has read
 	// or written included.
+	// +required
 	MemoryBytes int64 `json:"memoryBytes"`
 	// memoryLimitBytes is what it may hold; 0 for no limit.
+	// +optional
 	MemoryLimitBytes int64 `json:"memoryLimitBytes,omitempty"`
 	// pids is the number of its processes and threads.
+	// +required
 	Pids int64 `json:"pids"`
 }
 
@@ -62,17 +72,23 @@ type StormWorkerStats struct {
 // +kubebuilder:object:root=true
 type StormWorkerStatsList struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata has nothing.
+	// +optional
 	metav1.ListMeta `json:"metadata,omitempty"`
 	// items are sorted by name. Workers that do not run are not among them.
+	// +required
 	Items []StormWorkerStats `json:"items"`
 	// unreachable are nodes whose workers are missing, sorted by name.
+	// +optional
 	Unreachable []UnreachableNode `json:"unreachable,omitempty"`
 }
 
 // UnreachableNode is a node that did not tell what its workers use.
 type UnreachableNode struct {
 	// node is its name.
+	// +required
 	Node string `json:"node"`
 	// message says why, in a sentence.
+	// +required
 	Message string `json:"message"`
 }

@@ -26,7 +26,7 @@ type Problem struct {
 	What, Cure string
 }
 
-func (p Problem) Error() string { return p.What + ": " + p.Cure }
+func (p Problem) String() string { return p.What + ": " + p.Cure }
 
 // Options of a check; the paths are those that the agent will use.
 type Options struct {
@@ -48,7 +48,7 @@ type Options struct {
 	UID func() int
 }
 
-// Check returns an error that joins a Problem for each thing without which the
+// Check returns an error that lists a Problem for each thing without which the
 // agent cannot work, and as warnings those that it can live with.
 func Check(ctx context.Context, o Options) (warnings []Problem, err error) {
 	var missing []Problem
@@ -75,7 +75,7 @@ func Check(ctx context.Context, o Options) (warnings []Problem, err error) {
 	warnings = append(warnings, directories("the log directory can be changed by others", o.LogDir)...)
 	var errs []error
 	for _, p := range missing {
-		errs = append(errs, p)
+		errs = append(errs, errors.New(p.String()))
 	}
 	return warnings, errors.Join(errs...)
 }

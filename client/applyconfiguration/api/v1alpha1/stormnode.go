@@ -19,7 +19,8 @@ import (
 // every node that has an agent, or that a StormImage's spec.prefetch chooses;
 // people need not touch it.
 type StormNodeApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata is the standard metadata of an object.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec is written by the manager.
 	Spec *StormNodeSpecApplyConfiguration `json:"spec,omitempty"`
