@@ -211,6 +211,7 @@ func TestEachRuleRefuses(t *testing.T) {
 		{"node-agent", "internal/connect/node/node.go", internal + "connect/gateway"},
 		{"node-agent", "cmd/node-agent/main.go", internal + "store/admin"},
 		{"node-agent", "cmd/node-agent/main.go", internal + "store/tags"},
+		{"go-runc", "internal/node/runtime/runc/runtime.go", "github.com/containerd/go-runc"},
 		{"engine", "internal/node/engine/engine.go", internal + "node/localizer"},
 		{"engine", "internal/node/engine/engine.go", internal + "node/runtime/runc"},
 		{"engine", "internal/node/engine/engine_test.go", internal + "node/seccomp"},

@@ -13,10 +13,10 @@ import (
 	goruntime "runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/stormcell/stormcell/internal/message"
+	"github.com/stormcell/stormcell/internal/node/program"
 	"github.com/stormcell/stormcell/internal/node/runtime"
 )
 
@@ -37,7 +37,7 @@ func (r *Runtime) conmonArgs(id, bundle, log string) []string {
 		// Logs are not worth a slow disk holding up the exit code.
 		"--no-sync-log",
 	}
-	for _, a := range r.globalArgs(id) {
+	for _, a := range r.client(id).GlobalArgs() {
 		args = append(args, "--runtime-arg", a)
 	}
 	return args
@@ -61,7 +61,7 @@ func (r *Runtime) create(ctx context.Context, id, bundle, log string) (pid int, 
 	stop := context.AfterFunc(ctx, func() { _ = syncRead.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	// conmon keeps its end open, so the answer is a line and not the whole pipe.
-	line, err := bufio.NewReader(io.LimitReader(syncRead, maxOutput)).ReadBytes('\n')
+	line, err := bufio.NewReader(io.LimitReader(syncRead, program.MaxOutput)).ReadBytes('\n')
 	switch {
 	case ctx.Err() != nil:
 		return 0, fmt.Errorf("%w %s: no answer from conmon: %w", runtime.ErrCreate, id, ctx.Err())
@@ -92,14 +92,13 @@ func (r *Runtime) startConmon(ctx context.Context, id, bundle, log string, syncW
 	goruntime.LockOSThread()
 	defer goruntime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, r.options.Conmon, r.conmonArgs(id, bundle, log)...)
-	cmd.Env = append(environment(), "_OCI_SYNCPIPE=3", "_OCI_STARTPIPE=4")
+	program.Confine(cmd)
+	cmd.Env = append(cmd.Env, "_OCI_SYNCPIPE=3", "_OCI_STARTPIPE=4")
 	// conmon takes the end of the start pipe for a go. So it holds the other
 	// side itself, as descriptor 5, and waits on if the agent dies.
 	cmd.ExtraFiles = []*os.File{syncWrite, startRead, startWrite}
 	cmd.Stderr = stderr
 	cmd.Dir = r.persistDir(id) // conmon writes a file "oom" to where it is
-	group(cmd)
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start conmon: %w", err)
 	}
@@ -163,5 +162,5 @@ func (r *Runtime) lastLog(id string) string {
 
 // complaint is what a program has printed, as an error repeats it.
 func complaint(text string) string {
-	return message.Truncate(strings.ToValidUTF8(strings.TrimSpace(text), ""), maxMessage)
+	return message.Truncate(strings.ToValidUTF8(strings.TrimSpace(text), ""), program.MaxMessage)
 }
