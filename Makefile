@@ -111,11 +111,12 @@ bench: packages k8s hadoop ## Measure against the original's ways; needs root an
 	KUBEBUILDER_ASSETS=$(ASSETS) go run ./test/bench
 
 .PHONY: generate
-generate: $(ASSETS)/kubectl ## Generate deep copies, CRDs, RBAC, the typed client, manifests and the table of system calls.
+generate: $(ASSETS)/kubectl ## Generate deep copies, CRDs, RBAC, the typed client, manifests, docs/api.md and the table of system calls.
 	$(call TOOL,controller-gen) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(call TOOL,controller-gen) crd paths=./api/v1alpha1 output:crd:dir=config/crd/bases
 	$(call TOOL,controller-gen) rbac:roleName=stormcell-manager,fileName=manager_role.yaml paths=./controllers/... paths=./internal/connect/gateway/... output:rbac:dir=config/rbac
 	$(call TOOL,controller-gen) rbac:roleName=stormcell-node-agent,fileName=node_agent_role.yaml paths=./internal/node/agent/... paths=./internal/connect/node/... output:rbac:dir=config/rbac
+	$(call TOOL,crd-ref-docs) --log-level=ERROR --source-path=api --config=hack/api-docs/config.yaml --templates-dir=hack/api-docs --renderer=markdown --output-path=docs/api.md
 	hack/generate-client.sh
 	hack/manifests.sh $(ASSETS)/kubectl
 	hack/syscalls.sh > internal/node/seccomp/syscalls.txt
@@ -127,6 +128,7 @@ fmt: ## Format the Go sources.
 .PHONY: lint
 lint: ## Run the linters.
 	$(call TOOL,golangci-lint) run --timeout 20m
+	$(call TOOL,golangci-lint-kube-api-linter) run --config .golangci-kal.yml ./api/...
 
 .PHONY: verify
 verify: packages $(ASSETS)/kubectl ## Check generated files, formatting, modules and scripts.

@@ -13,14 +13,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/requests"
 	"github.com/stormcell/stormcell/internal/store/allowlist"
 	"github.com/stormcell/stormcell/internal/store/manifest"
 	"github.com/stormcell/stormcell/internal/store/tags"
@@ -79,18 +78,6 @@ type Options struct {
 	Metrics prometheus.Registerer
 }
 
-// Scheme returns a scheme with every kind that the controllers use.
-func Scheme() (*runtime.Scheme, error) {
-	s := runtime.NewScheme()
-	if err := clientgoscheme.AddToScheme(s); err != nil {
-		return nil, fmt.Errorf("register kinds of Kubernetes: %w", err)
-	}
-	if err := api.AddToScheme(s); err != nil {
-		return nil, fmt.Errorf("register kinds of stormcell: %w", err)
-	}
-	return s, nil
-}
-
 // CacheOptions narrow a manager's cache to what the controllers read.
 func CacheOptions() cache.Options {
 	return cache.Options{
@@ -142,11 +129,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	}
 	images := &imageReconciler{
 		client: mgr.GetClient(), events: recorder, clock: opts.Clock,
-		settings: opts.Settings, resolver: opts.Resolver, wake: new(wakeups),
+		settings: opts.Settings, resolver: opts.Resolver, wake: new(requests.Source),
 	}
 	workers := &workerReconciler{
 		client: mgr.GetClient(), events: recorder, clock: opts.Clock,
-		settings: opts.Settings, cache: nodes, wake: new(wakeups), metrics: metrics,
+		settings: opts.Settings, cache: nodes, wake: new(requests.Source), metrics: metrics,
 	}
 	leases := &leaseReconciler{client: mgr.GetClient(), cache: nodes, workers: workers.wake}
 	prefetches := &prefetchReconciler{client: mgr.GetClient(), events: recorder, clock: opts.Clock}

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/requests"
 )
 
 // leaseReconciler follows the Leases of the node-agents, and lets the workers
@@ -19,7 +20,7 @@ import (
 type leaseReconciler struct {
 	client  client.Client
 	cache   *schedulerCache
-	workers *wakeups
+	workers *requests.Source
 }
 
 func (r *leaseReconciler) setup(mgr ctrl.Manager) error {
@@ -77,7 +78,7 @@ func (r *leaseReconciler) wake(ctx context.Context, node string) error {
 		if err != nil {
 			return err
 		}
-		r.workers.add(found...)
+		r.workers.Add(found...)
 	}
 	return nil
 }

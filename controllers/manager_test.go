@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	stderrors "errors"
 	"fmt"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/kinds"
 )
 
 // TestWorkerForeignHand checks that a status that somebody edited by hand is put
@@ -54,19 +56,19 @@ func TestWritesOfStaleObjects(t *testing.T) {
 		Type: api.WorkerReady, Status: metav1.ConditionUnknown, Reason: api.ReasonNodeLost, Message: "so", LastTransitionTime: metav1.Now(),
 	}
 	status := &api.StormWorkerStatus{Conditions: []metav1.Condition{ready}}
-	if err := applyStatus(w.ctx, w.c, "StormWorker", stale, status); !errors.IsConflict(err) {
+	if err := applyStatus(w.ctx, w.c, stale, status); !errors.IsConflict(err) {
 		t.Errorf("an older version: %v, want a conflict", err)
 	}
 	w.hasCondition(obj, api.WorkerReady, metav1.ConditionTrue, api.ReasonRunning)
-	w.must(applyStatus(w.ctx, w.c, "StormWorker", obj, status))
+	w.must(applyStatus(w.ctx, w.c, obj, status))
 
 	w.must(w.c.Delete(w.ctx, obj))
-	if err := applyStatus(w.ctx, w.c, "StormWorker", obj, status); !errors.IsNotFound(err) {
+	if err := applyStatus(w.ctx, w.c, obj, status); !errors.IsNotFound(err) {
 		t.Errorf("an object that is gone: %v", err)
 	}
 	again := newWorker("stale", "", 6700)
 	w.create(again)
-	if err := applyStatus(w.ctx, w.c, "StormWorker", obj, status); !errors.IsConflict(err) {
+	if err := applyStatus(w.ctx, w.c, obj, status); !errors.IsConflict(err) {
 		t.Errorf("another object of the name: %v, want a conflict", err)
 	}
 }
@@ -85,7 +87,7 @@ func TestWriteFails(t *testing.T) {
 	faulty := interceptor.NewClient(watching, interceptor.Funcs{
 		SubResourceApply: func(ctx context.Context, c client.Client, sub string, obj runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
 			if broken {
-				return errors.NewInternalError(fmt.Errorf("the disk of etcd is full"))
+				return errors.NewInternalError(stderrors.New("the disk of etcd is full"))
 			}
 			return c.SubResource(sub).Apply(ctx, obj, opts...)
 		},
@@ -213,11 +215,7 @@ func BenchmarkApplyToBound(b *testing.B) {
 // TestManagerNeedsNoMore checks that the role refuses what the manager has no
 // business with.
 func TestManagerNeedsNoMore(t *testing.T) {
-	scheme, err := Scheme()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(managerConfig, client.Options{Scheme: scheme})
+	c, err := client.New(managerConfig, client.Options{Scheme: kinds.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}

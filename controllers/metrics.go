@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/condition"
 )
 
 // scrapeLimit bounds how long a scrape may wait for the cache.
@@ -79,11 +80,11 @@ func (m *clusterMetrics) collectReady(ctx context.Context, ch chan<- prometheus.
 	switch list := list.(type) {
 	case *api.StormWorkerList:
 		for i := range list.Items {
-			reasons[reasonOf(list.Items[i].Status.Conditions, api.WorkerReady)]++
+			reasons[condition.Reason(list.Items[i].Status.Conditions, api.WorkerReady)]++
 		}
 	case *api.StormImageList:
 		for i := range list.Items {
-			reasons[reasonOf(list.Items[i].Status.Conditions, api.ImageReady)]++
+			reasons[condition.Reason(list.Items[i].Status.Conditions, api.ImageReady)]++
 		}
 	}
 	for reason, n := range reasons {

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/apply"
 )
 
 // The nodes of an image are counted again at most once in a second, however
@@ -72,7 +73,7 @@ func (r *prefetchReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return outcome(r.applyStatus(ctx, i, prefetchStatus(i, found, r.clock.Now())))
+	return apply.Outcome(r.applyStatus(ctx, i, prefetchStatus(i, found, r.clock.Now())))
 }
 
 // find gathers the reports about i of the nodes that i selects. Objects are read in
@@ -107,7 +108,7 @@ func (r *prefetchReconciler) applyStatus(ctx context.Context, i *api.StormImage,
 	if equality.Semantic.DeepEqual(i.Status, status) {
 		return nil
 	}
-	if err := applyStatus(ctx, r.client, "StormImage", i, &status); err != nil {
+	if err := applyStatus(ctx, r.client, i, &status); err != nil {
 		return err
 	}
 	c := meta.FindStatusCondition(status.Conditions, api.ImagePrefetched)

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/condition"
 )
 
 // prefetchFindings is what the status of a prefetch is made of: the selected nodes, or
@@ -78,7 +79,7 @@ func prefetchStatus(i *api.StormImage, f prefetchFindings, now time.Time) api.St
 		}
 	}
 	status.Prefetch = &count
-	setCondition(&status.Conditions, prefetchedCondition(i, f.selectorErr, count, failure), i.Generation, now)
+	condition.Set(&status.Conditions, prefetchedCondition(i, f.selectorErr, count, failure), i.Generation, now)
 	return status
 }
 

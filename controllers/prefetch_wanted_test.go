@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +91,7 @@ func TestWantedImagesOfOneTag(t *testing.T) {
 func TestWantedImagesAtMost(t *testing.T) {
 	var images []api.StormImage
 	for n := range api.MaxStormNodeImages + 5 {
-		images = append(images, aPrefetch(fmt.Sprint(n), fmt.Sprintf("a:%03d", n)))
+		images = append(images, aPrefetch(strconv.Itoa(n), fmt.Sprintf("a:%03d", n)))
 	}
 	wanted := wantedImages(nil, images)
 	if len(wanted) != api.MaxStormNodeImages || wanted[0].Tag != "a:000" || wanted[len(wanted)-1].Tag != "a:199" {

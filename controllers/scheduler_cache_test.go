@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -164,7 +165,7 @@ func TestSchedulerCacheRace(t *testing.T) {
 	placed := make(chan string, 100)
 	for n := range 100 {
 		wg.Go(func() {
-			if node, failure := b.place(withUID(newWorker(fmt.Sprint(n), "", 6700))); failure.reason == "" {
+			if node, failure := b.place(withUID(newWorker(strconv.Itoa(n), "", 6700))); failure.reason == "" {
 				placed <- node
 			}
 		})
@@ -192,7 +193,7 @@ func BenchmarkPlace(b *testing.B) {
 	}
 	cache, _ := testCache(names...)
 	for n := range nodes * workers {
-		w := onNode(withUID(newWorker(fmt.Sprint(n), "", int32(6700+n/nodes))), names[n%nodes])
+		w := onNode(withUID(newWorker(strconv.Itoa(n), "", int32(6700+n/nodes))), names[n%nodes])
 		cache.place(w)
 	}
 	w := withUID(newWorker("next", "", 7000))

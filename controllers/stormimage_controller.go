@@ -3,7 +3,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -16,6 +15,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/backoff"
+	"github.com/stormcell/stormcell/internal/kube/apply"
+	"github.com/stormcell/stormcell/internal/kube/requests"
 )
 
 const (
@@ -37,7 +39,7 @@ type imageReconciler struct {
 	clock    clock.PassiveClock
 	settings func() Settings
 	resolver Resolver
-	wake     *wakeups
+	wake     *requests.Source
 }
 
 func (r *imageReconciler) setup(mgr ctrl.Manager) error {
@@ -66,7 +68,7 @@ func (r *imageReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 		return ctrl.Result{}, ctx.Err() // the manager ends: no finding
 	}
 	if err := r.applyStatus(ctx, i, status); err != nil {
-		return outcome(err)
+		return apply.Outcome(err)
 	}
 	return ctrl.Result{RequeueAfter: refreshIn(settings.RefreshInterval)}, nil
 }
@@ -93,7 +95,7 @@ func (r *imageReconciler) applyStatus(ctx context.Context, i *api.StormImage, st
 	if equality.Semantic.DeepEqual(i.Status, status) {
 		return nil
 	}
-	if err := applyStatus(ctx, r.client, "StormImage", i, &status); err != nil {
+	if err := applyStatus(ctx, r.client, i, &status); err != nil {
 		return err
 	}
 	moved := i.Status.ManifestDigest != "" && status.ManifestDigest != "" && i.Status.ManifestDigest != status.ManifestDigest
@@ -112,5 +114,5 @@ func (r *imageReconciler) applyStatus(ctx context.Context, i *api.StormImage, st
 // refreshIn returns the time to the next look-up. It spreads the look-ups of images that
 // were created at the same time.
 func refreshIn(interval time.Duration) time.Duration {
-	return time.Duration(float64(interval) * (1 - refreshSpread*rand.Float64())) //nolint:gosec // no secret
+	return backoff.Jitter(interval, refreshSpread)
 }

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/condition"
 	"github.com/stormcell/stormcell/internal/store"
 	"github.com/stormcell/stormcell/internal/store/allowlist"
 	"github.com/stormcell/stormcell/internal/store/manifest"
@@ -39,7 +40,7 @@ func imageStatus(i *api.StormImage, f imageFindings, now time.Time) api.StormIma
 		status.ManifestDigest, status.Config, status.Layers, status.ResolvedAt = "", nil, nil, nil
 	}
 	for _, c := range []metav1.Condition{allowed, resolved, readyImage(allowed, resolved)} {
-		setCondition(&status.Conditions, c, i.Generation, now)
+		condition.Set(&status.Conditions, c, i.Generation, now)
 	}
 	return status
 }

@@ -109,16 +109,6 @@ func TestImageSaysWhatCannotBeVerified(t *testing.T) {
 	}
 }
 
-func TestClip(t *testing.T) {
-	long := strings.Repeat("ä", maxMessage)
-	if got := clip(long); len(got) > maxMessage || !strings.HasPrefix(long, strings.TrimSuffix(got, "…")) || !strings.HasSuffix(got, "…") {
-		t.Errorf("%d bytes: %q", len(got), got)
-	}
-	if got := clip("short"); got != "short" {
-		t.Errorf("%q", got)
-	}
-}
-
 func TestRefreshInNeverLate(t *testing.T) {
 	for range 1000 {
 		if d := refreshIn(time.Minute); d > time.Minute || d < 48*time.Second {

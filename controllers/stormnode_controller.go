@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/apply"
 )
 
 // parallelNodes is how many StormNodes are written side by side.
@@ -104,9 +105,9 @@ func (r *nodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	case exists && !n.DeletionTimestamp.IsZero():
 		return ctrl.Result{}, nil // its end brings us here again
 	case needed && !says(n, node, wanted):
-		return outcome(r.apply(ctx, node, wanted))
+		return apply.Outcome(r.apply(ctx, node, wanted))
 	case !needed && exists:
-		return outcome(r.remove(ctx, n))
+		return apply.Outcome(r.remove(ctx, n))
 	}
 	return ctrl.Result{}, nil
 }

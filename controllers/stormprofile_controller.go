@@ -15,6 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/apply"
+	"github.com/stormcell/stormcell/internal/kube/condition"
 )
 
 // profileAge is how long a StormProfile stays after its end, or after its duration if
@@ -43,7 +45,7 @@ func (r *profileReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 		return ctrl.Result{}, nil
 	}
 	if left := profileEnd(p).Sub(r.clock.Now()); left <= 0 {
-		return outcome(r.remove(ctx, p))
+		return apply.Outcome(r.remove(ctx, p))
 	} else if p.Status.NodeName != "" || profileComplete(p) {
 		return ctrl.Result{RequeueAfter: left}, nil
 	}
@@ -78,8 +80,8 @@ func (r *profileReconciler) bind(ctx context.Context, p *api.StormProfile) (ctrl
 		w = nil
 	}
 	status := boundProfile(p, w, r.clock.Now())
-	if err := applyStatus(ctx, r.client, "StormProfile", p, status); err != nil {
-		return outcome(err)
+	if err := applyStatus(ctx, r.client, p, status); err != nil {
+		return apply.Outcome(err)
 	}
 	if c := status.Conditions[0]; c.Status == metav1.ConditionTrue {
 		r.events.Eventf(p, nil, "Warning", c.Reason, "Profile", "%s", c.Message)
@@ -96,9 +98,9 @@ func boundProfile(p *api.StormProfile, w *api.StormWorker, now time.Time) *api.S
 	case w == nil:
 		c.Message = fmt.Sprintf("there is no StormWorker %s in namespace %s; see kubectl get sw", p.Spec.WorkerName, p.Namespace)
 	case !meta.IsStatusConditionTrue(w.Status.Conditions, api.WorkerReady) || w.Status.NodeName == "":
-		reason := reasonOf(w.Status.Conditions, api.WorkerReady)
+		reason := condition.Reason(w.Status.Conditions, api.WorkerReady)
 		c.Message = fmt.Sprintf("StormWorker %s is not running (%s: %s); create another profile when it is",
-			w.Name, reason, messageOf(w.Status.Conditions, api.WorkerReady))
+			w.Name, reason, condition.Message(w.Status.Conditions, api.WorkerReady))
 	default:
 		status.NodeName, status.WorkerUID = w.Status.NodeName, string(w.UID)
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, api.ReasonPending, "node "+w.Status.NodeName+" has not started the profile yet"
@@ -106,7 +108,7 @@ func boundProfile(p *api.StormProfile, w *api.StormWorker, now time.Time) *api.S
 	if c.Status == metav1.ConditionTrue {
 		status.FinishedAt = &metav1.Time{Time: now.Truncate(time.Second)}
 	}
-	setCondition(&status.Conditions, c, p.Generation, now)
+	condition.Set(&status.Conditions, c, p.Generation, now)
 	return status
 }
 

@@ -15,6 +15,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/apply"
+	"github.com/stormcell/stormcell/internal/kube/condition"
+	"github.com/stormcell/stormcell/internal/kube/requests"
 )
 
 // parallelWorkers is how many workers are reconciled at once; most of the time
@@ -28,7 +31,7 @@ type workerReconciler struct {
 	clock    clock.PassiveClock
 	settings func() Settings
 	cache    *schedulerCache
-	wake     *wakeups
+	wake     *requests.Source
 	metrics  *clusterMetrics
 }
 
@@ -38,7 +41,7 @@ func (r *workerReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	if err := r.client.Get(ctx, req.NamespacedName, w); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	return outcome(r.advance(ctx, w))
+	return apply.Outcome(r.advance(ctx, w))
 }
 
 // advance takes the steps of a worker's life in order; each can be repeated.
@@ -170,19 +173,8 @@ func (r *workerReconciler) deletingStatus(w *api.StormWorker, node nodeView) *ap
 func ownStatus(w *api.StormWorker) *api.StormWorkerStatus {
 	return &api.StormWorkerStatus{
 		NodeName: w.Status.NodeName, Runtime: w.Status.Runtime, Image: w.Status.Image,
-		Conditions: ownConditions(w.Status.Conditions, api.WorkerAdmitted, api.WorkerScheduled),
+		Conditions: condition.Select(w.Status.Conditions, api.WorkerAdmitted, api.WorkerScheduled),
 	}
-}
-
-// ownConditions returns copies of the conditions of some types.
-func ownConditions(conditions []metav1.Condition, types ...string) []metav1.Condition {
-	var own []metav1.Condition
-	for _, t := range types {
-		if c := meta.FindStatusCondition(conditions, t); c != nil {
-			own = append(own, *c)
-		}
-	}
-	return own
 }
 
 // setConditions sets conditions in status. Each keeps the time of its last
@@ -190,9 +182,9 @@ func ownConditions(conditions []metav1.Condition, types ...string) []metav1.Cond
 func (r *workerReconciler) setConditions(w *api.StormWorker, status *api.StormWorkerStatus, conditions []metav1.Condition) {
 	for _, c := range conditions {
 		if c.Type == api.WorkerReady {
-			status.Conditions = append(status.Conditions, ownConditions(w.Status.Conditions, api.WorkerReady)...)
+			status.Conditions = append(status.Conditions, condition.Select(w.Status.Conditions, api.WorkerReady)...)
 		}
-		setCondition(&status.Conditions, c, w.Generation, r.clock.Now())
+		condition.Set(&status.Conditions, c, w.Generation, r.clock.Now())
 	}
 }
 
@@ -202,12 +194,12 @@ func (r *workerReconciler) applyStatus(ctx context.Context, w *api.StormWorker, 
 	current := ownStatus(w)
 	ready := meta.FindStatusCondition(status.Conditions, api.WorkerReady)
 	if ready != nil {
-		current.Conditions = append(current.Conditions, ownConditions(w.Status.Conditions, api.WorkerReady)...)
+		current.Conditions = append(current.Conditions, condition.Select(w.Status.Conditions, api.WorkerReady)...)
 	}
 	if equality.Semantic.DeepEqual(current, status) {
 		return nil
 	}
-	if err := applyStatus(ctx, r.client, "StormWorker", w, status); err != nil {
+	if err := applyStatus(ctx, r.client, w, status); err != nil {
 		return err
 	}
 	if !bound(w) && status.NodeName != "" {
@@ -231,7 +223,7 @@ func workerEvents(before, after []metav1.Condition) []conditionEvent {
 		case c.Type == api.WorkerReady && c.Reason != api.ReasonNodeLost:
 			// Ready repeats what the others say.
 		case c.Reason == api.ReasonScheduled:
-			s.message += "; " + messageOf(after, api.WorkerAdmitted)
+			s.message += "; " + condition.Message(after, api.WorkerAdmitted)
 			found = append(found, s)
 		default:
 			found = append(found, s)

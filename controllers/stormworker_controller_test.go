@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/condition"
 )
 
 func TestWorkerIsBound(t *testing.T) {
@@ -162,7 +164,7 @@ func TestWorkerStaysPinned(t *testing.T) {
 	w.eventually(func() error {
 		w.must(w.c.Get(w.ctx, client.ObjectKeyFromObject(i), i))
 		if i.Status.ManifestDigest == pinned {
-			return fmt.Errorf("the image has not moved")
+			return errors.New("the image has not moved")
 		}
 		return nil
 	})
@@ -290,7 +292,7 @@ func (w *world) fullHouse(ports int) {
 		for i := range list.Items {
 			obj := &list.Items[i]
 			if !bound(obj) {
-				if reasonOf(obj.Status.Conditions, api.WorkerScheduled) == "" {
+				if condition.Reason(obj.Status.Conditions, api.WorkerScheduled) == "" {
 					return fmt.Errorf("%s is not decided", obj.Name)
 				}
 				continue

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/condition"
 )
 
 // nodeView is the state of the node that a worker is bound to.
@@ -31,7 +32,7 @@ func readyWorker(w *api.StormWorker, admitted, scheduled metav1.Condition, node 
 	switch {
 	case reported(w) && lost != "":
 		return &metav1.Condition{Type: api.WorkerReady, Status: metav1.ConditionUnknown, Reason: api.ReasonNodeLost, Message: lost}
-	case reported(w) && reasonOf(w.Status.Conditions, api.WorkerReady) != api.ReasonNodeLost:
+	case reported(w) && condition.Reason(w.Status.Conditions, api.WorkerReady) != api.ReasonNodeLost:
 		return nil
 	case reported(w):
 		return &metav1.Condition{
@@ -81,7 +82,7 @@ func finalizable(w *api.StormWorker, node nodeView) bool {
 	case !bound(w), !node.exists:
 		return true
 	case reported(w):
-		return reasonOf(w.Status.Conditions, api.WorkerMounted) == api.ReasonRemoved
+		return condition.Reason(w.Status.Conditions, api.WorkerMounted) == api.ReasonRemoved
 	default:
 		// An agent that starts now removes workers that have no object.
 		return node.agent == agentNone

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/kinds"
 	"github.com/stormcell/stormcell/test/cluster"
 )
 
@@ -74,11 +75,7 @@ func TestMain(m *testing.M) {
 func adminClient() (client.Client, error) { return adminClientWithWatch() }
 
 func adminClientWithWatch() (client.WithWatch, error) {
-	scheme, err := Scheme()
-	if err != nil {
-		return nil, err
-	}
-	return client.NewWithWatch(adminConfig, client.Options{Scheme: scheme})
+	return client.NewWithWatch(adminConfig, client.Options{Scheme: kinds.Scheme()})
 }
 
 // world is a cluster with a store and a running manager.
@@ -126,11 +123,9 @@ func (w *world) change(images ...string) {
 // silent for leaseDuration.
 func (w *world) run(leaseDuration time.Duration) {
 	w.Helper()
-	scheme, err := Scheme()
-	w.must(err)
 	skipNameValidation := true
 	mgr, err := ctrl.NewManager(managerConfig, ctrl.Options{
-		Scheme: scheme, Cache: CacheOptions(),
+		Scheme: kinds.Scheme(), Cache: CacheOptions(),
 		Metrics:    server.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: &skipNameValidation},
 	})

@@ -12,7 +12,7 @@ git ls-files -z --cached --others --exclude-standard |
     xargs -0 --no-run-if-empty ls -d 2>/dev/null |
     tar --create --files-from - | tar --extract --directory "$copy"
 make --no-print-directory --silent -C "$copy" ASSETS="$ASSETS" generate
-for generated in api charts client config dist internal/node/seccomp; do
+for generated in api charts client config dist docs/api.md internal/node/seccomp; do
     if ! diff --recursive --unified "$PWD/$generated" "$copy/$generated"; then
         echo 'generated files are stale: run "make generate" and commit what it changes' >&2
         exit 1

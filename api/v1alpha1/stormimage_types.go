@@ -35,30 +35,41 @@ type StormImagePrefetch struct {
 // ImageBlob is a document of the image store.
 type ImageBlob struct {
 	// digest is the digest of the content, as sha256:<64 hex digits>.
+	// +kubebuilder:validation:MaxLength=71
+	// +required
 	Digest string `json:"digest"`
 	// size is the length in bytes.
+	// +required
 	Size int64 `json:"size"`
 }
 
 // ImageLayer is one layer of a resolved image.
 type ImageLayer struct {
 	// digest is the digest of the layer's compressed archive in the manifest.
+	// +kubebuilder:validation:MaxLength=71
+	// +required
 	Digest string `json:"digest"`
 	// size is the length of that archive in bytes.
+	// +required
 	Size int64 `json:"size"`
 	// file is the path of the squashfs file, relative to the root of the store.
+	// +kubebuilder:validation:MaxLength=255
+	// +required
 	File string `json:"file"`
 	// squashfsDigest is the digest of the squashfs file. It is absent if the store
 	// does not know it; then the layer cannot be verified.
+	// +kubebuilder:validation:MaxLength=71
 	// +optional
 	SquashfsDigest string `json:"squashfsDigest,omitempty"`
 	// squashfsSize is the length of the squashfs file in bytes.
+	// +required
 	SquashfsSize int64 `json:"squashfsSize"`
 }
 
 // StormImageStatus is what the manager knows about the image.
 type StormImageStatus struct {
 	// manifestDigest is the manifest that the tag names in the store.
+	// +kubebuilder:validation:MaxLength=71
 	// +optional
 	ManifestDigest string `json:"manifestDigest,omitempty"`
 	// config is the image's config document.
@@ -79,6 +90,7 @@ type StormImageStatus struct {
 	// Prefetched while spec.prefetch is set.
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
@@ -118,6 +130,7 @@ type StormImagePrefetchStatus struct {
 // +kubebuilder:printcolumn:name="Prefetch",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Prefetched")].message`
 type StormImage struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of an object.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 	// spec names the image.

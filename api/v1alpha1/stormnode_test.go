@@ -3,6 +3,7 @@ package v1alpha1_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -30,7 +31,7 @@ func TestStormNodeImages(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("a", 64)
 	var many []any
 	for n := range api.MaxStormNodeImages + 1 {
-		many = append(many, nodeImage(fmt.Sprint(n), digest))
+		many = append(many, nodeImage(strconv.Itoa(n), digest))
 	}
 	tests := []struct {
 		name   string

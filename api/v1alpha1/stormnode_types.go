@@ -58,6 +58,7 @@ type StormNodeImageStatus struct {
 	Tag string `json:"tag"`
 	// manifestDigest is the manifest that this status is about. While it differs
 	// from the one in spec.images, the node has not seen yet that the tag moved.
+	// +kubebuilder:validation:MaxLength=71
 	// +required
 	ManifestDigest string `json:"manifestDigest"`
 	// state is Pending, Fetching, Ready or Failed.
@@ -136,6 +137,7 @@ type StormNodeStatus struct {
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.images[?(@.state=="Failed")].message`
 type StormNode struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of an object.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 	// spec is written by the manager.

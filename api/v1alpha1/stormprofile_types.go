@@ -57,10 +57,12 @@ type StormProfileSpec struct {
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.workerUID) || (has(self.workerUID) && self.workerUID == oldSelf.workerUID)",fieldPath=".workerUID",message="cannot be changed"
 type StormProfileStatus struct {
 	// nodeName is the node of the worker.
+	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	NodeName string `json:"nodeName,omitempty"`
 	// workerUID is the UID of the worker: a later worker of the same name is not
 	// profiled.
+	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	WorkerUID string `json:"workerUID,omitempty"`
 
@@ -73,6 +75,7 @@ type StormProfileStatus struct {
 	// files are the files that it wrote on the node, as absolute paths.
 	// +kubebuilder:validation:MaxItems=16
 	// +listType=atomic
+	// +kubebuilder:validation:items:MaxLength=4096
 	// +optional
 	Files []string `json:"files,omitempty"`
 	// output is the end of the output of the profiler script.
@@ -84,6 +87,7 @@ type StormProfileStatus struct {
 	// until it is true, and then Succeeded or Failed.
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
@@ -105,6 +109,7 @@ type StormProfileStatus struct {
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Complete")].message`
 type StormProfile struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of an object.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 	// spec is the action and its worker.

@@ -11,7 +11,9 @@ type Runtime string
 
 // The runtimes.
 const (
-	RuntimeRunc   Runtime = "Runc"
+	// RuntimeRunc mounts the image's squashfs layers and runs runc on them.
+	RuntimeRunc Runtime = "Runc"
+	// RuntimeDocker uses the node's Docker, and an image that Docker has or pulls.
 	RuntimeDocker Runtime = "Docker"
 )
 
@@ -29,9 +31,12 @@ type RestartPolicy string
 
 // The restart policies.
 const (
-	RestartAlways    RestartPolicy = "Always"
+	// RestartAlways starts it again whatever its exit code was.
+	RestartAlways RestartPolicy = "Always"
+	// RestartOnFailure starts it again unless its exit code was 0.
 	RestartOnFailure RestartPolicy = "OnFailure"
-	RestartNever     RestartPolicy = "Never"
+	// RestartNever leaves it ended.
+	RestartNever RestartPolicy = "Never"
 )
 
 // EnvVar is one variable of a worker's environment.
@@ -75,8 +80,10 @@ type TolerationOperator string
 
 // The operators of tolerations.
 const (
+	// TolerationExists matches every value.
 	TolerationExists TolerationOperator = "Exists"
-	TolerationEqual  TolerationOperator = "Equal"
+	// TolerationEqual matches the toleration's own value alone.
+	TolerationEqual TolerationOperator = "Equal"
 )
 
 // Toleration matches taints of nodes, as a pod's toleration does.
@@ -220,9 +227,12 @@ type StormWorkerSpec struct {
 // WorkerImage is the image that a worker is pinned to.
 type WorkerImage struct {
 	// tag is the image's name.
+	// +kubebuilder:validation:MaxLength=512
+	// +required
 	Tag string `json:"tag"`
 	// manifestDigest is the manifest that the tag named when the worker was
 	// admitted. It is absent with runtime Docker, where Docker resolves the tag.
+	// +kubebuilder:validation:MaxLength=71
 	// +optional
 	ManifestDigest string `json:"manifestDigest,omitempty"`
 }
@@ -231,6 +241,7 @@ type WorkerImage struct {
 type WorkerExit struct {
 	// exitCode is the exit code; 128 plus the number of the signal that ended the
 	// container; -1 if the end was not observed.
+	// +required
 	ExitCode int32 `json:"exitCode"`
 	// signal is the number of the signal that ended the container, if one did.
 	// +optional
@@ -240,14 +251,17 @@ type WorkerExit struct {
 	// +optional
 	OOMKilled bool `json:"oomKilled,omitempty"`
 	// finishedAt is when the container ended.
+	// +required
 	FinishedAt metav1.Time `json:"finishedAt"`
 }
 
 // WorkerLocalization is the progress of fetching the image.
 type WorkerLocalization struct {
 	// bytes is how much of the image's layers is on the node.
+	// +required
 	Bytes int64 `json:"bytes"`
 	// totalBytes is the size of the image's layers.
+	// +required
 	TotalBytes int64 `json:"totalBytes"`
 }
 
@@ -260,6 +274,7 @@ type WorkerLocalization struct {
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.nodeName) || size(oldSelf.nodeName) == 0 || !has(oldSelf.runtime) || (has(self.runtime) && self.runtime == oldSelf.runtime)",fieldPath=".runtime",message="a worker that is bound keeps its runtime; delete it and create another"
 type StormWorkerStatus struct {
 	// nodeName is the node that the worker is bound to.
+	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	NodeName string `json:"nodeName,omitempty"`
 	// runtime is what runs the container. Absent means Runc.
@@ -270,6 +285,7 @@ type StormWorkerStatus struct {
 	Image *WorkerImage `json:"image,omitempty"`
 
 	// containerID is "<port>-<workerID>".
+	// +kubebuilder:validation:MaxLength=42
 	// +optional
 	ContainerID string `json:"containerID,omitempty"`
 	// pid is the worker's process id on its node, while it runs.
@@ -292,6 +308,7 @@ type StormWorkerStatus struct {
 	// and Running by the node-agent, and Ready, whose reason sums them up.
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
@@ -318,6 +335,7 @@ type StormWorkerStatus struct {
 // +kubebuilder:printcolumn:name="Digest",type=string,priority=1,JSONPath=`.status.image.manifestDigest`
 type StormWorker struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of an object.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 	// spec is the desired state of the worker.

@@ -22,6 +22,7 @@ import (
 	"github.com/stormcell/stormcell/controllers"
 	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/internal/connect/gateway"
+	"github.com/stormcell/stormcell/internal/kube/kinds"
 )
 
 // version is set by the linker.
@@ -133,14 +134,10 @@ func newManager(o *options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	scheme, err := controllers.Scheme()
-	if err != nil {
-		return nil, err
-	}
 	objects := controllers.CacheOptions()
 	gateway.CacheObjects(objects.ByObject)
 	mgr, err := ctrl.NewManager(conf, ctrl.Options{
-		Scheme: scheme, Cache: objects,
+		Scheme: kinds.Scheme(), Cache: objects,
 		HealthProbeBindAddress: o.health,
 		Metrics:                o.MetricsServer(),
 		LeaderElection:         o.leaderElect, LeaderElectionID: api.ManagerFieldOwner,

@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
-	"github.com/stormcell/stormcell/controllers"
+	"github.com/stormcell/stormcell/internal/kube/kinds"
 	"github.com/stormcell/stormcell/internal/store/localdir"
 	"github.com/stormcell/stormcell/test/cluster"
 )
@@ -184,11 +184,7 @@ func kubeconfig(t *testing.T) string {
 
 func adminClient(t *testing.T) client.Client {
 	t.Helper()
-	scheme, err := controllers.Scheme()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(testCluster.Config, client.Options{Scheme: scheme})
+	c, err := client.New(testCluster.Config, client.Options{Scheme: kinds.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,12 +33,12 @@ func (i *images) Localize(ctx context.Context, owner string, image manifest.Imag
 }
 
 // LocalizeAhead implements prefetch.Images.
-func (i *images) LocalizeAhead(ctx context.Context, owner string, image manifest.Image, progress func(done, total int64)) error {
+func (i *images) LocalizeAhead(ctx context.Context, owner string, image manifest.Image, progress func(done, total int64), evicted func()) error {
 	image, err := i.resolve(ctx, image)
 	if err != nil {
 		return err
 	}
-	return i.Localizer.LocalizeAhead(ctx, owner, image, progress)
+	return i.Localizer.LocalizeAhead(ctx, owner, image, progress, evicted)
 }
 
 func (i *images) resolve(ctx context.Context, image manifest.Image) (manifest.Image, error) {

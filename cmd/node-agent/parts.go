@@ -78,15 +78,14 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		RunRoot: conf.Node.RunRoot, LayersDir: filepath.Join(conf.Node.ResourcesDir, "layers"), KeepMounts: conf.Node.LayerMountsToKeep,
 	})
 	events := metrics.NewEvents()
-	var ahead *prefetch.Queue
 	l := localizer.New(localizer.Options{
 		Store: store, Dir: conf.Node.ResourcesDir, Verify: conf.Store.Verify, MaxBytes: conf.Node.CacheBytes,
 		DiskHighPercent: conf.Node.DiskHighPercent, DiskLowPercent: conf.Node.DiskLowPercent,
-		Evicted: r.Reap, EvictedAhead: func(owner string) { ahead.Evicted(owner) },
+		Evicted:  r.Reap,
 		Observer: events,
 	})
 	images := &images{Localizer: l, store: store, verify: conf.Store.Verify}
-	ahead = prefetch.New(images, changes.prefetch.Add)
+	ahead := prefetch.New(images, changes.prefetch.Add)
 	runtimes, err := o.runtimes(c, images, r, log)
 	if err != nil {
 		return nil, err

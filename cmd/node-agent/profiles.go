@@ -16,7 +16,7 @@ import (
 	"github.com/stormcell/stormcell/internal/node/runtime"
 )
 
-// profiles profiles the workers of an engine.
+// profiles takes profiles of an engine's workers.
 type profiles struct {
 	engine  *engine.Engine
 	users   bundle.Users

@@ -124,11 +124,11 @@ func (d *draft) completeCgroup() {
 	parent := d.Cgroup.Parent
 	if strings.HasPrefix(parent, "/sys/fs/cgroup") {
 		// The sample in Storm's Docker-support.md has the two swapped.
-		d.check(keyCgroupParent, "%s is the place of %s: the parent is a cgroup below it, such as /storm", clip(parent), keyCgroupRoot)
+		d.check(keyCgroupParent, "%s is the place of %s: the parent is a cgroup below it, such as /storm", truncate(parent), keyCgroupRoot)
 		return
 	}
 	if slices.Contains(strings.Split(parent, "/"), "..") {
-		d.check(keyCgroupParent, "%q may not have .. segments", clip(parent))
+		d.check(keyCgroupParent, "%q may not have .. segments", truncate(parent))
 		return
 	}
 	if !strings.HasPrefix(parent, "/") {
@@ -143,7 +143,7 @@ func (d *draft) completeCgroup() {
 func (d *draft) completeDirs() {
 	home := d.Worker.StormHome
 	if !filepath.IsAbs(d.Node.LocalDir) && home == "" && !d.faulty[keyStormHome] {
-		d.check(keyLocalDir, "%q is relative to Storm's home: give an absolute path, or set %s", clip(d.Node.LocalDir), keyStormHome)
+		d.check(keyLocalDir, "%q is relative to Storm's home: give an absolute path, or set %s", truncate(d.Node.LocalDir), keyStormHome)
 	}
 	d.Node.LocalDir = below(home, d.Node.LocalDir)
 	if d.logDir == "" && home != "" {
@@ -151,7 +151,7 @@ func (d *draft) completeDirs() {
 	}
 	if !filepath.IsAbs(d.Node.ArtifactsDir) && d.logDir == "" && !d.faulty[keyStormHome] && !d.faulty[keyStormLogDir] {
 		d.check(keyArtifactsDir, "%q is relative to Storm's log directory: give an absolute path, or set %s or %s",
-			clip(d.Node.ArtifactsDir), keyStormLogDir, keyStormHome)
+			truncate(d.Node.ArtifactsDir), keyStormLogDir, keyStormHome)
 	}
 	d.Node.ArtifactsDir = below(d.logDir, d.Node.ArtifactsDir)
 	if d.Node.ResourcesDir == "" {
@@ -177,7 +177,7 @@ func (d *draft) checkBinds() {
 	}
 	for _, p := range d.Worker.ReadwriteBinds {
 		if slices.Contains(d.Worker.ReadonlyBinds, p) {
-			d.check(keyReadwrite, "%s is also in %s: keep one", clip(p), keyReadonly)
+			d.check(keyReadwrite, "%s is also in %s: keep one", truncate(p), keyReadonly)
 		}
 	}
 }
@@ -191,9 +191,9 @@ func (d *draft) checkRunRoot() {
 
 // misplaced returns the problems of root's own directories that lie where
 // workers write. runRootKey is the key that names the run root.
-func (c *Config) misplaced(runRootKey string) Problems {
+func (c *Config) misplaced(runRootKey string) InvalidError {
 	writable := append([]string{c.Node.ArtifactsDir, filepath.Join(c.Node.LocalDir, "workers")}, c.Worker.ReadwriteBinds...)
-	var problems Problems
+	var problems InvalidError
 	for _, own := range []struct{ key, dir string }{
 		{runRootKey, c.Node.RunRoot},
 		{keyResourcesDir, c.Node.ResourcesDir},
@@ -204,7 +204,7 @@ func (c *Config) misplaced(runRootKey string) Problems {
 		}
 		for _, w := range writable {
 			if filepath.IsAbs(w) && within(own.dir, w) {
-				problems = append(problems, Problem{Key: own.key, Message: fmt.Sprintf("%s lies in %s, where workers write: choose another directory", clip(own.dir), clip(w))})
+				problems = append(problems, Problem{Key: own.key, Message: fmt.Sprintf("%s lies in %s, where workers write: choose another directory", truncate(own.dir), truncate(w))})
 			}
 		}
 	}

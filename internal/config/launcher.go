@@ -107,7 +107,7 @@ func ParseLauncher(file string, content []byte) (conf *Launcher, notes []string,
 		}
 	}
 	if d.Group == "" {
-		d.notes = append(d.notes, fmt.Sprintf("%s: storm.worker-launcher.group is not set: workers' files belong to the group of their user", file))
+		d.notes = append(d.notes, file+": storm.worker-launcher.group is not set: workers' files belong to the group of their user")
 	}
 	if err := d.problems.err(); err != nil {
 		return nil, d.notes, err
@@ -196,7 +196,7 @@ type launcherDraft struct {
 	*Launcher
 	file     string
 	lines    map[string]int
-	problems Problems
+	problems InvalidError
 	notes    []string
 }
 
@@ -209,7 +209,7 @@ func (d *launcherDraft) readLine(n int, line string) {
 	name, value = strings.TrimSpace(name), strings.TrimSpace(value)
 	switch first, twice := d.lines[name]; {
 	case !found || name == "":
-		d.problem(n, "", "%q is not key=value", clip(line))
+		d.problem(n, "", "%q is not key=value", truncate(line))
 		return
 	case twice:
 		d.problem(n, name, "appears twice, first in line %d: keep one", first)
@@ -224,7 +224,7 @@ func (d *launcherDraft) readLine(n int, line string) {
 			continue
 		}
 		if want := k.read(d.Launcher, value); want != "" {
-			d.problem(n, name, "want %s, have %q", want, clip(value))
+			d.problem(n, name, "want %s, have %q", want, truncate(value))
 		}
 		return
 	}

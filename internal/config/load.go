@@ -113,7 +113,7 @@ type draft struct {
 	// lines has the line of every key that was met, faulty those with a problem.
 	lines    map[string]int
 	faulty   map[string]bool
-	problems Problems
+	problems InvalidError
 	notes    []string
 }
 
@@ -160,7 +160,7 @@ func (d *draft) problem(key string, line int, format string, args ...any) {
 func (d *draft) want(key string, n *yaml.Node, what string) {
 	have := kindOf(n)
 	if n.Kind == yaml.ScalarNode && n.Value != "" {
-		have += fmt.Sprintf(" (%s)", clip(n.Value))
+		have += fmt.Sprintf(" (%s)", truncate(n.Value))
 	}
 	d.problem(key, n.Line, "want %s, have %s", what, have)
 }

@@ -274,9 +274,9 @@ func TestParseWholeFile(t *testing.T) {
 
 func TestParseTellsEverythingAtOnce(t *testing.T) {
 	_, _, err := Parse("f", []byte("storm.oci.a: 1\nstormcell.b: 2\nstorm.oci.image: 3\nstormcell.storm.home: rel\n"))
-	var problems Problems
+	var problems InvalidError
 	if !errors.As(err, &problems) {
-		t.Fatalf("%v, want Problems", err)
+		t.Fatalf("%v, want an InvalidError", err)
 	}
 	var lines []int
 	for _, p := range problems {

@@ -28,7 +28,7 @@ func readNUMA(d *draft, key string, n *yaml.Node) {
 		name, members := n.Content[i], target(n.Content[i+1])
 		id, err := strconv.Atoi(name.Value)
 		if err != nil || id < 0 {
-			d.problem(key, name.Line, "zone %q: want the number of a NUMA node as its id", clip(name.Value))
+			d.problem(key, name.Line, "zone %q: want the number of a NUMA node as its id", truncate(name.Value))
 			continue
 		}
 		if _, ok := d.NUMA[id]; ok {
@@ -67,7 +67,7 @@ func (z zones) read(zone string, line int, n *yaml.Node) NUMAZone {
 		case numaGeneric:
 		default:
 			z.problem(z.key, n.Content[i].Line, "%s: unknown member %q: known are %s, %s, %s and %s",
-				zone, clip(member), numaCores, numaMemory, numaPorts, numaGeneric)
+				zone, truncate(member), numaCores, numaMemory, numaPorts, numaGeneric)
 		}
 	}
 	for _, member := range []string{numaCores, numaMemory, numaPorts} {
@@ -90,7 +90,7 @@ func (z zones) numbers(zone, member string, n *yaml.Node, least, most int, owner
 		e = target(e)
 		v, ok := whole[int](e)
 		if !ok || v < least || v > most {
-			z.problem(z.key, e.Line, "%s: %s: want numbers from %d to %d, have %q", zone, member, least, most, clip(e.Value))
+			z.problem(z.key, e.Line, "%s: %s: want numbers from %d to %d, have %q", zone, member, least, most, truncate(e.Value))
 			continue
 		}
 		if owner, taken := owners[v]; taken {

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/stormcell/stormcell/internal/message"
 )
 
 // ErrInvalid is a configuration file that breaks the rules. The error that
-// wraps it is a Problems.
+// wraps it is an InvalidError.
 var ErrInvalid = errors.New("invalid configuration")
 
 // maxProblems bounds what one hostile file can make us say.
@@ -34,16 +36,16 @@ func (p Problem) String() string {
 		fmt.Fprintf(&b, ":%d", p.Line)
 	}
 	if p.Key != "" {
-		b.WriteString(": " + clip(p.Key))
+		b.WriteString(": " + truncate(p.Key))
 	}
 	return b.String() + ": " + p.Message
 }
 
-// Problems is everything that is wrong with a file, in the order of its lines.
-type Problems []Problem
+// InvalidError is everything that is wrong with a file, in the order of its lines.
+type InvalidError []Problem
 
 // Error implements error: one line per problem.
-func (ps Problems) Error() string {
+func (ps InvalidError) Error() string {
 	lines := make([]string, len(ps))
 	for i, p := range ps {
 		lines[i] = p.String()
@@ -52,10 +54,10 @@ func (ps Problems) Error() string {
 }
 
 // Is makes errors.Is(err, ErrInvalid) true.
-func (ps Problems) Is(target error) bool { return target == ErrInvalid }
+func (ps InvalidError) Is(target error) bool { return target == ErrInvalid }
 
 // err returns the problems as an error, or nil if there are none.
-func (ps Problems) err() error {
+func (ps InvalidError) err() error {
 	if len(ps) == 0 {
 		return nil
 	}
@@ -67,14 +69,11 @@ func (ps Problems) err() error {
 	return sorted
 }
 
-// clip shortens words of a file for messages.
-func clip(s string) string {
-	const limit = 120
-	if len(s) > limit {
-		s = strings.ToValidUTF8(s[:limit], "") + "…"
-	}
-	return s
-}
+// maxWord is the longest word of a file that a problem repeats, in bytes.
+const maxWord = 120
+
+// truncate shortens words of a file for messages.
+func truncate(s string) string { return message.Truncate(s, maxWord) }
 
 // nearest returns the one of names that takes the fewest edits to become
 // name, and the number of edits.

@@ -53,8 +53,8 @@ func boolean(field func(*draft) *bool) setter {
 	}
 }
 
-// integer takes whole numbers of at least least that fit the field; Storm's
-// are Java ints, so most do.
+// integer takes whole numbers from least on that fit the field; Storm's are
+// Java ints, so most do.
 func integer[T int | int64](least T, field func(*draft) *T) setter {
 	return func(d *draft, key string, n *yaml.Node) {
 		if v, ok := whole[T](n); ok && v >= least {
@@ -126,7 +126,7 @@ func readSocket(d *draft, key string, n *yaml.Node) {
 	}
 	path, isUnix := strings.CutPrefix(s, "unix://")
 	if !isUnix || !filepath.IsAbs(path) {
-		d.problem(key, n.Line, "want the URL of a unix socket, such as unix://%s, have %q", defaultDockerSocket, clip(s))
+		d.problem(key, n.Line, "want the URL of a unix socket, such as unix://%s, have %q", defaultDockerSocket, truncate(s))
 		return
 	}
 	d.DockerSocket = filepath.Clean(path)
@@ -157,7 +157,7 @@ func readSeccomp(d *draft, key string, n *yaml.Node) {
 	case s == Unconfined:
 		d.Worker.SeccompProfile = s
 	case !filepath.IsAbs(s):
-		d.problem(key, n.Line, "want an absolute path or %q, have %q", Unconfined, clip(s))
+		d.problem(key, n.Line, "want an absolute path or %q, have %q", Unconfined, truncate(s))
 	default:
 		d.Worker.SeccompProfile = filepath.Clean(s)
 	}
@@ -167,11 +167,11 @@ func readSeccomp(d *draft, key string, n *yaml.Node) {
 func (d *draft) scalar(key string, n *yaml.Node) (string, bool) {
 	switch kind := kindOf(n); {
 	case kind != "a string" && n.Kind == yaml.ScalarNode && n.Value != "":
-		d.problem(key, n.Line, "want a string, have %s: put %s in quotes", kind, clip(n.Value))
+		d.problem(key, n.Line, "want a string, have %s: put %s in quotes", kind, truncate(n.Value))
 	case kind != "a string":
 		d.want(key, n, "a string")
 	case strings.ContainsFunc(n.Value, unicode.IsControl):
-		d.problem(key, n.Line, "control characters are not allowed in %q", clip(n.Value))
+		d.problem(key, n.Line, "control characters are not allowed in %q", truncate(n.Value))
 	default:
 		return n.Value, true
 	}
@@ -184,7 +184,7 @@ func (d *draft) path(key string, n *yaml.Node) (string, bool) {
 		return "", false
 	}
 	if !filepath.IsAbs(s) {
-		d.problem(key, n.Line, "want an absolute path, have %q", clip(s))
+		d.problem(key, n.Line, "want an absolute path, have %q", truncate(s))
 		return "", false
 	}
 	return filepath.Clean(s), true
@@ -249,7 +249,7 @@ func kindOf(n *yaml.Node) string {
 	case "!!timestamp":
 		return "a date"
 	default:
-		return "a value of type " + clip(tag)
+		return "a value of type " + truncate(tag)
 	}
 }
 

@@ -14,14 +14,13 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/kinds"
 	"github.com/stormcell/stormcell/test/cluster"
 )
 
@@ -34,7 +33,7 @@ const (
 
 var (
 	testCluster *cluster.Cluster
-	scheme      = runtime.NewScheme()
+	scheme      = kinds.Scheme()
 	// admin is of group system:masters, whom RBAC permits everything; manager
 	// has a token of the manager's service account.
 	admin, manager client.Client
@@ -50,11 +49,6 @@ func TestMain(m *testing.M) {
 }
 
 func prepare(ctx context.Context) error {
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, api.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return err
-		}
-	}
 	var err error
 	if admin, err = client.New(testCluster.Config, client.Options{Scheme: scheme}); err != nil {
 		return err

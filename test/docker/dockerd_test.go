@@ -94,7 +94,7 @@ func TestDockerdAway(t *testing.T) {
 	deleted := apply(t, aWorker("deleted"))
 	waitFor(t, deleted, api.ReasonDockerUnavailable)
 	g.Expect(s.Client.Delete(t.Context(), deleted)).To(Succeed())
-	c = waitFor(t, deleted, api.ReasonStopping)
+	waitFor(t, deleted, api.ReasonStopping)
 	g.Expect(ready(t, old).Reason).To(Equal(api.ReasonRunning), "as it was recorded")
 
 	resume(t, "{}")

@@ -16,13 +16,11 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/e2e-framework/pkg/env"
 	"sigs.k8s.io/e2e-framework/pkg/envconf"
 
-	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/kinds"
 	"github.com/stormcell/stormcell/test/suite"
 )
 
@@ -66,17 +64,11 @@ func kubeconfig(conf *envconf.Config) string {
 }
 
 func connect(ctx context.Context, conf *envconf.Config) (context.Context, error) {
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, api.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return ctx, fmt.Errorf("scheme: %w", err)
-		}
-	}
 	kube, err := conf.NewClient()
 	if err != nil {
 		return ctx, fmt.Errorf("set KUBECONFIG to the cluster's: %w", err)
 	}
-	cluster, err = client.NewWithWatch(kube.RESTConfig(), client.Options{Scheme: scheme})
+	cluster, err = client.NewWithWatch(kube.RESTConfig(), client.Options{Scheme: kinds.Scheme()})
 	if err != nil {
 		return ctx, fmt.Errorf("connect: %w", err)
 	}

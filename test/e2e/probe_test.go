@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -123,7 +124,7 @@ func logOf(t *testing.T, w *api.StormWorker) string {
 // its start time.
 func processOf(t *testing.T, w *api.StormWorker) string {
 	t.Helper()
-	text, err := ask(t.Context(), w.Status.NodeName, "process", fmt.Sprint(w.Status.PID))
+	text, err := ask(t.Context(), w.Status.NodeName, "process", strconv.FormatInt(w.Status.PID, 10))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,16 +68,17 @@ func ofWorker(told families, w *api.StormWorker) map[string]float64 {
 	samples := map[string]float64{}
 	for name, family := range told {
 		for _, m := range family.GetMetric() {
-			labels, extra := 0, ""
+			labels := 0
+			sample := []string{name}
 			for _, l := range m.GetLabel() {
 				if own[l.GetName()] == l.GetValue() {
 					labels++
 				} else {
-					extra += "/" + l.GetValue()
+					sample = append(sample, l.GetValue())
 				}
 			}
 			if labels == len(own) {
-				samples[name+extra] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+				samples[strings.Join(sample, "/")] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
 			}
 		}
 	}

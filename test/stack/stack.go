@@ -19,12 +19,11 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/kinds"
 	"github.com/stormcell/stormcell/test/cluster"
 	"github.com/stormcell/stormcell/test/image"
 )
@@ -188,13 +187,7 @@ func (s *Stack) startCluster(ctx context.Context) error {
 	if err := s.cluster.Install(ctx, "base"); err != nil {
 		return err
 	}
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, api.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return fmt.Errorf("scheme: %w", err)
-		}
-	}
-	if s.Client, err = client.NewWithWatch(s.cluster.Config, client.Options{Scheme: scheme}); err != nil {
+	if s.Client, err = client.NewWithWatch(s.cluster.Config, client.Options{Scheme: kinds.Scheme()}); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	if err := s.createNode(ctx); err != nil {

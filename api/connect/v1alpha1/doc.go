@@ -3,4 +3,5 @@
 // passes each request to the manager, which passes it to the worker's node.
 //
 // +kubebuilder:object:generate=true
+// +groupName=connect.stormcell.dev
 package v1alpha1

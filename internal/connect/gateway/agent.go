@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/message"
 )
 
 // What an agent may take, of time and of the manager's memory. A node may have
@@ -106,7 +107,7 @@ func (a *agent) connectError(ctx context.Context, err error) error {
 func (a *agent) statusError(response *http.Response) error {
 	var status metav1.Status
 	err := json.NewDecoder(io.LimitReader(response.Body, maxHeaders)).Decode(&status)
-	said := clip(status.Message)
+	said := message.Truncate(status.Message, maxMessage)
 	switch code := response.StatusCode; {
 	case err != nil || said == "":
 		return unavailable(a.node, "it answers "+strconv.Itoa(code)+" without a message", "check which program listens at "+a.address)
@@ -121,13 +122,6 @@ func (a *agent) statusError(response *http.Response) error {
 
 // maxMessage is the longest sentence of an agent's that is passed on.
 const maxMessage = 1000
-
-func clip(text string) string {
-	if len(text) > maxMessage {
-		return text[:maxMessage] + "..."
-	}
-	return text
-}
 
 // read asks for a document.
 func (a *agent) read(ctx context.Context, path string, document any) error {

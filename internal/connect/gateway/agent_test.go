@@ -72,7 +72,7 @@ func TestHostileAgent(t *testing.T) {
 		{"unauthorized is not who asks", status(401, metav1.Status{Message: "Unauthorized"}), 503, "it rejects the manager: Unauthorized"},
 		{"nor forbidden", status(403, metav1.Status{Message: "no"}), 503, "config/rbac"},
 		{"a refusal", status(400, metav1.Status{Message: "not started", Reason: metav1.StatusReasonBadRequest}), 400, "not started"},
-		{"a long one", status(404, metav1.Status{Message: strings.Repeat("x", 9000)}), 404, strings.Repeat("x", maxMessage) + "..."},
+		{"a long one", status(404, metav1.Status{Message: strings.Repeat("x", 9000)}), 404, strings.Repeat("x", maxMessage-len("…")) + "…"},
 		{"a redirection", func(w http.ResponseWriter, req *http.Request) {
 			http.Redirect(w, req, "https://127.0.0.1:1/", http.StatusFound)
 		}, 503, "answers 302 without a message"},

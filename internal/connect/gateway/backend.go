@@ -19,6 +19,7 @@ import (
 	connectv1 "github.com/stormcell/stormcell/api/connect/v1alpha1"
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/internal/connect"
+	"github.com/stormcell/stormcell/internal/message"
 )
 
 // parallelNodes is how many agents are asked side by side for one list.
@@ -78,7 +79,7 @@ func readyOf(w *api.StormWorker) string {
 	if c == nil {
 		return "the manager has not processed it"
 	}
-	return c.Reason + ", " + clip(c.Message)
+	return c.Reason + ", " + message.Truncate(c.Message, maxMessage)
 }
 
 // agent finds the agent of a node.

@@ -11,10 +11,8 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -23,6 +21,7 @@ import (
 
 	connectv1 "github.com/stormcell/stormcell/api/connect/v1alpha1"
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/kinds"
 	"github.com/stormcell/stormcell/test/cluster"
 )
 
@@ -48,13 +47,7 @@ func TestMain(m *testing.M) {
 // waitingManager returns a manager that waits for another, which leads for ever.
 func waitingManager(t *testing.T) ctrl.Manager {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, api.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	admin, err := client.New(testCluster.Config, client.Options{Scheme: scheme})
+	admin, err := client.New(testCluster.Config, client.Options{Scheme: kinds.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +60,7 @@ func waitingManager(t *testing.T) ctrl.Manager {
 	objects := map[client.Object]cache.ByObject{}
 	CacheObjects(objects)
 	mgr, err := ctrl.NewManager(identity, ctrl.Options{
-		Scheme: scheme, Cache: cache.Options{ByObject: objects}, Metrics: server.Options{BindAddress: "0"},
+		Scheme: kinds.Scheme(), Cache: cache.Options{ByObject: objects}, Metrics: server.Options{BindAddress: "0"},
 		LeaderElection: true, LeaderElectionID: api.ManagerFieldOwner, LeaderElectionNamespace: api.SystemNamespace,
 	})
 	if err != nil {

@@ -4,15 +4,13 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/kinds"
 )
 
 // ManagerOptions are those of an agent's manager: it sees the StormWorkers of
@@ -21,7 +19,7 @@ import (
 // workers run on meanwhile.
 func ManagerOptions(node string) ctrl.Options {
 	return ctrl.Options{
-		Scheme: scheme(),
+		Scheme: kinds.Scheme(),
 		// Who wrote which field is of no use here, and larger than the rest.
 		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
 			&api.StormWorker{}:  {Field: fields.OneTermEqualSelector("status.nodeName", node)},
@@ -30,11 +28,4 @@ func ManagerOptions(node string) ctrl.Options {
 		}},
 		Controller: config.Controller{CacheSyncTimeout: 365 * 24 * time.Hour},
 	}
-}
-
-func scheme() *runtime.Scheme {
-	s := runtime.NewScheme()
-	utilruntime.Must(clientgoscheme.AddToScheme(s))
-	utilruntime.Must(api.AddToScheme(s))
-	return s
 }

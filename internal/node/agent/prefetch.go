@@ -6,13 +6,15 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/apply"
+	"github.com/stormcell/stormcell/internal/kube/condition"
+	"github.com/stormcell/stormcell/internal/message"
 	"github.com/stormcell/stormcell/internal/node/prefetch"
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
@@ -114,19 +116,13 @@ func (p *Prefetcher) report(ctx context.Context, n *api.StormNode) (ctrl.Result,
 	if rest := pause - now.Sub(p.writtenAt); rest > 0 {
 		return ctrl.Result{RequeueAfter: rest}, nil
 	}
-	version, err := applyStatus(ctx, p.Client, "StormNode", n, &status)
+	version, err := applyStatus(ctx, p.Client, n, &status)
 	if err != nil {
-		return ctrl.Result{}, err
+		return apply.Outcome(err)
 	}
 	p.writtenAt, p.version = now, version
 	p.tell(n, status)
 	return again, nil
-}
-
-// behind tells whether n is older than what this process has written of it.
-func (p *Prefetcher) behind(n *api.StormNode) bool {
-	order, err := resourceversion.CompareResourceVersion(n.ResourceVersion, p.version)
-	return p.version != "" && err == nil && order < 0
 }
 
 // nextLook is when to look again although nothing has been told of.
@@ -151,7 +147,7 @@ func (p *Prefetcher) tell(n *api.StormNode, status api.StormNodeStatus) {
 		case s.State == api.PrefetchReady:
 			p.Events.Eventf(n, nil, "Normal", api.ReasonPrefetched, "Prefetch", "image %s is in the node's cache, manifest %s", s.Tag, s.ManifestDigest)
 		case s.State == api.PrefetchFailed:
-			p.Events.Eventf(n, nil, "Warning", s.Reason, "Prefetch", "%s", clip("image "+s.Tag+": "+s.Message))
+			p.Events.Eventf(n, nil, "Warning", s.Reason, "Prefetch", "%s", message.Truncate("image "+s.Tag+": "+s.Message, condition.MaxMessage))
 		}
 	}
 }

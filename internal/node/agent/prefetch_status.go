@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/condition"
+	"github.com/stormcell/stormcell/internal/message"
 	"github.com/stormcell/stormcell/internal/node/prefetch"
 )
 
@@ -73,7 +75,7 @@ func imageStatusOf(s prefetch.State) api.StormNodeImageStatus {
 	}
 	if s.Phase == prefetch.Failed {
 		image.Reason = cmp.Or(reasonOf(s.Err), api.ReasonLocalizeFailed)
-		image.Message = fmt.Sprintf("%s; next attempt at %s UTC", clip(s.Err.Error()), s.RetryAt.UTC().Format(time.TimeOnly))
+		image.Message = fmt.Sprintf("%s; next attempt at %s UTC", message.Truncate(s.Err.Error(), condition.MaxMessage), s.RetryAt.UTC().Format(time.TimeOnly))
 	}
 	return image
 }

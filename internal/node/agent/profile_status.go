@@ -5,10 +5,10 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/condition"
 	"github.com/stormcell/stormcell/internal/node/profile"
 )
 
@@ -52,7 +52,7 @@ type profileStep struct {
 // nextOfProfile decides by what a profile says of itself and, if this process
 // has begun a run of it, how that stands: nil for none.
 func nextOfProfile(o *api.StormProfile, run *profileEnd, now time.Time) profileStep {
-	switch reason := completeReason(o); {
+	switch reason := condition.Reason(o.Status.Conditions, api.ProfileComplete); {
 	case reason == api.ReasonSucceeded, reason == api.ReasonFailed:
 		return profileStep{forget: true}
 	case run != nil && !run.over():
@@ -75,13 +75,6 @@ func nextOfRecording(o *api.StormProfile, now time.Time) profileStep {
 	return profileStep{forget: true, verb: string(profile.Stop)}
 }
 
-func completeReason(o *api.StormProfile) string {
-	if c := meta.FindStatusCondition(o.Status.Conditions, api.ProfileComplete); c != nil {
-		return c.Reason
-	}
-	return ""
-}
-
 // recordingEnd is when a recording with a duration shall stop.
 func recordingEnd(o *api.StormProfile) time.Time {
 	if o.Status.StartedAt == nil || o.Spec.Duration == nil {
@@ -100,10 +93,7 @@ func ownProfileStatus(o *api.StormProfile) *api.StormProfileStatus {
 // saysComplete returns the agent's part of o's status with another condition.
 func saysComplete(o *api.StormProfile, status metav1.ConditionStatus, reason, message string, now time.Time) *api.StormProfileStatus {
 	s := ownProfileStatus(o)
-	meta.SetStatusCondition(&s.Conditions, metav1.Condition{
-		Type: api.ProfileComplete, Status: status, Reason: reason, Message: clip(message),
-		ObservedGeneration: o.Generation, LastTransitionTime: metav1.NewTime(now.Truncate(time.Second)),
-	})
+	condition.Set(&s.Conditions, metav1.Condition{Type: api.ProfileComplete, Status: status, Reason: reason, Message: message}, o.Generation, now)
 	return s
 }
 

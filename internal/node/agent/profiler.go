@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/apply"
 	"github.com/stormcell/stormcell/internal/node/profile"
 )
 
@@ -82,7 +83,7 @@ func (p *Profiler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result
 		return ctrl.Result{}, nil // its turn comes
 	}
 	if err := p.report(ctx, o, next.status); err != nil {
-		return ctrl.Result{}, err
+		return apply.Outcome(err)
 	}
 	if next.verb != "" {
 		p.begin(ctx, o, next.verb)
@@ -151,7 +152,7 @@ func (p *Profiler) begin(ctx context.Context, o *api.StormProfile, verb string) 
 		waiting := run.waiting
 		p.mu.Unlock()
 		for _, name := range append(waiting, run.profile) {
-			p.Changes.add(name)
+			p.Changes.Add(ctrl.Request{NamespacedName: name})
 		}
 	}()
 }
@@ -173,7 +174,7 @@ func (p *Profiler) report(ctx context.Context, o *api.StormProfile, status *api.
 	if status == nil || equality.Semantic.DeepEqual(ownProfileStatus(o), status) {
 		return nil
 	}
-	if _, err := applyStatus(ctx, p.Client, "StormProfile", o, status); err != nil {
+	if _, err := applyStatus(ctx, p.Client, o, status); err != nil {
 		return err
 	}
 	if c := status.Conditions[0]; c.Reason == api.ReasonFailed {

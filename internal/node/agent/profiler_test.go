@@ -7,14 +7,13 @@ import (
 
 	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/kinds"
 	"github.com/stormcell/stormcell/internal/node/agent"
 	"github.com/stormcell/stormcell/internal/node/profile"
 )
@@ -63,10 +62,7 @@ func (s *slowScripts) runs(worker string) func() int {
 func profiling(t *testing.T, node string) (*slowScripts, client.Client) {
 	t.Helper()
 	g := NewWithT(t)
-	scheme := runtime.NewScheme()
-	g.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
-	g.Expect(api.AddToScheme(scheme)).To(Succeed())
-	admin, err := client.New(testCluster.Config, client.Options{Scheme: scheme})
+	admin, err := client.New(testCluster.Config, client.Options{Scheme: kinds.Scheme()})
 	g.Expect(err).NotTo(HaveOccurred())
 	options := agent.ManagerOptions(node)
 	options.Metrics = server.Options{BindAddress: "0"}

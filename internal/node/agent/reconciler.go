@@ -19,6 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/apply"
+	"github.com/stormcell/stormcell/internal/kube/condition"
 	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/worker"
 	"github.com/stormcell/stormcell/internal/store/manifest"
@@ -172,7 +174,7 @@ func (r *Reconciler) report(ctx context.Context, w *api.StormWorker) (ctrl.Resul
 		return ctrl.Result{}, nil
 	}
 	if err := r.apply(ctx, w, status); err != nil {
-		return ctrl.Result{}, err
+		return apply.Outcome(err)
 	}
 	r.tell(w, status)
 	return ctrl.Result{}, nil
@@ -185,8 +187,7 @@ func spoken(w *api.StormWorker) bool {
 
 // lost tells whether the manager has given up this node.
 func lost(w *api.StormWorker) bool {
-	c := meta.FindStatusCondition(w.Status.Conditions, api.WorkerReady)
-	return c != nil && c.Reason == api.ReasonNodeLost
+	return condition.Reason(w.Status.Conditions, api.WorkerReady) == api.ReasonNodeLost
 }
 
 func passing(p engine.Phase) bool {

@@ -14,8 +14,6 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	apiruntime "k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/kinds"
 	"github.com/stormcell/stormcell/internal/node/agent"
 	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/runtime"
@@ -124,13 +123,7 @@ func begin(t *testing.T, name string) (*node, client.Client) {
 // beginWith runs an agent that renews its Lease, or does not.
 func beginWith(t *testing.T, name string, beats bool) (*node, client.Client, *agent.Heartbeat) {
 	t.Helper()
-	scheme := apiruntime.NewScheme()
-	for _, add := range []func(*apiruntime.Scheme) error{clientgoscheme.AddToScheme, api.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	admin, err := client.New(testCluster.Config, client.Options{Scheme: scheme})
+	admin, err := client.New(testCluster.Config, client.Options{Scheme: kinds.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}

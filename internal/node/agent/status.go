@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -10,12 +9,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/condition"
 	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/runtime"
 )
-
-// agentConditions are the conditions of a StormWorker that agents write.
-var agentConditions = []string{api.WorkerLocalized, api.WorkerMounted, api.WorkerRunning, api.WorkerReady}
 
 // statusOf is the agent's whole part of w's status, for a worker in state s.
 func statusOf(w *api.StormWorker, s engine.State, now time.Time) *api.StormWorkerStatus {
@@ -36,34 +33,15 @@ func statusOf(w *api.StormWorker, s engine.State, now time.Time) *api.StormWorke
 		status.Localization = &api.WorkerLocalization{Bytes: s.LocalizedBytes, TotalBytes: s.TotalBytes}
 	}
 	for _, c := range conditionsOf(w, s) {
-		c.Message = clip(c.Message)
-		c.ObservedGeneration = w.Generation
-		c.LastTransitionTime = metav1.NewTime(now)
-		meta.SetStatusCondition(&status.Conditions, c)
+		condition.Set(&status.Conditions, c, w.Generation, now)
 	}
 	return status
-}
-
-// maxMessage bounds what is told of an error: events take 1 KiB.
-const maxMessage = 1000
-
-func clip(message string) string {
-	if len(message) <= maxMessage {
-		return message
-	}
-	return strings.ToValidUTF8(message[:maxMessage], "") + " …"
 }
 
 // ownConditions copies the conditions that agents write, so that the time of
 // their last transition lives on.
 func ownConditions(w *api.StormWorker) []metav1.Condition {
-	var own []metav1.Condition
-	for _, t := range agentConditions {
-		if c := meta.FindStatusCondition(w.Status.Conditions, t); c != nil {
-			own = append(own, *c)
-		}
-	}
-	return own
+	return condition.Select(w.Status.Conditions, api.WorkerLocalized, api.WorkerMounted, api.WorkerRunning, api.WorkerReady)
 }
 
 // reported tells whether w already says what status says.
@@ -91,10 +69,10 @@ func conditionsOf(w *api.StormWorker, s engine.State) []metav1.Condition {
 		reason, message = verdict.Reason, verdict.Message
 	}
 	return []metav1.Condition{
-		condition(api.WorkerLocalized, s.Localized, api.ReasonLocalized, localizedMessage(s), reason, message),
-		condition(api.WorkerMounted, s.Mounted, api.ReasonMounted, mountedMessage(s), reason, message),
-		condition(api.WorkerRunning, s.Phase == engine.Running, api.ReasonRunning, message, reason, message),
-		condition(api.WorkerReady, s.Phase == engine.Running, api.ReasonRunning, message, reason, message),
+		conditionOf(api.WorkerLocalized, s.Localized, api.ReasonLocalized, localizedMessage(s), reason, message),
+		conditionOf(api.WorkerMounted, s.Mounted, api.ReasonMounted, mountedMessage(s), reason, message),
+		conditionOf(api.WorkerRunning, s.Phase == engine.Running, api.ReasonRunning, message, reason, message),
+		conditionOf(api.WorkerReady, s.Phase == engine.Running, api.ReasonRunning, message, reason, message),
 	}
 }
 
@@ -115,7 +93,7 @@ func localizedMessage(s engine.State) string {
 	return fmt.Sprintf("every layer is on the node; %d could not be verified, since the store has no identity for them (stormcell.image.verify)", s.Unverified)
 }
 
-func condition(t string, is bool, trueReason, trueMessage, reason, message string) metav1.Condition {
+func conditionOf(t string, is bool, trueReason, trueMessage, reason, message string) metav1.Condition {
 	if is {
 		return metav1.Condition{Type: t, Status: metav1.ConditionTrue, Reason: trueReason, Message: trueMessage}
 	}

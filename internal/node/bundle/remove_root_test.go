@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -77,7 +78,7 @@ func TestRemoveManyFiles(t *testing.T) {
 	n := newNode(t, nil)
 	n.mustPrepare()
 	for i := range 3 * batch {
-		must(t, os.WriteFile(filepath.Join(n.paths.Tmp, fmt.Sprint(i)), nil, 0o600))
+		must(t, os.WriteFile(filepath.Join(n.paths.Tmp, strconv.Itoa(i)), nil, 0o600))
 	}
 	must(t, n.Remove(t.Context(), spec))
 	if _, err := os.Lstat(n.paths.Worker); !errors.Is(err, os.ErrNotExist) {

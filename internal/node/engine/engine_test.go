@@ -214,8 +214,8 @@ func (n *node) Inspect(_ context.Context, id string) (runtime.Info, error) {
 
 func (n *node) Wait(ctx context.Context, id string) (runtime.Exit, error) {
 	n.mu.Lock()
-	c, exit, known := n.containers[id], n.exits[id], false
-	_, known = n.exits[id]
+	c := n.containers[id]
+	exit, known := n.exits[id]
 	n.mu.Unlock()
 	switch {
 	case known:

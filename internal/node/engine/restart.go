@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/stormcell/stormcell/internal/backoff"
 	"github.com/stormcell/stormcell/internal/node/runtime"
 	"github.com/stormcell/stormcell/internal/node/worker"
 )
@@ -17,29 +18,31 @@ const (
 	awayMax        = 30 * time.Second
 )
 
-// backOff is the pause before the next start after n failures in a row.
+var (
+	// restartPauses are the pauses before a worker that has ended starts again.
+	restartPauses = backoff.Policy{First: backOffFirst, Last: backOffMax}
+	// failurePauses are those after a step that has failed. Many nodes fail together
+	// when their store is away, and must not come back together.
+	failurePauses = backoff.Policy{First: backOffFirst, Last: backOffMax, Jitter: 0.5}
+	// awayPauses are those after a runtime has not answered: to ask it costs nothing.
+	awayPauses = backoff.Policy{First: backOffFirst, Last: awayMax}
+)
+
+// backOff is the pause before the next start after n runs in a row that failed.
 func backOff(n int) time.Duration {
 	if n <= 1 {
 		return 0
 	}
-	d := backOffFirst
-	for range n - 2 {
-		d = min(2*d, backOffMax)
-	}
-	return d
+	return restartPauses.Pause(n - 1)
 }
 
-// launchBackOff is the pause after n launches in a row that did not get as far
-// as a running process: never none, since nothing of the worker ran.
-func launchBackOff(n int) time.Duration { return backOff(n + 1) }
-
 // retryIn is the pause after what has failed n times in a row, the last time
-// with err. A runtime that is away is asked more often, which costs nothing.
+// with err. It is never none, since nothing of the worker ran.
 func retryIn(err error, n int) time.Duration {
 	if errors.Is(err, runtime.ErrUnavailable) {
-		return min(launchBackOff(n), awayMax)
+		return awayPauses.Pause(n)
 	}
-	return launchBackOff(n)
+	return failurePauses.Pause(n)
 }
 
 // startsAgain tells whether policy starts a worker again that ended with exit.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -177,7 +178,7 @@ func TestLeave(t *testing.T) {
 	}
 	for _, check := range []struct{ what, got, want string }{
 		{"errors", r.Error, ""},
-		{"pid", fmt.Sprint(r.PID), fmt.Sprint(c.Process.Pid)},
+		{"pid", strconv.Itoa(r.PID), strconv.Itoa(c.Process.Pid)},
 		{"a file of the machine", r.Machine, "the machine's"},
 		{"the pod's configuration", r.Config, "first"},
 		{"the pod's configuration, changed", r.Flipped, "second"},

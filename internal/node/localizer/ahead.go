@@ -16,21 +16,23 @@ var ErrEvicted = errors.New("evicted for a worker that needed the space")
 // make room where such a fetch may not.
 var errNoRoomAhead = errors.New("prefetching takes no space from images in use")
 
-// LocalizeAhead prefetches an image: it localizes it before a worker needs it, one
-// file after the other, and only if the whole image fits into the space that is free or
-// unused. Its hold is soft. When a worker needs space, unused files are deleted first,
-// and then prefetched ones, the least recently used first: then the owner no longer
-// holds anything, and Options.EvictedAhead is called. Errors are those of Localize and,
-// if a worker needed the space meanwhile, ErrEvicted. Calls for one owner, and its
+// LocalizeAhead brings an image as Localize does, but before a worker needs
+// it: one file after the other, and only if all of it fits into the room that
+// is free or that nobody holds. Its hold is soft. When a worker needs room,
+// files that nobody holds are deleted first, and then those held ahead, the
+// least recently used first: the owner then holds nothing any more, and evicted
+// is called, also after LocalizeAhead has returned, until the owner's next call
+// or its Release. evicted must not block. Errors are those of Localize and, if a
+// worker needed the room meanwhile, ErrEvicted. Calls for one owner, and its
 // Release, must not overlap.
-func (l *Localizer) LocalizeAhead(ctx context.Context, owner string, image manifest.Image, progress func(done, total int64)) error {
+func (l *Localizer) LocalizeAhead(ctx context.Context, owner string, image manifest.Image, progress func(done, total int64), evicted func()) error {
 	if !l.cache.isOpen() {
 		return fmt.Errorf("localize image %s: %w", image.Tag, ErrNotRecovered)
 	}
 	if err := l.cache.roomAhead(l.missing(image)); err != nil {
 		return fmt.Errorf("localize image %s: %w", image.Tag, err)
 	}
-	ctx, end := l.cache.ahead.begin(context.WithValue(ctx, aheadKey{}, true), owner)
+	ctx, end := l.cache.ahead.begin(context.WithValue(ctx, aheadKey{}, true), owner, evicted)
 	defer end()
 	_, err := l.Localize(ctx, owner, image, progress)
 	if errors.Is(context.Cause(ctx), ErrEvicted) {
@@ -118,11 +120,13 @@ type ahead struct {
 type aheadFetch struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed at its end
+	// evicted is to be called when the files are deleted.
+	evicted func()
 }
 
-func (a *ahead) begin(ctx context.Context, owner string) (own context.Context, end func()) {
+func (a *ahead) begin(ctx context.Context, owner string, evicted func()) (own context.Context, end func()) {
 	own, cancel := context.WithCancelCause(ctx)
-	f := &aheadFetch{cancel: cancel, done: make(chan struct{})}
+	f := &aheadFetch{cancel: cancel, done: make(chan struct{}), evicted: evicted}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.owners == nil {
@@ -142,13 +146,17 @@ func (a *ahead) has(owner string) bool {
 	return a.owners[owner] != nil
 }
 
-// evict ends the fetch of an owner whose files were deleted, if one is under way.
-func (a *ahead) evict(owner string) {
+// evict ends the fetch of an owner whose files were deleted, if one is under
+// way. It returns what is to be called then; nil if the owner's hold is not soft.
+func (a *ahead) evict(owner string) (evicted func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if f := a.owners[owner]; f != nil {
-		f.cancel(ErrEvicted)
+	f := a.owners[owner]
+	if f == nil {
+		return nil
 	}
+	f.cancel(ErrEvicted)
+	return f.evicted
 }
 
 // remove forgets an owner.

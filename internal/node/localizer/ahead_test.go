@@ -21,10 +21,13 @@ type told struct {
 	owners []string
 }
 
-func (w *told) evicted(owner string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.owners = append(w.owners, owner)
+// of returns what is to be called when an owner loses its files.
+func (w *told) of(owner string) func() {
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.owners = append(w.owners, owner)
+	}
 }
 
 func (w *told) want(t *testing.T, owners ...string) {
@@ -38,16 +41,16 @@ func (w *told) want(t *testing.T, owners ...string) {
 }
 
 // roomFor is a limit that n layers fit into, and no more.
-func (s *site) roomFor(n int64, w *told) func(*Options) {
+func (s *site) roomFor(n int64) func(*Options) {
 	return func(o *Options) {
 		one := s.image.Layers[0].Squashfs.Size
-		o.MaxBytes, o.EvictedAhead = n*one+one/2, w.evicted
+		o.MaxBytes = n*one + one/2
 	}
 }
 
-func (s *site) ahead(l *Localizer, owner string, image manifest.Image) {
+func (s *site) ahead(l *Localizer, w *told, owner string, image manifest.Image) {
 	s.Helper()
-	if err := l.LocalizeAhead(s.Context(), owner, image, nil); err != nil {
+	if err := l.LocalizeAhead(s.Context(), owner, image, nil, w.of(owner)); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -56,9 +59,9 @@ func TestAheadGivesWayToWorkers(t *testing.T) {
 	s := newSite(t, 100<<10, 100<<10, 100<<10, 100<<10, 100<<10)
 	images, layers := oneLayerImages(s), s.image.Layers
 	var lost told
-	l := s.localizer(nil, s.roomFor(3, &lost))
-	s.ahead(l, "p0", images[0])
-	s.ahead(l, "p1", images[1])
+	l := s.localizer(nil, s.roomFor(3))
+	s.ahead(l, &lost, "p0", images[0])
+	s.ahead(l, &lost, "p1", images[1])
 	// What nobody holds goes first, although it was used last.
 	s.localize(l, "w", images[2])
 	l.Release("w")
@@ -84,9 +87,9 @@ func TestAheadIsUsedByWorkers(t *testing.T) {
 	images, layers := oneLayerImages(s), s.image.Layers
 	var lost told
 	var store faultyStore
-	l := s.localizer(&store, s.roomFor(2, &lost))
-	s.ahead(l, "p0", images[0])
-	s.ahead(l, "p1", images[1])
+	l := s.localizer(&store, s.roomFor(2))
+	s.ahead(l, &lost, "p0", images[0])
+	s.ahead(l, &lost, "p1", images[1])
 	before, _ := store.totals()
 	s.localize(l, "w0", images[0])
 	if after, _ := store.totals(); after != before {
@@ -98,7 +101,7 @@ func TestAheadIsUsedByWorkers(t *testing.T) {
 	lost.want(t, "p1")
 	// A use by a worker counts for the order of eviction.
 	l.Release("w2")
-	s.ahead(l, "p1", images[1])
+	s.ahead(l, &lost, "p1", images[1])
 	l.Release("w0")
 	s.localize(l, "w2", images[2])
 	lost.want(t, "p1")
@@ -108,18 +111,18 @@ func TestAheadTakesNoRoom(t *testing.T) {
 	s := newSite(t, 100<<10, 100<<10, 100<<10, 100<<10)
 	images, layers := oneLayerImages(s), s.image.Layers
 	two := manifest.Image{Tag: "two", Config: s.image.Config, Layers: layers[2:4]}
-	for name, held := range map[string]func(l *Localizer){
-		"held by workers": func(l *Localizer) {
+	for name, held := range map[string]func(l *Localizer, lost *told){
+		"held by workers": func(l *Localizer, _ *told) {
 			s.localize(l, "w0", images[0])
 			s.localize(l, "w1", images[1])
 		},
-		"held ahead": func(l *Localizer) {
-			s.ahead(l, "p0", images[0])
-			s.ahead(l, "p1", images[1])
+		"held ahead": func(l *Localizer, lost *told) {
+			s.ahead(l, lost, "p0", images[0])
+			s.ahead(l, lost, "p1", images[1])
 		},
 		// One of two layers would fit: it is not fetched in vain, and what
 		// nobody holds is not deleted for it.
-		"held, and idle": func(l *Localizer) {
+		"held, and idle": func(l *Localizer, _ *told) {
 			s.localize(l, "w0", images[0])
 			s.localize(l, "w1", images[1])
 			l.Release("w1")
@@ -129,10 +132,10 @@ func TestAheadTakesNoRoom(t *testing.T) {
 			s := &site{TB: t, store: s.store, cache: filepath.Join(t.TempDir(), "cache"), image: s.image}
 			var lost told
 			var store faultyStore
-			l := s.localizer(&store, s.roomFor(2, &lost))
-			held(l)
+			l := s.localizer(&store, s.roomFor(2))
+			held(l, &lost)
 			before, _ := store.totals()
-			err := l.LocalizeAhead(t.Context(), "p", two, nil)
+			err := l.LocalizeAhead(t.Context(), "p", two, nil, lost.of("p"))
 			if !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "stormcell.cache.max.bytes") {
 				t.Errorf("error %v, want ErrDiskFull with its cure", err)
 			}
@@ -149,15 +152,15 @@ func TestAheadMakesRoomOfWhatNobodyHolds(t *testing.T) {
 	s := newSite(t, 100<<10, 100<<10, 100<<10)
 	images, layers := oneLayerImages(s), s.image.Layers
 	var lost told
-	l := s.localizer(nil, s.roomFor(2, &lost))
+	l := s.localizer(nil, s.roomFor(2))
 	s.localize(l, "w0", images[0])
 	s.localize(l, "w1", images[1])
 	l.Release("w0")
-	s.ahead(l, "p2", images[2])
+	s.ahead(l, &lost, "p2", images[2])
 	s.wantLayers(layers[1], layers[2])
 	// An image that is not wanted any more is as idle as others.
 	l.Release("p2")
-	s.ahead(l, "p0", images[0])
+	s.ahead(l, &lost, "p0", images[0])
 	s.wantLayers(layers[0], layers[1])
 	lost.want(t)
 }
@@ -177,9 +180,9 @@ func TestAheadUnderWayGivesWay(t *testing.T) {
 		return ctx.Err()
 	}}
 	var lost told
-	l := s.localizer(&store, s.roomFor(1, &lost))
+	l := s.localizer(&store, s.roomFor(1))
 	ended := make(chan error, 1)
-	go func() { ended <- l.LocalizeAhead(t.Context(), "p", images[0], nil) }()
+	go func() { ended <- l.LocalizeAhead(t.Context(), "p", images[0], nil, lost.of("p")) }()
 	<-reading
 	s.localize(l, "w", images[1])
 	if err := <-ended; !errors.Is(err, ErrEvicted) {
@@ -206,10 +209,10 @@ func TestWorkerJoinsAFetchAheadThatFindsNoRoom(t *testing.T) {
 		return nil
 	}}
 	var lost told
-	l := s.localizer(&store, s.roomFor(2, &lost))
-	s.ahead(l, "p0", images[0])
+	l := s.localizer(&store, s.roomFor(2))
+	s.ahead(l, &lost, "p0", images[0])
 	ahead, worker := make(chan error, 1), make(chan error, 1)
-	go func() { ahead <- l.LocalizeAhead(t.Context(), "p2", images[2], nil) }()
+	go func() { ahead <- l.LocalizeAhead(t.Context(), "p2", images[2], nil, lost.of("p2")) }()
 	<-opening
 	s.localize(l, "w1", images[1]) // takes the room that was free
 	var calls atomic.Int32
@@ -248,10 +251,11 @@ func TestAheadIsSlow(t *testing.T) {
 	}}
 	l := s.localizer(&store)
 	var done, total int64
-	s.ahead(l, "config first", manifest.Image{Tag: "one", Config: s.image.Config, Layers: s.image.Layers[:1]})
+	var lost told
+	s.ahead(l, &lost, "config first", manifest.Image{Tag: "one", Config: s.image.Config, Layers: s.image.Layers[:1]})
 	now.Store(0)
 	most.Store(0)
-	if err := l.LocalizeAhead(t.Context(), "p", s.image, func(d, n int64) { done, total = d, n }); err != nil {
+	if err := l.LocalizeAhead(t.Context(), "p", s.image, func(d, n int64) { done, total = d, n }, lost.of("p")); err != nil {
 		t.Fatal(err)
 	}
 	if most.Load() != 1 {
@@ -265,9 +269,10 @@ func TestAheadIsSlow(t *testing.T) {
 
 func TestAheadAfterARestart(t *testing.T) {
 	s := newSite(t, 1000, 1000)
-	s.ahead(s.localizer(nil), "p", s.image)
+	var lost told
+	s.ahead(s.localizer(nil), &lost, "p", s.image)
 	var store faultyStore
-	s.ahead(s.localizer(&store), "p", s.image)
+	s.ahead(s.localizer(&store), &lost, "p", s.image)
 	if bytes, opens := store.totals(); bytes > 0 || opens > 0 {
 		t.Errorf("the store was opened %d times for what was here", opens)
 	}
@@ -279,8 +284,8 @@ func TestAheadHoldOfAWorkerAfterARestart(t *testing.T) {
 	s := newSite(t, 100<<10, 100<<10)
 	images, layers := oneLayerImages(s), s.image.Layers
 	var lost told
-	l := s.localizer(nil, s.roomFor(1, &lost))
-	s.ahead(l, "p", images[0])
+	l := s.localizer(nil, s.roomFor(1))
+	s.ahead(l, &lost, "p", images[0])
 	l.Hold("w", []digest.Digest{layers[0].Squashfs.Digest})
 	if _, err := l.Localize(t.Context(), "other", images[1], nil); !errors.Is(err, ErrDiskFull) {
 		t.Errorf("error %v, want ErrDiskFull", err)

@@ -39,21 +39,19 @@ type cache struct {
 	marks marks
 	root  *os.Root // nil until open
 	// evicted may be nil. See Options.Evicted.
-	evicted func(context.Context) error
-	// evictedAhead may be nil. See Options.EvictedAhead.
-	evictedAhead func(owner string)
-	observer     Observer
-	ahead        ahead
+	evicted  func(context.Context) error
+	observer Observer
+	ahead    ahead
 
 	mu      sync.Mutex
 	entries map[string]entry           // by name
 	holds   map[string]map[string]bool // names by owner
-	lost    []string                   // owners ahead to be told of an eviction
+	lost    []func()                   // to be called: files held ahead were evicted
 }
 
 func newCache(opts Options) *cache {
 	return &cache{
-		dir: opts.Dir, limit: opts.MaxBytes, marks: marks{opts.DiskHighPercent, opts.DiskLowPercent}, evicted: opts.Evicted, evictedAhead: opts.EvictedAhead, observer: opts.Observer,
+		dir: opts.Dir, limit: opts.MaxBytes, marks: marks{opts.DiskHighPercent, opts.DiskLowPercent}, evicted: opts.Evicted, observer: opts.Observer,
 		entries: map[string]entry{}, holds: map[string]map[string]bool{},
 	}
 }

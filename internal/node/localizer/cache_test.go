@@ -3,9 +3,9 @@ package localizer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -29,7 +29,7 @@ func TestVictims(t *testing.T) {
 		30: {"older", "old", "new"},
 		99: {"older", "old", "new"},
 	} {
-		t.Run(fmt.Sprint(need), func(t *testing.T) {
+		t.Run(strconv.FormatInt(need, 10), func(t *testing.T) {
 			if diff := cmp.Diff(want, victims(entries, held, need)); diff != "" {
 				t.Errorf("victims (-want +got):\n%s", diff)
 			}

@@ -72,13 +72,17 @@ func TestLastingErrorsAreNotRetried(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
-	for n, want := range []time.Duration{200, 400, 800, 1600} {
+	for i, want := range []time.Duration{200, 400, 800, 1600} {
 		want *= time.Millisecond
-		if got := pause(n, 0); got != want {
-			t.Errorf("pause %d without jitter: %v, want %v", n, got, want)
+		for range 100 {
+			if got := pauses.Pause(i + 1); got > want || got < want/2 {
+				t.Errorf("pause %d: %v, want %v or down to half of it", i+1, got, want)
+			}
 		}
-		if got := pause(n, 0.999); got <= want/2-time.Millisecond || got >= want*6/10 {
-			t.Errorf("pause %d with jitter: %v, want about half of %v", n, got, want)
+		exact := pauses
+		exact.Jitter = 0
+		if got := exact.Pause(i + 1); got != want {
+			t.Errorf("pause %d without jitter: %v, want %v", i+1, got, want)
 		}
 	}
 }

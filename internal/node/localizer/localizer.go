@@ -71,9 +71,6 @@ type Options struct {
 	// deleted file that is still mounted keeps its space: here is the place to
 	// unmount it (rootfs.Manager.Reap).
 	Evicted func(context.Context) error
-	// EvictedAhead, if set, is called after files of an owner of LocalizeAhead
-	// were deleted to make room for a worker. It must not block.
-	EvictedAhead func(owner string)
 	// Observer may be nil.
 	Observer Observer
 }

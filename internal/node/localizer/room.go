@@ -188,8 +188,7 @@ func (c *cache) loseLocked(names []string) {
 		for owner, holds := range c.holds {
 			if holds[name] && c.ahead.has(owner) {
 				delete(c.holds, owner)
-				c.ahead.evict(owner)
-				c.lost = append(c.lost, owner)
+				c.lost = append(c.lost, c.ahead.evict(owner))
 			}
 		}
 	}
@@ -213,10 +212,8 @@ func (c *cache) afterEviction(ctx context.Context, freed int64) {
 	lost := c.lost
 	c.lost = nil
 	c.mu.Unlock()
-	for _, owner := range lost {
-		if c.evictedAhead != nil {
-			c.evictedAhead(owner)
-		}
+	for _, evicted := range lost {
+		evicted()
 	}
 	if freed > 0 && c.evicted != nil {
 		// What it could not free shows as a full disk, if it is needed.

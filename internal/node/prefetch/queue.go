@@ -22,9 +22,10 @@ const recheck = 10 * time.Minute
 // Images brings images to the node, as localizer.Localizer does.
 type Images interface {
 	// LocalizeAhead fetches what is missing of image and holds it softly for
-	// owner. An error that wraps localizer.ErrEvicted or ErrDiskFull is one of
-	// room, which does not come back soon.
-	LocalizeAhead(ctx context.Context, owner string, image manifest.Image, progress func(done, total int64)) error
+	// owner. evicted is called when the files have made room for a worker, also
+	// after LocalizeAhead has returned. An error that wraps localizer.ErrEvicted
+	// or ErrDiskFull is one of room, which does not come back soon.
+	LocalizeAhead(ctx context.Context, owner string, image manifest.Image, progress func(done, total int64), evicted func()) error
 	// Release ends owner's hold; none is no error.
 	Release(owner string)
 }
@@ -144,20 +145,17 @@ func (q *Queue) States() []State {
 	return states
 }
 
-// Evicted says that an owner's files were deleted for want of room.
-func (q *Queue) Evicted(owner string) {
+// evicted notes that a job's files were deleted for want of room.
+func (q *Queue) evicted(j *job) {
 	defer q.changed()
 	defer q.wake()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, j := range q.jobs {
-		switch {
-		case j.owner() != owner:
-		case j.cancel != nil:
-			j.evicted = true
-		case j.state.Phase == Ready:
-			j.fail(localizer.ErrEvicted, time.Now())
-		}
+	switch {
+	case j.cancel != nil:
+		j.evicted = true
+	case j.state.Phase == Ready:
+		j.fail(localizer.ErrEvicted, time.Now())
 	}
 }
 
@@ -229,7 +227,7 @@ func (q *Queue) bring(ctx context.Context, j *job) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		j.state.Bytes, j.state.TotalBytes = done, total
-	})
+	}, func() { q.evicted(j) })
 	if ctx.Err() != nil {
 		return // this process ends
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/stormcell/stormcell/internal/backoff"
 	"github.com/stormcell/stormcell/internal/node/localizer"
 	"github.com/stormcell/stormcell/internal/store"
 	"github.com/stormcell/stormcell/internal/store/manifest"
@@ -20,15 +21,17 @@ import (
 // node takes a minute for each image, and fails as it is told.
 type node struct {
 	mu       sync.Mutex
-	fails    map[string]error // by tag
-	tries    []string         // tags
-	released []string         // tags
-	now      int              // tries under way
+	fails    map[string]error  // by tag
+	tries    []string          // tags
+	released []string          // tags
+	evicted  map[string]func() // by tag: what the last try gave
+	now      int               // tries under way
 	most     int
 }
 
-func (n *node) LocalizeAhead(ctx context.Context, _ string, image manifest.Image, progress func(done, total int64)) error {
+func (n *node) LocalizeAhead(ctx context.Context, _ string, image manifest.Image, progress func(done, total int64), evicted func()) error {
 	n.mu.Lock()
+	n.evicted[image.Tag] = evicted
 	n.tries = append(n.tries, image.Tag)
 	n.now++
 	n.most = max(n.most, n.now)
@@ -65,6 +68,14 @@ func (n *node) fail(tag string, err error) {
 	n.fails[tag] = err
 }
 
+// evict deletes the files of a tag.
+func (n *node) evict(tag string) {
+	n.mu.Lock()
+	evicted := n.evicted[tag]
+	n.mu.Unlock()
+	evicted()
+}
+
 // took returns the tries since it was last asked.
 func (n *node) took() []string {
 	n.mu.Lock()
@@ -79,7 +90,7 @@ func (n *node) took() []string {
 func began(t *testing.T, test func(t *testing.T, n *node, q *Queue)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		n := &node{fails: map[string]error{}}
+		n := &node{fails: map[string]error{}, evicted: map[string]func(){}}
 		q := New(n, func() {})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -215,14 +226,13 @@ func TestQueueTriesAgain(t *testing.T) {
 func TestQueueDoesNotFightForRoom(t *testing.T) {
 	began(t, func(t *testing.T, n *node, q *Queue) {
 		q.Want([]manifest.Image{pinned("a")})
-		owner := (&job{image: pinned("a")}).owner()
-		for round, limit := range []time.Duration{noRoom.base, 2 * noRoom.base, 4 * noRoom.base} {
+		for round, limit := range []time.Duration{noRoom.First, 2 * noRoom.First, 4 * noRoom.First} {
 			pass(time.Minute + time.Second)
 			if p := phases(q)["a"]; p != Ready {
 				t.Fatalf("round %d: a is in phase %d", round, p)
 			}
 			n.took()
-			q.Evicted(owner)
+			n.evict("a")
 			synctest.Wait()
 			if s := stateOf(t, q, "a"); s.Phase != Failed || !errors.Is(s.Err, localizer.ErrEvicted) {
 				t.Errorf("round %d: a is %+v", round, s)
@@ -244,10 +254,10 @@ func TestQueueDoesNotFightForRoom(t *testing.T) {
 // TestQueueIsToldOfAnEvictionWhileItEnds: the news may come between the end of
 // a fetch and the queue's own look at it.
 func TestQueueIsToldOfAnEvictionWhileItEnds(t *testing.T) {
-	began(t, func(t *testing.T, _ *node, q *Queue) {
+	began(t, func(t *testing.T, n *node, q *Queue) {
 		q.Want([]manifest.Image{pinned("a")})
 		synctest.Wait()
-		q.Evicted((&job{image: pinned("a")}).owner())
+		n.evict("a")
 		pass(time.Minute)
 		if s := stateOf(t, q, "a"); s.Phase != Failed || !errors.Is(s.Err, localizer.ErrEvicted) {
 			t.Errorf("a is %+v", s)
@@ -255,24 +265,51 @@ func TestQueueIsToldOfAnEvictionWhileItEnds(t *testing.T) {
 	})
 }
 
-func TestPause(t *testing.T) {
+// TestQueueTellsEvictionsApart: the news of an image that was wanted before comes
+// late, when it is wanted again. It is none of the one that is fetched now.
+func TestQueueTellsEvictionsApart(t *testing.T) {
+	began(t, func(t *testing.T, n *node, q *Queue) {
+		q.Want([]manifest.Image{pinned("a")})
+		pass(time.Minute)
+		before := n.evicted["a"]
+		q.Want(nil)
+		q.Want([]manifest.Image{pinned("a")})
+		synctest.Wait()
+		before()
+		pass(time.Minute)
+		if s := stateOf(t, q, "a"); s.Phase != Ready {
+			t.Errorf("a is %+v, want it ready", s)
+		}
+		before()
+		synctest.Wait()
+		if s := stateOf(t, q, "a"); s.Phase != Ready {
+			t.Errorf("a is %+v after late news, want it ready", s)
+		}
+	})
+}
+
+func TestPauses(t *testing.T) {
 	for _, tt := range []struct {
-		name   string
-		of     backOff
-		n      int
-		jitter float64
-		want   time.Duration
+		name string
+		of   backoff.Policy
+		n    int
+		want time.Duration
 	}{
-		{"first", trouble, 1, 0, 10 * time.Second},
-		{"third", trouble, 3, 0, 40 * time.Second},
-		{"at most", trouble, 100, 0, 5 * time.Minute},
-		{"jitter halves it at most", trouble, 1, 0.999999, 5 * time.Second},
-		{"for room", noRoom, 1, 0, 10 * time.Minute},
-		{"for room, at most", noRoom, 100, 0, 2 * time.Hour},
+		{"first", trouble, 1, 10 * time.Second},
+		{"third", trouble, 3, 40 * time.Second},
+		{"at most", trouble, 100, 5 * time.Minute},
+		{"for room", noRoom, 1, 10 * time.Minute},
+		{"for room, at most", noRoom, 100, 2 * time.Hour},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := tt.of.pause(tt.n, tt.jitter).Round(time.Second); got != tt.want {
-				t.Errorf("%s, want %s", got, tt.want)
+			for range 100 {
+				if got := tt.of.Pause(tt.n); got > tt.want || got < tt.want/2 {
+					t.Errorf("%s, want %s or down to half of it", got, tt.want)
+				}
+			}
+			tt.of.Jitter = 0
+			if got := tt.of.Pause(tt.n); got != tt.want {
+				t.Errorf("%s without jitter, want %s", got, tt.want)
 			}
 		})
 	}

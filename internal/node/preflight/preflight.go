@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stormcell/stormcell/internal/node/program"
 	"github.com/stormcell/stormcell/internal/trust"
 )
 
@@ -26,7 +27,7 @@ type Problem struct {
 	What, Cure string
 }
 
-func (p Problem) Error() string { return p.What + ": " + p.Cure }
+func (p Problem) String() string { return p.What + ": " + p.Cure }
 
 // Options of a check; the paths are those that the agent will use.
 type Options struct {
@@ -48,7 +49,7 @@ type Options struct {
 	UID func() int
 }
 
-// Check returns an error that joins a Problem for each thing without which the
+// Check returns an error that lists a Problem for each thing without which the
 // agent cannot work, and as warnings those that it can live with.
 func Check(ctx context.Context, o Options) (warnings []Problem, err error) {
 	var missing []Problem
@@ -59,13 +60,13 @@ func Check(ctx context.Context, o Options) (warnings []Problem, err error) {
 	if uid() != 0 {
 		missing = append(missing, Problem{"the agent does not run as root", "run it as root; it mounts file systems and makes containers"})
 	}
-	runc, err := version(ctx, o.Runc)
+	runc, err := inspectRunc(ctx, o.Runc)
 	if err != nil {
 		missing = append(missing, noProgram("runc", o.Runc, err, ", or set worker.launcher.oci.runc in worker-launcher.cfg to its path"))
 	} else {
-		warnings = runcProblems(runc)
+		warnings = runc.problems()
 	}
-	if _, err := version(ctx, o.Conmon); err != nil {
+	if err := runs(ctx, o.Conmon); err != nil {
 		missing = append(missing, noProgram("conmon", o.Conmon, err, ""))
 	}
 	missing = append(missing, getent(o.Getent)...)
@@ -75,7 +76,7 @@ func Check(ctx context.Context, o Options) (warnings []Problem, err error) {
 	warnings = append(warnings, directories("the log directory can be changed by others", o.LogDir)...)
 	var errs []error
 	for _, p := range missing {
-		errs = append(errs, p)
+		errs = append(errs, errors.New(p.String()))
 	}
 	return warnings, errors.Join(errs...)
 }
@@ -87,15 +88,14 @@ func noProgram(name, path string, err error, otherwise string) Problem {
 	}
 }
 
-// version runs the program, which is the only proof that it can.
-func version(ctx context.Context, path string) (string, error) {
+// runs has the program print its version, which is the only proof that it can.
+func runs(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, programLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, "--version")
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.Env = program.Environment()
 	cmd.WaitDelay = time.Second
-	out, err := cmd.Output()
-	return string(out), err
+	return cmd.Run()
 }
 
 func getent(path string) []Problem {
@@ -163,7 +163,7 @@ func loadable(ctx context.Context, module string) bool {
 	ctx, cancel := context.WithTimeout(ctx, programLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "modprobe", "--dry-run", "--quiet", module)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.Env = program.Environment()
 	return cmd.Run() == nil
 }
 

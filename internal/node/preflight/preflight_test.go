@@ -112,7 +112,7 @@ func TestRuncFlaws(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.version, func(t *testing.T) {
 			var got []string
-			for _, p := range runcProblems(tt.version + "\nlibseccomp: 2.5.4\n") {
+			for _, p := range inspect(t, "printf '%s\\n' '"+tt.version+"' 'libseccomp: 2.5.4'", withSeccomp).problems() {
 				for _, word := range []string{old, masked, unfiltered, "not understood"} {
 					if strings.Contains(p.What, word) {
 						got = append(got, word)
@@ -127,8 +127,45 @@ func TestRuncFlaws(t *testing.T) {
 }
 
 func TestRuncWithoutSeccomp(t *testing.T) {
-	got := runcProblems("runc version 1.4.0\nspec: 1.3.0\n")
-	if len(got) != 1 || !strings.Contains(got[0].What, "without seccomp") || !strings.Contains(got[0].Cure, "unconfined") {
+	const version = "printf '%s\\n' 'runc version 1.4.0' 'spec: 1.3.0'"
+	for name, features := range map[string]string{
+		"none":     `echo '{"ociVersionMin": "1.0.0", "linux": {}}'`,
+		"disabled": `echo '{"linux": {"seccomp": {"enabled": false}}}'`,
+	} {
+		got := inspect(t, version, features).problems()
+		if len(got) != 1 || !strings.Contains(got[0].What, "without seccomp") || !strings.Contains(got[0].Cure, "unconfined") {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+	// Releases before 1.1 have no such command.
+	got := inspect(t, version, "echo 'No help topic for features' >&2; exit 3").problems()
+	if len(got) != 1 || !strings.Contains(got[0].What, "exit status 3: No help topic") || !strings.Contains(got[0].Cure, "1.1 or newer") {
+		t.Errorf("without features: got %v", got)
+	}
+}
+
+// What is not runc is named by its path, since go-runc drops what it prints.
+func TestNoRunc(t *testing.T) {
+	r := inspect(t, "echo crun version 1.8.1", withSeccomp)
+	got := r.problems()
+	if len(got) != 1 || !strings.Contains(got[0].What, "runc at "+r.path+" is not understood") {
 		t.Errorf("got %v", got)
 	}
+}
+
+const withSeccomp = `echo '{"linux": {"seccomp": {"enabled": true}}}'`
+
+// inspect has a script in the place of runc.
+func inspect(t *testing.T, version, features string) installed {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "runc")
+	script := "#!/bin/sh\ncase $1 in\n--version) " + version + ";;\nfeatures) " + features + ";;\n*) exit 1;;\nesac\n"
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r, err := inspectRunc(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }

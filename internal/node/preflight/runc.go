@@ -1,11 +1,37 @@
 package preflight
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go/features"
+
+	"github.com/stormcell/stormcell/internal/node/runtime/runc/cli"
 )
+
+// installed is what the runc of the node says of itself.
+type installed struct {
+	path    string
+	version cli.Version
+	// features is nil, and silence says why, for a program that does not tell them.
+	features *features.Features
+	silence  error
+}
+
+// inspectRunc runs the program, which is the only proof that it can.
+func inspectRunc(ctx context.Context, path string) (installed, error) {
+	ctx, cancel := context.WithTimeout(ctx, programLimit)
+	defer cancel()
+	client := cli.New(path, "", "")
+	version, err := client.Version(ctx)
+	if err != nil {
+		return installed{}, err
+	}
+	told, silence := client.Features(ctx)
+	return installed{path, version, told, silence}, nil
+}
 
 // release is a version of runc. Candidates count as less than their release.
 type release struct{ major, minor, patch, candidate int }
@@ -31,10 +57,10 @@ func (r release) rank() int {
 	return r.candidate
 }
 
-var releaseForm = regexp.MustCompile(`^runc version ([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})(?:-rc\.?([0-9]{1,4}))?`)
+var releaseForm = regexp.MustCompile(`^([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})(?:-rc\.?([0-9]{1,4}))?`)
 
-func parseRelease(out string) (release, bool) {
-	m := releaseForm.FindStringSubmatch(out)
+func parseRelease(version string) (release, bool) {
+	m := releaseForm.FindStringSubmatch(version)
 	if m == nil {
 		return release{}, false
 	}
@@ -63,8 +89,8 @@ func flaws() []flaw {
 }
 
 // backported is true for a package that is known to have the fix.
-func (f flaw) backported(out string) bool {
-	return f.packaged != "" && regexp.MustCompile(`(?m)^commit: `+f.packaged+`$`).MatchString(out)
+func (f flaw) backported(commit string) bool {
+	return f.packaged != "" && regexp.MustCompile(`^`+f.packaged+`$`).MatchString(commit)
 }
 
 // has is true for releases before the first fix, and for those of a newer line
@@ -78,29 +104,38 @@ func (f flaw) has(r release) bool {
 	return r.less(f.fixed[0])
 }
 
-// runcProblems warns of a runc that is older than the fix of a known flaw, and
-// of one that cannot filter system calls. Distributions fix flaws without
-// changing the number of the release, so the former stays a warning.
-func runcProblems(out string) []Problem {
-	r, ok := parseRelease(out)
-	if !ok {
-		first, _, _ := strings.Cut(out, "\n")
-		return []Problem{{fmt.Sprintf("runc's version is not understood: %.80q", first), "use a release of runc"}}
+// problems warns of a runc that is older than the fix of a known flaw, and of
+// one that cannot filter system calls. Distributions fix flaws without changing
+// the number of the release, so the former stays a warning.
+func (r installed) problems() []Problem {
+	version, ok := parseRelease(r.version.Runc)
+	if !ok { // empty for a program that does not call itself runc: go-runc drops what it prints
+		return []Problem{{fmt.Sprintf("the version of runc at %s is not understood: %.80q", r.path, r.version.Runc), "use a release of runc"}}
 	}
-	var found []Problem
-	if !strings.Contains(out, "\nlibseccomp: ") {
-		found = append(found, Problem{
-			"runc was built without seccomp, and refuses to start workers whose system calls are filtered",
-			"use your distribution's runc, or set storm.oci.seccomp.profile to unconfined",
-		})
-	}
+	found := r.seccompProblems()
 	for _, f := range flaws() {
-		if f.has(r) && !f.backported(out) {
+		if f.has(version) && !f.backported(r.version.Commit) {
 			found = append(found, Problem{
-				What: fmt.Sprintf("runc %d.%d.%d is older than the fix of %s", r.major, r.minor, r.patch, f.cve),
+				What: fmt.Sprintf("runc %d.%d.%d is older than the fix of %s", version.major, version.minor, version.patch, f.cve),
 				Cure: "check whether your distribution's package has the fix (apt-get changelog runc, rpm -q --changelog runc), else update runc",
 			})
 		}
 	}
 	return found
+}
+
+func (r installed) seccompProblems() []Problem {
+	if r.features == nil {
+		return []Problem{{
+			fmt.Sprintf("runc does not tell whether it was built with seccomp (%v); without, it refuses to start workers whose system calls are filtered", r.silence),
+			"use runc 1.1 or newer, or see that \"runc --version\" names libseccomp",
+		}}
+	}
+	if l := r.features.Linux; l != nil && l.Seccomp != nil && l.Seccomp.Enabled != nil && *l.Seccomp.Enabled {
+		return nil
+	}
+	return []Problem{{
+		"runc was built without seccomp, and refuses to start workers whose system calls are filtered",
+		"use your distribution's runc, or set storm.oci.seccomp.profile to unconfined",
+	}}
 }

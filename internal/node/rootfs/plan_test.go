@@ -2,7 +2,7 @@ package rootfs
 
 import (
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +63,7 @@ func TestNewPlan(t *testing.T) {
 func TestNewPlanRefuses(t *testing.T) {
 	many := make([]manifest.LocalLayer, manifest.MaxLayers+1)
 	for i := range many {
-		many[i] = local(fmt.Sprint(i))[0]
+		many[i] = local(strconv.Itoa(i))[0]
 	}
 	for name, c := range map[string]struct {
 		owner  string

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -339,7 +340,7 @@ func TestManyLayers(t *testing.T) {
 		layers := make([]manifest.LocalLayer, count)
 		for i := range layers {
 			// A name of its own makes it a layer of its own.
-			layers[i] = manifest.LocalLayer{Digest: digest.FromString(fmt.Sprint(i)), Path: few[i%len(few)].Path}
+			layers[i] = manifest.LocalLayer{Digest: digest.FromString(strconv.Itoa(i)), Path: few[i%len(few)].Path}
 		}
 		for name, way := range ways(t) {
 			t.Run(fmt.Sprintf("%d %s", count, name), func(t *testing.T) {

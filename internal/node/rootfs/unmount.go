@@ -10,12 +10,17 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/stormcell/stormcell/internal/backoff"
 )
 
 // busyLimit is how long a mount may stay busy. The processes of a container
 // are gone when it is unmounted, so what still holds it is short-lived, such
 // as a scan of the disk, or a person's shell.
 const busyLimit = 5 * time.Second
+
+// busyPauses are those between two tries to unmount what is busy.
+var busyPauses = backoff.Policy{First: time.Millisecond, Last: 250 * time.Millisecond}
 
 // Unmount removes owner's root file system and lets go of its layers; idle
 // layers above KeepMounts are unmounted. The container must have ended. What
@@ -55,7 +60,7 @@ func (m *Manager) remove(ctx context.Context, owner string) error {
 
 // unmount removes every mount at target, one on top of the other.
 func (m *Manager) unmount(ctx context.Context, target string) error {
-	pause, waited := time.Millisecond, time.Duration(0)
+	waited, failures := time.Duration(0), 0
 	for {
 		err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW)
 		switch {
@@ -69,11 +74,12 @@ func (m *Manager) unmount(ctx context.Context, target string) error {
 			return fmt.Errorf("unmount %s: %w; find its users: fuser -vm %s", target, ErrBusy, target)
 		}
 		// The kernel has no event for the last file that is closed.
+		failures++
+		pause := busyPauses.Pause(failures)
 		if err := m.wait(ctx, pause); err != nil {
 			return fmt.Errorf("unmount %s: %w: %w", target, ErrBusy, err)
 		}
 		waited += pause
-		pause = min(2*pause, 250*time.Millisecond)
 	}
 }
 

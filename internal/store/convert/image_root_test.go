@@ -254,7 +254,7 @@ func xattrs(path string) (string, error) {
 	}
 	names := strings.Split(strings.TrimRight(string(list[:n]), "\x00"), "\x00")
 	slices.Sort(names)
-	var s string
+	var s strings.Builder
 	for _, name := range names {
 		if name == "" || strings.HasPrefix(name, "trusted.overlay.") {
 			continue
@@ -264,9 +264,9 @@ func xattrs(path string) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("attribute %s of %s: %w", name, path, err)
 		}
-		s += fmt.Sprintf(" %s=%q", name, value[:n])
+		fmt.Fprintf(&s, " %s=%q", name, value[:n])
 	}
-	return s, nil
+	return s.String(), nil
 }
 
 // TestAgreesWithUnsquashfs reads a layer without the kernel.

@@ -30,13 +30,11 @@ const (
 	fileNotFound   = "java.io.FileNotFoundException"
 	invalidPath    = "org.apache.hadoop.fs.InvalidPathException"
 	parentNotDir   = "org.apache.hadoop.fs.ParentNotDirectoryException"
-	leaseExpired   = "org.apache.hadoop.hdfs.server.namenode.LeaseExpiredException"
 	safeMode       = "org.apache.hadoop.hdfs.server.namenode.SafeModeException"
 	standby        = "org.apache.hadoop.ipc.StandbyException"
 	retriable      = "org.apache.hadoop.ipc.RetriableException"
 	serverTooBusy  = "org.apache.hadoop.ipc.RpcServerException"
 	retryOnActive  = "org.apache.hadoop.ipc.ObserverRetryOnActiveException"
-	notReplicated  = "org.apache.hadoop.hdfs.server.namenode.NotReplicatedYetException"
 	unresolvedLink = "org.apache.hadoop.fs.UnresolvedPathException"
 )
 
@@ -77,14 +75,14 @@ func passing(err error) bool {
 	return !answered(err)
 }
 
-// Tries of an operation that no NameNode answers: a restart or a fail-over
-// within patience passes unnoticed. What lasts longer is the caller's to wait
-// out, who can tell the user.
-const (
-	patience   = 12 * time.Second
-	firstPause = 100 * time.Millisecond
-	longPause  = 2 * time.Second
-)
+// patience is how long an operation that no NameNode answers is tried again: a
+// restart or a fail-over within it passes unnoticed. What lasts longer is the
+// caller's to wait out, who can tell the user.
+const patience = 12 * time.Second
+
+// pauses are those between the tries. All nodes of a cluster notice a fail-over
+// at the same moment.
+var pauses = backoff.Policy{First: 100 * time.Millisecond, Last: 2 * time.Second, Jitter: 0.5}
 
 // do runs f, which may be run several times, until a NameNode has answered.
 func (s *Store) do(ctx context.Context, f func(*hdfs.Client) error) error {
@@ -95,7 +93,7 @@ func (s *Store) do(ctx context.Context, f func(*hdfs.Client) error) error {
 // our patience lasts.
 func (s *Store) try(ctx context.Context, f func() error) error {
 	start := time.Now()
-	for pause := firstPause; ; pause = min(2*pause, longPause) {
+	for n := 1; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -103,7 +101,7 @@ func (s *Store) try(ctx context.Context, f func() error) error {
 		if err == nil {
 			return nil
 		}
-		if !passing(err) || time.Since(start) > patience || backoff.Wait(ctx, pause) != nil {
+		if !passing(err) || time.Since(start) > patience || backoff.Wait(ctx, pauses.Pause(n)) != nil {
 			return s.fault(ctx, err)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	mathrand "math/rand/v2"
 	"os"
 	"path"
 	"strings"
@@ -21,8 +20,10 @@ const (
 	// courtesy is how long a writer waits for each one that came before it. One
 	// that takes longer is taken for dead.
 	courtesy = 10 * time.Second
-	// turn is how long it waits between two looks.
-	turn = 20 * time.Millisecond
+	// turn is how long it waits at most between two looks, and turnJitter the
+	// share of that which is left to chance.
+	turn       = 30 * time.Millisecond
+	turnJitter = 2. / 3
 )
 
 // errFenced is a bid that another writer has removed.
@@ -160,7 +161,7 @@ func (b *bidder) await(ctx context.Context, own string) error {
 			}
 			return b.fence(ctx, others)
 		}
-		if err := backoff.Wait(ctx, turn/2+mathrand.N(turn)); err != nil { //nolint:gosec // a jitter is no secret
+		if err := backoff.Wait(ctx, backoff.Jitter(turn, turnJitter)); err != nil {
 			return fmt.Errorf("store %s: wait for another writer of %s: %w", b.store.URL(), b.name, err)
 		}
 	}

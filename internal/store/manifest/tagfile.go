@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/stormcell/stormcell/internal/message"
 )
 
 // maxWarnings and maxQuote bound what a hostile tag file can make us say.
@@ -84,10 +86,7 @@ func (t *Tags) parseLine(line string) (warning string) {
 }
 
 func quote(s string) string {
-	if len(s) > maxQuote {
-		s = s[:maxQuote] + "…"
-	}
-	return fmt.Sprintf("%q", s)
+	return fmt.Sprintf("%q", message.Truncate(s, maxQuote))
 }
 
 // Lookup returns the manifest that tag names.

@@ -109,10 +109,10 @@ type Layer struct {
 // An upload of a layer's file that the store could not keep is begun anew after
 // a pause that doubles: HDFS loses a file on its way when a DataNode dies that
 // takes it, and goes on choosing that one until it is missed.
-const (
-	uploads    = 5
-	firstPause = time.Second
-)
+const uploads = 5
+
+// pauses are those between the uploads.
+var pauses = backoff.Policy{First: 2 * time.Second, Last: 16 * time.Second}
 
 // PutLayer publishes a squashfs file of size bytes and then its identity. Where
 // want is not nil and the content is another, nothing is published:
@@ -124,7 +124,7 @@ func (p *Publisher) PutLayer(ctx context.Context, l Layer, content io.ReaderAt, 
 		if err == nil {
 			return id, p.putIdentity(ctx, l.Digest, id)
 		}
-		if n == uploads || !errors.Is(err, store.ErrUnavailable) || backoff.Wait(ctx, firstPause<<n) != nil {
+		if n == uploads || !errors.Is(err, store.ErrUnavailable) || backoff.Wait(ctx, pauses.Pause(n)) != nil {
 			return manifest.Identity{}, fmt.Errorf("upload %s: %w", manifest.LayerFile(l.Digest), err)
 		}
 	}

@@ -138,7 +138,7 @@ func put(t *testing.T, path, content string) {
 	}
 }
 
-// image writes an image of layers layers and returns its manifest's digest.
+// image writes an image with this many layers and returns its manifest's digest.
 func (s *testStore) image(t *testing.T, layers int) digest.Digest {
 	t.Helper()
 	config := `{"os":"linux"}`

@@ -17,7 +17,8 @@ import (
 // StormImage is an image tag that workers may use. The manager creates one for
 // every allowed tag that a worker names; admins may create them in advance.
 type StormImageApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata is the standard metadata of an object.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec names the image.
 	Spec *StormImageSpecApplyConfiguration `json:"spec,omitempty"`

@@ -18,7 +18,8 @@ import (
 // reached. It has the name of the Node. The manager creates one for every node that
 // has an agent or that a StormImage's spec.prefetch selects; users do not edit it.
 type StormNodeApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata is the standard metadata of an object.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec is written by the manager.
 	Spec *StormNodeSpecApplyConfiguration `json:"spec,omitempty"`

@@ -17,7 +17,8 @@ import (
 // StormProfile profiles the Java process of a StormWorker once: it dumps threads or
 // heap, or makes a flight recording. It is removed a day after its end.
 type StormProfileApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata is the standard metadata of an object.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec is the action and its worker.
 	Spec *StormProfileSpecApplyConfiguration `json:"spec,omitempty"`

@@ -16,7 +16,8 @@ import (
 //
 // StormWorker is one Storm worker process in one container on one node.
 type StormWorkerApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata is the standard metadata of an object.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec is the desired state of the worker.
 	Spec *StormWorkerSpecApplyConfiguration `json:"spec,omitempty"`

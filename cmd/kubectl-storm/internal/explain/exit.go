@@ -40,7 +40,7 @@ func exitWords(e *api.WorkerExit, w *api.StormWorker) string {
 	case e.OOMKilled:
 		return fmt.Sprintf("ended with exit code %d after the kernel had killed one of its processes for its memory limit%s", e.ExitCode, memoryLimit(w, " of "))
 	case e.Signal != 0:
-		return fmt.Sprintf("was killed by %s", signal(e.Signal))
+		return "was killed by " + signal(e.Signal)
 	case e.ExitCode == 0:
 		return "ended by itself with exit code 0"
 	case e.ExitCode == codeUnknown:

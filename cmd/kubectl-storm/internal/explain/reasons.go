@@ -124,11 +124,11 @@ func running(f Facts) (string, string) {
 	status := f.Worker.Status
 	why := "runs on {node}, port {port}"
 	if status.StartedAt != nil {
-		why = fmt.Sprintf("has run on {node}, port {port}, for %s", f.since(*status.StartedAt))
+		why = "has run on {node}, port {port}, for " + f.since(*status.StartedAt)
 	}
 	next := "nothing; kubectl storm -n {namespace} logs {name} -f follows what it writes"
 	if status.RestartCount > 0 {
-		why += fmt.Sprintf("; it was restarted %s", times(status.RestartCount))
+		why += "; it was restarted " + times(status.RestartCount)
 		if status.LastExit != nil {
 			why += fmt.Sprintf(", last after it %s, %s ago", exitWords(status.LastExit, f.Worker), f.since(status.LastExit.FinishedAt))
 			next = exitAdvice(status.LastExit, f.Worker)

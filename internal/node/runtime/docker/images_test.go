@@ -113,7 +113,7 @@ func TestNoDocker(t *testing.T) {
 	if _, err := images.Localize(t.Context(), id, manifest.Image{Tag: "a@sha256:1"}, func(int64, int64) {}); !errors.Is(err, ErrImageName) {
 		t.Errorf("a name outside of the grammar: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*firstPause)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*pauses.First)
 	defer cancel()
 	if _, err := r.Wait(ctx, id); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Wait ends without Docker: %v", err)

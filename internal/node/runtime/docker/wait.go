@@ -13,17 +13,14 @@ import (
 	"github.com/stormcell/stormcell/internal/node/runtime"
 )
 
-// The pauses before dockerd, which is away, is asked again.
-const (
-	firstPause = 100 * time.Millisecond
-	lastPause  = 5 * time.Second
-)
+// pauses are those before dockerd, which is away, is asked again.
+var pauses = backoff.Policy{First: 100 * time.Millisecond, Last: 5 * time.Second}
 
 // Wait blocks until the container's first process has ended, and returns how. A dockerd
 // that is away is not the end: the container may still run, and dockerd reports it when
 // it is back. The container's state decides, not Docker's answer to the wait.
 func (r *Runtime) Wait(ctx context.Context, id string) (runtime.Exit, error) {
-	for pause := firstPause; ; {
+	for failures := 0; ; {
 		c, err := r.find(ctx, id)
 		if err == nil {
 			if status := statusOf(c.State.Status); status == runtime.Stopped {
@@ -31,15 +28,15 @@ func (r *Runtime) Wait(ctx context.Context, id string) (runtime.Exit, error) {
 			} else if status == runtime.Created {
 				return runtime.Exit{}, fmt.Errorf("%w: %s was never started", runtime.ErrNotFound, id)
 			}
-			pause = firstPause
+			failures = 0
 			if err = r.waitOnce(ctx, c.ID); err == nil {
 				continue
 			}
 		}
-		if err := retry(ctx, err, pause); err != nil {
+		failures++
+		if err := retry(ctx, err, pauses.Pause(failures)); err != nil {
 			return runtime.Exit{}, err
 		}
-		pause = min(2*pause, lastPause)
 	}
 }
 

@@ -13,9 +13,10 @@ import (
 	goruntime "runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/stormcell/stormcell/internal/message"
+	"github.com/stormcell/stormcell/internal/node/program"
 	"github.com/stormcell/stormcell/internal/node/runtime"
 )
 
@@ -36,7 +37,7 @@ func (r *Runtime) conmonArgs(id, bundle, log string) []string {
 		// Logs are not worth a slow disk holding up the exit code.
 		"--no-sync-log",
 	}
-	for _, a := range r.globalArgs(id) {
+	for _, a := range r.client(id).GlobalArgs() {
 		args = append(args, "--runtime-arg", a)
 	}
 	return args
@@ -60,7 +61,7 @@ func (r *Runtime) create(ctx context.Context, id, bundle, log string) (pid int, 
 	stop := context.AfterFunc(ctx, func() { _ = syncRead.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	// conmon keeps its end open, so the answer is a line and not the whole pipe.
-	line, err := bufio.NewReader(io.LimitReader(syncRead, maxOutput)).ReadBytes('\n')
+	line, err := bufio.NewReader(io.LimitReader(syncRead, program.MaxOutput)).ReadBytes('\n')
 	switch {
 	case ctx.Err() != nil:
 		return 0, fmt.Errorf("%w %s: no answer from conmon: %w", runtime.ErrCreate, id, ctx.Err())
@@ -91,14 +92,13 @@ func (r *Runtime) startConmon(ctx context.Context, id, bundle, log string, syncW
 	goruntime.LockOSThread()
 	defer goruntime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, r.options.Conmon, r.conmonArgs(id, bundle, log)...)
-	cmd.Env = append(environment(), "_OCI_SYNCPIPE=3", "_OCI_STARTPIPE=4")
+	program.Confine(cmd)
+	cmd.Env = append(cmd.Env, "_OCI_SYNCPIPE=3", "_OCI_STARTPIPE=4")
 	// conmon takes the end of the start pipe for a go. So it holds the other
 	// side itself, as descriptor 5, and waits on if the agent dies.
 	cmd.ExtraFiles = []*os.File{syncWrite, startRead, startWrite}
 	cmd.Stderr = stderr
 	cmd.Dir = r.persistDir(id) // conmon writes a file "oom" to where it is
-	group(cmd)
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start conmon: %w", err)
 	}
@@ -111,7 +111,7 @@ func (r *Runtime) startConmon(ctx context.Context, id, bundle, log string, syncW
 	}
 	if err := cmd.Wait(); err != nil {
 		text, _ := os.ReadFile(stderr.Name()) // what is in it, if anything
-		return fmt.Errorf("%w %s: conmon: %w: %s", runtime.ErrCreate, id, err, clip(string(text)))
+		return fmt.Errorf("%w %s: conmon: %w: %s", runtime.ErrCreate, id, err, complaint(string(text)))
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ func (r *Runtime) parseAnswer(id string, line []byte) (int, error) {
 	if text == "" {
 		text = "runc ended without a message; check whether the kernel killed it (dmesg)"
 	}
-	return 0, fmt.Errorf("%w %s: %s", runtime.ErrCreate, id, runtime.Explain(strings.TrimPrefix(clip(text), "runc create failed: ")))
+	return 0, fmt.Errorf("%w %s: %s", runtime.ErrCreate, id, runtime.Explain(strings.TrimPrefix(complaint(text), "runc create failed: ")))
 }
 
 // lastLog is the last error in the log that runc wrote for the container.
@@ -160,7 +160,7 @@ func (r *Runtime) lastLog(id string) string {
 	return last
 }
 
-func clip(text string) string {
-	text = strings.TrimSpace(text)
-	return strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")
+// complaint is what a program has printed, as an error repeats it.
+func complaint(text string) string {
+	return message.Truncate(strings.ToValidUTF8(strings.TrimSpace(text), ""), program.MaxMessage)
 }

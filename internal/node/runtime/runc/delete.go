@@ -89,7 +89,7 @@ func (r *Runtime) deleteState(ctx context.Context, id string) error {
 	if _, err := os.Lstat(r.stateDir(id)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	_, err := r.runc(ctx, id, "delete", "--force", id)
+	err := r.client(id).Delete(ctx, id)
 	if ctx.Err() != nil {
 		return err
 	}

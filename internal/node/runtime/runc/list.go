@@ -2,7 +2,6 @@ package runc
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,30 +25,22 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.State, error) {
 	if err := os.MkdirAll(r.stateRoot(), 0o700); err != nil {
 		return nil, fmt.Errorf("make run directory: %w", err)
 	}
-	out, err := r.runc(ctx, "", "list", "--format", "json")
+	listed, err := r.client("").List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var listed []struct {
-		ID     string         `json:"id"`
-		PID    int            `json:"pid"`
-		Status runtime.Status `json:"status"`
-	}
-	if err := json.Unmarshal(out, &listed); err != nil {
-		return nil, fmt.Errorf("runc list: %w", err)
-	}
 	for _, c := range listed {
-		if !worker.ValidContainerID(c.ID) {
+		if c == nil || !worker.ValidContainerID(c.ID) { // go-runc passes a null on
 			continue
 		}
-		status := c.Status
-		if status == runtime.Created && r.started(c.ID, c.PID) {
+		status := runtime.Status(c.Status)
+		if status == runtime.Created && r.started(c.ID, c.Pid) {
 			status = runtime.Running
 		}
 		if status != runtime.Created && status != runtime.Stopped {
 			status = runtime.Running // a paused one runs, as far as we care
 		}
-		found[c.ID] = runtime.State{ID: c.ID, Status: status, PID: c.PID}
+		found[c.ID] = runtime.State{ID: c.ID, Status: status, PID: c.Pid}
 	}
 	states := make([]runtime.State, 0, len(found))
 	for _, s := range found {

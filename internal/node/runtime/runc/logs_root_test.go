@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -69,7 +70,7 @@ type speaker struct {
 func newSpeaker(t *testing.T) *speaker {
 	b := newBox(t)
 	b.options.LogBytes = testLogBytes
-	b.run("count", fmt.Sprint(burst))
+	b.run("count", strconv.Itoa(burst))
 	b.waitLog("ready", 1)
 	return &speaker{box: b}
 }

@@ -166,18 +166,12 @@ func (r *Runtime) find(ctx context.Context, id string) (record, error) {
 		}
 		return rec, nil
 	}
-	out, err := r.runc(ctx, id, "state", id)
+	state, err := r.client(id).State(ctx, id)
 	if err != nil {
 		return rec, err
 	}
-	var state struct {
-		PID int `json:"pid"`
-	}
-	if err := json.Unmarshal(out, &state); err != nil {
-		return rec, fmt.Errorf("state of container %s: %w", id, err)
-	}
-	if state.PID > 0 { // runc has compared the start time with its own note
-		if rec.Init, err = process.Identify(state.PID); err != nil {
+	if state.Pid > 0 { // runc has compared the start time with its own note
+		if rec.Init, err = process.Identify(state.Pid); err != nil {
 			rec.Init = process.Process{}
 		}
 	}

@@ -1,6 +1,7 @@
 // Package runc runs containers with runc under conmon. conmon, in its own cgroup, holds
 // a container's output and its exit code. So containers outlive the agent, and a later
-// agent knows how they ended.
+// agent knows how they ended. conmon calls
+// runc to create a container; package cli makes the other calls.
 //
 //	agent ──exec──> conmon ──fork, setsid──> conmon ──exec──> runc create
 //	      start pipe: "you are in your cgroup, continue"  └─ parent of the container's
@@ -18,14 +19,13 @@ import (
 
 	"github.com/stormcell/stormcell/internal/node/cgroup"
 	"github.com/stormcell/stormcell/internal/node/runtime"
+	"github.com/stormcell/stormcell/internal/node/runtime/runc/cli"
 )
 
 // Limits on programs that are a matter of milliseconds on a healthy node.
 const (
 	createLimit = time.Minute
 	deleteLimit = 30 * time.Second
-	// programLimit is for one call of runc.
-	programLimit = 30 * time.Second
 	// killLimit is how long processes may take to end after SIGKILL.
 	killLimit = 10 * time.Second
 	// drainLimit is how long conmon may take to write what it has after the
@@ -82,6 +82,16 @@ func (r *Runtime) exitFile(id string) string { return filepath.Join(r.exitDir(),
 func (r *Runtime) workersDir() string        { return filepath.Join(r.options.RunRoot, "workers") }
 
 func (r *Runtime) persistDir(id string) string { return filepath.Join(r.workersDir(), id, "persist") }
+
+// client calls runc about container id, "" for none, and has its log beside
+// the container's records.
+func (r *Runtime) client(id string) *cli.Client {
+	log := os.DevNull
+	if id != "" {
+		log = filepath.Join(r.persistDir(id), "runc.log")
+	}
+	return cli.New(r.options.Runc, r.stateRoot(), log)
+}
 
 // Create makes a container that waits for Start. attempt names its log file.
 // A container that failed leaves nothing behind. Errors wrap runtime.ErrCreate
@@ -146,7 +156,7 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
-	if _, err := r.runc(ctx, id, "start", id); err != nil {
+	if err := r.client(id).Start(ctx, id); err != nil {
 		return fmt.Errorf("start container %s: %w", id, err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -340,7 +341,7 @@ func deleteRunning(b *trial) {
 
 func again(b *trial) {
 	for code := range 3 {
-		_, err := b.Create(b.t.Context(), ID, b.Bundle([]string{"exit", fmt.Sprint(code)}, Limits{}), code)
+		_, err := b.Create(b.t.Context(), ID, b.Bundle([]string{"exit", strconv.Itoa(code)}, Limits{}), code)
 		b.must(err)
 		b.must(b.Start(b.t.Context(), ID))
 		b.wants(runtime.Exit{Code: code})

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,9 +106,9 @@ func list(content []byte) ([]string, error) {
 		case tar.TypeChar, tar.TypeBlock:
 			line += fmt.Sprintf(" %d:%d", h.Devmajor, h.Devminor)
 		}
-		for key, value := range h.PAXRecords {
+		for _, key := range slices.Sorted(maps.Keys(h.PAXRecords)) {
 			if x, ok := strings.CutPrefix(key, "SCHILY.xattr."); ok {
-				line += fmt.Sprintf(" %s=%s", x, value)
+				line = fmt.Sprintf("%s %s=%s", line, x, h.PAXRecords[key])
 			}
 		}
 		lines = append(lines, line)
