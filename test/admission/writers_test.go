@@ -44,7 +44,7 @@ func TestNobodyElseWrites(t *testing.T) {
 		{"a StormNode's status", report(n, `{"status":{"imagesReady":1}}`), "stormnodes/status is written only by service account stormcell-node-agent of"},
 		{"a profile's status", report(p, `{"status":{"output":"x"}}`), "stormprofiles/status is written only by service account stormcell-manager and stormcell-node-agent of"},
 		{"a StormNode", try(stormNode("x")), "stormnodes is written only by service account stormcell-manager of"},
-		{"a StormNode's spec", change(n, `{"spec":{"images":[{"tag":"a","manifestDigest":"sha256:`+digest+`"}]}}`), "stormnodes is written by"},
+		{"a StormNode's spec", change(n, `{"spec":{"images":[{"tag":"a","manifestDigest":"sha256:`+digest+`"}]}}`), "stormnodes is written only by"},
 		{"the finalizer", change(w, `{"metadata":{"finalizers":null}}`), "keep stormcell.dev/worker in metadata.finalizers"},
 		{"a StormNode's labels", change(n, `{"metadata":{"labels":{"a":"b"}}}`), ""},
 		{"nothing", report(w, `{"status":{}}`), ""},
