@@ -56,7 +56,7 @@ func (s *metricsServer) Start(ctx context.Context) error {
 			said = holder
 		}
 		if backoff.Wait(ctx, listenAgain) != nil {
-			return nil
+			return nil //nolint:nilerr // the agent ends
 		}
 	}
 }

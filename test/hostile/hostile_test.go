@@ -60,7 +60,7 @@ func run(m *testing.M) int {
 func program() string { return s.Path("bind", "hostile") }
 
 func build() error {
-	c := exec.Command("go", "build", "-o", program(), "./worker") //nolint:noctx // of tests
+	c := exec.Command("go", "build", "-o", program(), "./worker")
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the hostile worker: %w: %s", err, out)
