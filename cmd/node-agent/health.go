@@ -18,10 +18,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 )
 
-// The agent answers probes on a unix socket in its run root, which only root
-// sees into. A worker has the node's network and outlives the agent, so it
-// could take a port before the next agent does, and with it that agent's life.
-func healthSocket(runRoot string) string { return filepath.Join(runRoot, "health.sock") }
+// The agent answers probes on a unix socket in a directory that only root sees
+// into. A worker has the node's network and outlives the agent, so it could
+// take a port before the next agent does, and with it that agent's life.
+func healthSocket(dir string) string { return filepath.Join(dir, "health.sock") }
+
+// probeProgram is a link to this program beside the socket. kubelet's probes run
+// in the name spaces of the agent, which has left its pod: the files of the
+// pod's image are not there.
+func probeProgram(dir string) string { return filepath.Join(dir, "node-agent") }
 
 const (
 	// probeLimit is how long an answer to a probe may take.
@@ -32,20 +37,31 @@ const (
 
 // healthServer answers probes.
 type healthServer struct {
-	socket       string
+	dir          string
 	alive, ready healthz.Checker
 }
 
-// Start implements manager.Runnable. The run root's lock is held, so a socket
-// that is there is an earlier agent's.
+// Start implements manager.Runnable. The run root's lock is held, so what is
+// there is an earlier agent's.
 func (s *healthServer) Start(ctx context.Context) error {
-	if err := os.Remove(s.socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the socket of an earlier agent: %w", err)
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return fmt.Errorf("make the directory for probes: %w", err)
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "unix", s.socket)
+	defer os.Remove(s.dir) // a run root has more in it, and stays
+	for _, path := range []string{healthSocket(s.dir), probeProgram(s.dir)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove what an earlier agent had for probes: %w", err)
+		}
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "unix", healthSocket(s.dir))
 	if err != nil {
 		return fmt.Errorf("listen for probes: %w", err)
 	}
+	if err := os.Symlink(fmt.Sprintf("/proc/%d/exe", os.Getpid()), probeProgram(s.dir)); err != nil {
+		listener.Close()
+		return fmt.Errorf("link the program for probes: %w", err)
+	}
+	defer os.Remove(probeProgram(s.dir))
 	mux := http.NewServeMux()
 	mux.Handle("/alive", http.StripPrefix("/alive", &healthz.Handler{Checks: map[string]healthz.Checker{"alive": s.alive}}))
 	mux.Handle("/ready", http.StripPrefix("/ready", &healthz.Handler{Checks: map[string]healthz.Checker{"objects": s.ready}}))
@@ -58,12 +74,12 @@ func (s *healthServer) Start(ctx context.Context) error {
 	return nil
 }
 
-// probe asks the agent of a run root whether it is "alive" or "ready".
-func probe(ctx context.Context, runRoot, what string) error {
+// probe asks the agent whose socket is in dir whether it is "alive" or "ready".
+func probe(ctx context.Context, dir, what string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", healthSocket(runRoot))
+		return new(net.Dialer).DialContext(ctx, "unix", healthSocket(dir))
 	}
 	client := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://node-agent/"+what, nil)
@@ -92,18 +108,18 @@ func probeCommand() *cobra.Command {
 		Use:   "probe {alive|ready}",
 		Short: "Ask this node's agent whether it is alive, or ready",
 		Long: `probe asks the node-agent that runs on this node whether it is alive, or ready:
-then it knows the cluster's objects. It asks by a socket in the run root, so it
-needs root, and the flags by which the agent finds its configuration.`,
-		Example: `  # On the node:
+then it knows the cluster's objects. It asks by a socket that only root reaches:
+in the agent's --probe-dir, or else in the run root that the configuration names.`,
+		Example: `  # On a node whose agent is a service of systemd's:
   node-agent probe ready
 
-  # In the agent's pod, as kubelet does it:
-  node-agent probe alive --enter-host`,
+  # As kubelet asks an agent that has left its pod, with its own --probe-dir:
+  /run/stormcell-probe/node-agent probe alive --probe-dir /run/stormcell-probe`,
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"alive", "ready"}, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := o.complete(); err != nil {
-				return err
+			if o.probeDir != "" {
+				return probe(c.Context(), o.probeDir, args[0])
 			}
 			conf, err := o.configure(slog.New(slog.DiscardHandler))
 			if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,7 +26,7 @@ func TestProbe(t *testing.T) {
 	launcher := write(t, filepath.Join(dir, "launcher.cfg"), "")
 	ask := func(what string) error {
 		c := command()
-		c.SetArgs([]string{"probe", what, "--config", conf, "--launcher-config", launcher, "--node-name", "n1"})
+		c.SetArgs([]string{"probe", what, "--config", conf, "--launcher-config", launcher})
 		return c.ExecuteContext(t.Context())
 	}
 	if err := ask("alive"); err == nil || !strings.Contains(err.Error(), "no node-agent answers") {
@@ -37,7 +38,7 @@ func TestProbe(t *testing.T) {
 	}
 	write(t, healthSocket(runRoot), "what an earlier agent has left")
 	var ready atomic.Bool
-	s := &healthServer{socket: healthSocket(runRoot), alive: healthz.Ping, ready: func(*http.Request) error {
+	s := &healthServer{dir: runRoot, alive: healthz.Ping, ready: func(*http.Request) error {
 		if !ready.Load() {
 			return errors.New("the cluster's objects are not known yet")
 		}
@@ -58,11 +59,27 @@ func TestProbe(t *testing.T) {
 	if err := ask("ready"); err != nil {
 		t.Error(err)
 	}
+	// As kubelet asks: by the link, and without a configuration.
+	other := command()
+	other.SetArgs([]string{"probe", "ready", "--probe-dir", runRoot})
+	if err := other.ExecuteContext(t.Context()); err != nil {
+		t.Errorf("by its directory: %v", err)
+	}
+	own, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if target, err := filepath.EvalSymlinks(probeProgram(runRoot)); err != nil || target != own {
+		t.Errorf("the link leads to %s, %v, want %s", target, err, own)
+	}
 	if err := ask("well"); err == nil || !strings.Contains(err.Error(), `invalid argument "well"`) {
 		t.Errorf("asked whether it is well: %v", err)
 	}
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+	if left, err := os.ReadDir(runRoot); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

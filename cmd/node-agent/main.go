@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -169,7 +170,7 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, at *api.
 	if err := mgr.Add(&metricsServer{o.MetricsServer(), mgr.GetConfig(), p.holder, log}); err != nil {
 		return fmt.Errorf("set up metrics: %w", err)
 	}
-	if err := mgr.Add(&healthServer{healthSocket(p.runRoot), healthz.Ping, daemon.Synced(mgr)}); err != nil {
+	if err := mgr.Add(&healthServer{cmp.Or(o.probeDir, p.runRoot), healthz.Ping, daemon.Synced(mgr)}); err != nil {
 		return fmt.Errorf("set up the answers to probes: %w", err)
 	}
 	return nil

@@ -21,12 +21,15 @@ type options struct {
 	conmon         string
 	connectAddress string
 	enterHost      bool
+	probeDir       string
 	// pod is what this program has left; nil if it was in none.
 	pod *hostns.Pod
 }
 
 func (o *options) register(f *pflag.FlagSet) {
 	o.registerPlaces(f)
+	f.BoolVar(&o.enterHost, "enter-host", false, "leave this pod and run on the machine; configuration and secrets are still the pod's")
+	f.StringVar(&o.nodeName, "node-name", "", "`NAME` of this machine's Node object (default $NODE_NAME, or the host name)")
 	o.Register(f)
 	f.StringVar(&o.connectAddress, "connect-bind-address", ":9444", "`ADDRESS` to serve logs to the manager; 0 for none")
 	f.StringVar(&o.conmon, "conmon", "/usr/bin/conmon", "`PATH` of conmon, which watches containers")
@@ -36,8 +39,7 @@ func (o *options) register(f *pflag.FlagSet) {
 func (o *options) registerPlaces(f *pflag.FlagSet) {
 	o.RegisterConfig(f)
 	f.StringVar(&o.launcherConfig, "launcher-config", config.DefaultLauncherPath, "`FILE` of the launcher's safety keys; it must belong to root")
-	f.StringVar(&o.nodeName, "node-name", "", "`NAME` of this machine's Node object (default $NODE_NAME, or the host name)")
-	f.BoolVar(&o.enterHost, "enter-host", false, "leave this pod and run on the machine; configuration and secrets are still the pod's")
+	f.StringVar(&o.probeDir, "probe-dir", "", "`DIR` of the socket for probes, and of a link to this program (default the run root)")
 }
 
 // complete fills in what follows from the machine, and checks the rest.
