@@ -138,7 +138,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	leases := &leaseReconciler{client: mgr.GetClient(), cache: nodes, workers: workers.wake}
 	prefetches := &prefetchReconciler{client: mgr.GetClient(), events: recorder, clock: opts.Clock}
 	stormNodes := &nodeReconciler{client: mgr.GetClient()}
-	profiles := &profileReconciler{client: mgr.GetClient(), events: recorder, clock: opts.Clock}
+	profiles := &profileReconciler{client: mgr.GetClient(), live: mgr.GetAPIReader(), events: recorder, clock: opts.Clock}
 	for _, r := range []interface{ setup(ctrl.Manager) error }{images, workers, leases, prefetches, stormNodes, profiles} {
 		if err := r.setup(mgr); err != nil {
 			return fmt.Errorf("set up the controllers: %w", err)

@@ -27,6 +27,8 @@ const profileAge = 24 * time.Hour
 // ones. The agents of the nodes do the rest.
 type profileReconciler struct {
 	client client.Client
+	// live reads past the cache: what is said of a profile is final.
+	live   client.Reader
 	events events.EventRecorder
 	clock  clock.PassiveClock
 }
@@ -69,10 +71,11 @@ func profileComplete(p *api.StormProfile) bool {
 }
 
 // bind sets the node and the worker of p, or why there is none. It does so once: a
-// profile does not wait for a worker to run.
+// profile does not wait for a worker to run. The cache may be older than what the
+// user has seen who made the profile.
 func (r *profileReconciler) bind(ctx context.Context, p *api.StormProfile) (ctrl.Result, error) {
 	w := new(api.StormWorker)
-	err := r.client.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: p.Spec.WorkerName}, w)
+	err := r.live.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: p.Spec.WorkerName}, w)
 	if err != nil && !errors.IsNotFound(err) {
 		return ctrl.Result{}, fmt.Errorf("get StormWorker of StormProfile %s/%s: %w", p.Namespace, p.Name, err)
 	}

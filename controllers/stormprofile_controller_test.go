@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,6 +10,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
@@ -46,6 +50,35 @@ func TestProfileIsBound(t *testing.T) {
 	if none.Status.FinishedAt == nil {
 		t.Error("it has no end")
 	}
+	w.must(w.c.DeleteAllOf(w.ctx, &api.StormProfile{}, client.InNamespace(metav1.NamespaceDefault)))
+}
+
+// lagging is a cache that has not seen any worker yet.
+type lagging struct{ client.Client }
+
+func (l lagging) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+	if _, ok := obj.(*api.StormWorker); ok {
+		return errors.NewNotFound(schema.GroupResource{Group: api.GroupVersion.Group, Resource: "stormworkers"}, key.Name)
+	}
+	return l.Client.Get(ctx, key, obj, opts...)
+}
+
+// TestProfileOfAWorkerThatTheCacheLacks: the end of a profile is final, so a
+// cache that lags must not bring it about.
+func TestProfileOfAWorkerThatTheCacheLacks(t *testing.T) {
+	w := newWorld(t, "storm/a:1") // no manager runs
+	worker := newWorker("seen", "", 6700)
+	w.create(worker)
+	worker.Status.NodeName = "n1"
+	meta.SetStatusCondition(&worker.Status.Conditions, metav1.Condition{Type: api.WorkerReady, Status: metav1.ConditionTrue, Reason: api.ReasonRunning})
+	w.must(w.c.Status().Update(w.ctx, worker))
+	p := newProfile("of-seen", worker.Name)
+	w.create(p)
+	r := &profileReconciler{client: lagging{w.c}, live: w.c, events: events.NewFakeRecorder(10), clock: clock.RealClock{}}
+	if _, err := r.bind(w.ctx, p); err != nil {
+		t.Fatal(err)
+	}
+	w.profileSays(p, metav1.ConditionFalse, api.ReasonPending, "node n1 has not started the profile yet")
 	w.must(w.c.DeleteAllOf(w.ctx, &api.StormProfile{}, client.InNamespace(metav1.NamespaceDefault)))
 }
 
