@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	api "github.com/moby/moby/api/types/container"
@@ -24,7 +25,9 @@ func (r *Runtime) Wait(ctx context.Context, id string) (runtime.Exit, error) {
 		c, err := r.find(ctx, id)
 		if err == nil {
 			if status := statusOf(c.State.Status); status == runtime.Stopped {
-				return exitOf(c.State), nil
+				exit := exitOf(c.State)
+				exit.OOMKilled = exit.OOMKilled || r.lateOOM(ctx, c, exit)
+				return exit, nil
 			} else if status == runtime.Created {
 				return runtime.Exit{}, fmt.Errorf("%w: %s was never started", runtime.ErrNotFound, id)
 			}
@@ -53,6 +56,31 @@ func (r *Runtime) waitOnce(ctx context.Context, dockerID string) error {
 		return fmt.Errorf("%w: %w", runtime.ErrUnavailable, r.explain(err))
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// oomDelay is how long after the end of a container Docker may learn that the
+// kernel killed in it for its memory limit.
+const oomDelay = 300 * time.Millisecond
+
+// lateOOM reports whether a container that SIGKILL ended has an event of Docker's
+// that it ran out of memory. dockerd hears of that and of the end on two ways; if
+// it hears of the end first, the state never says OOMKilled.
+func (r *Runtime) lateOOM(ctx context.Context, c api.InspectResponse, exit runtime.Exit) bool {
+	if exit.Signal != int(syscall.SIGKILL) || c.HostConfig == nil || c.HostConfig.Memory == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	found := r.api.Events(ctx, client.EventsListOptions{
+		Since: c.State.StartedAt, Until: time.Now().Add(oomDelay).Format(time.RFC3339Nano),
+		Filters: client.Filters{}.Add("type", "container").Add("container", c.ID).Add("event", "oom"),
+	})
+	select {
+	case <-found.Messages:
+		return true
+	case <-found.Err: //nolint:errcheck // io.EOF; with any other, nobody knows more than the state said
+		return false
 	}
 }
 
