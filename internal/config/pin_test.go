@@ -124,6 +124,12 @@ func TestPinKeepsWorkersOut(t *testing.T) {
 	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "/var/log/stormcell lies in /var/log") {
 		t.Errorf("%v, want the log directory of the running agent", err)
 	}
+	// The run root in use is worker-launcher.cfg's, whatever storm.yaml says.
+	replaceFile(t, w.path, writableBelow("/run")+"stormcell.run.root: /srv/run\n")
+	err = next(t, "failure", w.fail)
+	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "worker.launcher.oci.run-root: /run/wl lies in /run") {
+		t.Errorf("%v, want the run root of the running agent", err)
+	}
 	if len(w.Current().Worker.ReadwriteBinds) != 0 {
 		t.Error("it took force")
 	}

@@ -57,7 +57,7 @@ func Outcome(err error) (ctrl.Result, error) {
 	return ctrl.Result{}, err
 }
 
-// Older tells whether obj is older than a version that Status has returned: then
+// Older reports whether obj is older than a version that Status has returned: then
 // a watch will bring that one soon. No object is older than "", no version.
 func Older(obj client.Object, version string) bool {
 	order, err := resourceversion.CompareResourceVersion(obj.GetResourceVersion(), version)

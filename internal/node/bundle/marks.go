@@ -68,7 +68,11 @@ func (b *Builder) isMarked(w worker.Spec) (bool, error) {
 		return false, fmt.Errorf("look for the mark of worker %s: %w", w.ContainerID(), err)
 	}
 	defer d.close()
-	_, err = os.Lstat(d.join(w.ContainerID()))
+	var st unix.Stat_t
+	err = unix.Fstatat(d.fd(), w.ContainerID(), &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("look for the mark of worker %s: %w", w.ContainerID(), err)
+	}
 	return err == nil, nil
 }
 
