@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestParseStartTime(t *testing.T) {
+func TestParseStat(t *testing.T) {
 	after := strings.Repeat(" 1", 18)
 	tests := []struct {
 		name, stat string
@@ -22,7 +22,7 @@ func TestParseStartTime(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := parseStartTime(tt.stat)
+			got, err := parseStat(tt.stat, startField)
 			if (err != nil) != tt.fails || got != tt.want {
 				t.Errorf("got %d, %v", got, err)
 			}

@@ -33,33 +33,42 @@ func Identify(pid int) (Process, error) {
 	return Process{PID: pid, Start: start}, err
 }
 
-// startTime reads the 22nd field of /proc/<pid>/stat. The second one, the
-// program's name, may hold anything, so fields count from its last bracket.
-func startTime(pid int) (uint64, error) {
+// The fields of /proc/<pid>/stat that are read, by their numbers in proc(5).
+const (
+	flagsField = 9
+	startField = 22
+)
+
+func startTime(pid int) (uint64, error) { return stat(pid, startField) }
+
+// stat reads a number of /proc/<pid>/stat.
+func stat(pid, field int) (uint64, error) {
 	content, err := smallfile.Read(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, fmt.Errorf("process %d: %w", pid, err)
 	}
-	start, err := parseStartTime(string(content))
+	n, err := parseStat(string(content), field)
 	if err != nil {
 		return 0, fmt.Errorf("process %d: %w", pid, err)
 	}
-	return start, nil
+	return n, nil
 }
 
 var errMalformedStat = errors.New("malformed /proc/<pid>/stat")
 
-func parseStartTime(stat string) (uint64, error) {
+// parseStat returns a field from the fourth on. The second one, the program's name,
+// may hold anything, so fields count from its last bracket.
+func parseStat(stat string, field int) (uint64, error) {
 	_, rest, ok := cutLast(stat, ")")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 20 {
+	fields := strings.Fields(rest) // from the third on
+	if !ok || len(fields) < field-2 {
 		return 0, errMalformedStat
 	}
-	start, err := strconv.ParseUint(fields[19], 10, 64)
+	n, err := strconv.ParseUint(fields[field-3], 10, 64)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", errMalformedStat, err)
 	}
-	return start, nil
+	return n, nil
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
@@ -171,6 +180,18 @@ func (h *Handle) Live() bool {
 		err = conn.Control(func(fd uintptr) { ended, pollErr = poll(fd) })
 	}
 	return err == nil && pollErr == nil && !ended
+}
+
+// exiting is PF_EXITING of include/linux/sched.h: the process does not return to its
+// program any more.
+const exiting = 0x4
+
+// Ending reports whether the process has ended or is about to. The first process of a
+// pid namespace is about to while the kernel kills the others and waits for them, so
+// they end before it does.
+func (h *Handle) Ending() bool {
+	flags, err := stat(h.pid, flagsField)
+	return !h.Live() || err == nil && flags&exiting != 0
 }
 
 // Signal sends sig. A process that has ended is no error.

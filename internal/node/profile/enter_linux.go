@@ -62,7 +62,7 @@ func (s *spaces) open(c runtime.Info, tree *cgroup.Tree) error {
 		s.pid, err = os.Open(proc + "ns/pid")
 	}
 	environ, envErr := smallfile.Read(proc + "environ")
-	if !s.init.Live() {
+	if s.init.Ending() {
 		return ErrGone
 	}
 	if err := errors.Join(err, envErr); err != nil {

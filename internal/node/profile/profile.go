@@ -146,7 +146,7 @@ func (p *Profiler) run(ctx context.Context, t Target, args []string) (output str
 	case err == nil:
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
-	case !spaces.init.Live():
+	case spaces.init.Ending():
 		err = fmt.Errorf("%w while it was profiled", ErrGone)
 	case c.ProcessState.ExitCode() == notFound:
 		err = fmt.Errorf("%w: %w; the image may lack the program of its first line, or this node may lack %s", ErrScript, err, p.options.Nsenter)
