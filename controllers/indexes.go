@@ -16,6 +16,9 @@ const (
 	imageByTag = "spec.tag"
 	// unboundByImage finds workers that are not bound yet by spec.image.
 	unboundByImage = "unbound.spec.image"
+	// unboundByClaim finds workers that are not bound yet by their own id and by that
+	// of their topology.
+	unboundByClaim = "unbound.claim"
 	// workerByNode finds workers by the node that they are bound to or want;
 	// "" are those that wait for any node.
 	workerByNode = "node"
@@ -29,6 +32,7 @@ func indexFields(ctx context.Context, indexer client.FieldIndexer) error {
 	}{
 		{&api.StormImage{}, imageByTag, keysOf(func(i *api.StormImage) []string { return []string{i.Spec.Tag} })},
 		{&api.StormWorker{}, unboundByImage, keysOf(unboundImage)},
+		{&api.StormWorker{}, unboundByClaim, keysOf(unboundClaims)},
 		{&api.StormWorker{}, workerByNode, keysOf(func(w *api.StormWorker) []string { return []string{nodeOf(w)} })},
 	} {
 		if err := indexer.IndexField(ctx, i.kind, i.field, i.keys); err != nil {
@@ -54,6 +58,13 @@ func unboundImage(w *api.StormWorker) []string {
 		return nil
 	}
 	return []string{w.Spec.Image}
+}
+
+func unboundClaims(w *api.StormWorker) []string {
+	if bound(w) {
+		return nil
+	}
+	return []string{w.ID(), w.Spec.TopologyID}
 }
 
 // nodeOf returns the node that w is bound to, or else asks for.

@@ -26,6 +26,8 @@ type schedulerCache struct {
 	pods        map[types.UID]podUsage
 	// unschedulable are the workers for which no node had enough resources.
 	unschedulable map[types.UID]types.NamespacedName
+	// claims are the names that the assigned workers have.
+	claims claims
 }
 
 // nodeInfo is one node. The cache may know it by its Lease or its workers only.
@@ -48,17 +50,18 @@ type podUsage struct {
 
 // assignment is a worker's place on a node.
 type assignment struct {
-	uid            types.UID
-	worker         types.NamespacedName
-	node, topology string
-	port           int32
-	request        resources
+	uid    types.UID
+	worker types.NamespacedName
+	// id is the worker's Storm id.
+	id, node, topology string
+	port               int32
+	request            resources
 }
 
 func newSchedulerCache(leaseDuration time.Duration, c clock.PassiveClock) *schedulerCache {
 	return &schedulerCache{
 		leaseDuration: leaseDuration, clock: c, nodes: map[string]*nodeInfo{}, assignments: map[types.UID]assignment{},
-		pods: map[types.UID]podUsage{}, unschedulable: map[types.UID]types.NamespacedName{},
+		pods: map[types.UID]podUsage{}, unschedulable: map[types.UID]types.NamespacedName{}, claims: newClaims(),
 	}
 }
 
@@ -166,7 +169,7 @@ func (s *schedulerCache) setWorker(w *api.StormWorker) {
 
 func assignmentOf(w *api.StormWorker, node string) assignment {
 	return assignment{
-		uid: w.UID, worker: types.NamespacedName{Namespace: w.Namespace, Name: w.Name},
+		uid: w.UID, worker: types.NamespacedName{Namespace: w.Namespace, Name: w.Name}, id: w.ID(),
 		node: node, topology: w.Spec.TopologyID, port: w.Spec.Port, request: workerRequest(w),
 	}
 }
@@ -183,6 +186,7 @@ func (s *schedulerCache) assign(a assignment) {
 	n := s.node(a.node)
 	s.assignments[a.uid] = a
 	delete(s.unschedulable, a.uid)
+	s.claims.add(a)
 	n.topologies[a.topology]++
 	n.requested = n.requested.plus(a.request)
 	if _, taken := n.ports[a.port]; !taken {
@@ -194,6 +198,7 @@ func (s *schedulerCache) assign(a assignment) {
 func (s *schedulerCache) unassign(a assignment) {
 	n := s.node(a.node)
 	delete(s.assignments, a.uid)
+	s.claims.remove(a)
 	n.requested = n.requested.minus(a.request)
 	if n.ports[a.port].uid == a.uid {
 		delete(n.ports, a.port)
@@ -204,18 +209,27 @@ func (s *schedulerCache) unassign(a assignment) {
 	s.prune(a.node)
 }
 
-// removeWorker records that a worker was deleted. It returns the workers to
-// activate, see activate.
-func (s *schedulerCache) removeWorker(uid types.UID) (activated []types.NamespacedName) {
+// freed is what a deleted worker has left to others; its zero value is nothing.
+type freed struct {
+	node string
+	port int32
+	// names are its id and its topology's, unless others have them, too.
+	names []string
+	// activated are the workers to activate, see activate.
+	activated []types.NamespacedName
+}
+
+// removeWorker records that a worker was deleted.
+func (s *schedulerCache) removeWorker(uid types.UID) freed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.unschedulable, uid)
 	a, ok := s.assignments[uid]
 	if !ok {
-		return nil
+		return freed{}
 	}
 	s.unassign(a)
-	return s.activate(a.node, a.request)
+	return freed{node: a.node, port: a.port, names: s.claims.free(a.id, a.topology), activated: s.activate(a.node, a.request)}
 }
 
 // setPod records a pod that is bound to a node and has not ended. It returns the
@@ -281,6 +295,9 @@ func (s *schedulerCache) place(w *api.StormWorker) (node string, failure placeme
 	if a, ok := s.assignments[w.UID]; ok && s.node(a.node).exists {
 		return a.node, placementFailure{}
 	}
+	if failure := s.claims.check(w, s.assignments); failure.reason != "" {
+		return "", failure
+	}
 	if w.Spec.NodeName != "" {
 		failure = fits(s.candidate(w.Spec.NodeName, w), w)
 		node = w.Spec.NodeName
@@ -314,7 +331,7 @@ func (s *schedulerCache) candidate(name string, w *api.StormWorker) candidate {
 		workers: len(n.ports), ofTopology: n.topologies[w.Spec.TopologyID],
 	}
 	if holder, taken := n.ports[w.Spec.Port]; taken && holder.uid != w.UID {
-		c.portHolder = holder.worker.String()
+		c.portHolder = holder.worker
 	}
 	return c
 }

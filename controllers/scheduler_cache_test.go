@@ -116,7 +116,7 @@ func TestSchedulerCacheResources(t *testing.T) {
 	if node, _ := b.place(withUID(newWorker("small", "", 6703))); node != "n1" {
 		t.Error("a worker without limits requests nothing")
 	}
-	if activated := b.removeWorker(first.UID); len(activated) != 1 || activated[0].Name != "third" {
+	if activated := b.removeWorker(first.UID).activated; len(activated) != 1 || activated[0].Name != "third" {
 		t.Errorf("activated %v", activated)
 	}
 	b.setPod("p", "n1", resources{memory: 1})
@@ -135,7 +135,7 @@ func TestSchedulerCacheResources(t *testing.T) {
 	if node, failure := b.place(third); node != "n1" {
 		t.Errorf("the resources are not free again: %+v", failure)
 	}
-	if activated := b.removeWorker(second.UID); activated != nil {
+	if activated := b.removeWorker(second.UID).activated; activated != nil {
 		t.Errorf("no worker waits, and %v were activated", activated)
 	}
 }

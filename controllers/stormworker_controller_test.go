@@ -237,7 +237,7 @@ func TestWorkerPortConflict(t *testing.T) {
 	w.bound(first)
 	w.create(second)
 	c := w.hasCondition(second, api.WorkerScheduled, metav1.ConditionFalse, api.ReasonPortInUse)
-	if !strings.Contains(c.Message, "default/first") || !strings.Contains(c.Message, "6700") {
+	if !strings.Contains(c.Message, "StormWorker first;") || !strings.Contains(c.Message, "6700") {
 		t.Errorf("message %q", c.Message)
 	}
 	w.must(w.c.Delete(w.ctx, first))

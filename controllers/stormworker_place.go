@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
 
@@ -16,8 +18,8 @@ type candidate struct {
 	facts  nodeFacts
 	// live: the node's agent renews its Lease.
 	live bool
-	// portHolder is the worker that has the wanted port, "" for none.
-	portHolder string
+	// portHolder is the worker that has the wanted port, if any.
+	portHolder types.NamespacedName
 	// workers and ofTopology count the node's workers, in all and of the same
 	// topology.
 	workers, ofTopology int
@@ -40,9 +42,9 @@ func fits(c candidate, w *api.StormWorker) placementFailure {
 	case !c.exists:
 		return placementFailure{reason: api.ReasonNodeNotFound, message: fmt.Sprintf(
 			"there is no node %s; add it, or create the worker again with another spec.nodeName", c.name)}
-	case c.portHolder != "":
+	case c.portHolder != types.NamespacedName{}:
 		return placementFailure{reason: api.ReasonPortInUse, message: fmt.Sprintf(
-			"port %d of node %s is used by StormWorker %s; this worker is bound when that one is removed", w.Spec.Port, c.name, c.portHolder)}
+			"port %d of node %s is used by %s; this worker is bound when that one is removed", w.Spec.Port, c.name, nameFor(w, c.portHolder))}
 	}
 	return placementFailure{}
 }
@@ -102,7 +104,7 @@ func obstacleOf(c *candidate, spec *api.StormWorkerSpec, request resources) obst
 		return cordoned
 	case !tolerates(spec.Tolerations, c.facts.taints):
 		return tainted
-	case c.portHolder != "":
+	case c.portHolder != types.NamespacedName{}:
 		return portTaken
 	case !c.facts.allocatable.known():
 		return none

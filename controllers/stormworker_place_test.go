@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 )
@@ -21,7 +22,7 @@ func TestChoose(t *testing.T) {
 	}
 	cordoned := with("a", func(c *candidate) { c.facts.cordoned = true })
 	silent := with("b", func(c *candidate) { c.live = false })
-	taken := with("c", func(c *candidate) { c.portHolder = "default/other" })
+	taken := with("c", func(c *candidate) { c.portHolder = types.NamespacedName{Namespace: "default", Name: "other"} })
 	ghost := with("d", func(c *candidate) { c.exists = false })
 	sick := with("e", func(c *candidate) { c.facts.ready = false })
 	tainted := with("f", func(c *candidate) {
@@ -83,7 +84,9 @@ func TestFits(t *testing.T) {
 	cordoned := free("n1", 0, 0)
 	cordoned.facts.cordoned, cordoned.live = true, false
 	taken := free("n1", 1, 1)
-	taken.portHolder = "default/other"
+	taken.portHolder = types.NamespacedName{Namespace: "default", Name: "other"}
+	stranger := free("n1", 1, 1)
+	stranger.portHolder = types.NamespacedName{Namespace: "team-b", Name: "secret"}
 	tests := []struct {
 		name   string
 		node   candidate
@@ -93,7 +96,8 @@ func TestFits(t *testing.T) {
 		{"free", free("n1", 0, 0), "", ""},
 		{"cordoned and silent, but named", cordoned, "", ""},
 		{"gone", candidate{name: "n1"}, api.ReasonNodeNotFound, "no node n1"},
-		{"port in use", taken, api.ReasonPortInUse, "default/other"},
+		{"port in use", taken, api.ReasonPortInUse, "used by StormWorker other;"},
+		{"port in use by a stranger", stranger, api.ReasonPortInUse, "used by a StormWorker of another namespace;"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -53,26 +53,40 @@ func workerChanged(e event.UpdateEvent) bool {
 type onWatch[T any] = handler.TypedFuncs[T, ctrl.Request]
 
 // watchWorkers records workers in the cache. When one is deleted it enqueues the
-// workers that wait for its port.
+// workers that wait for its port or its names.
 func (r *workerReconciler) watchWorkers() onWatch[*api.StormWorker] {
 	return onWatch[*api.StormWorker]{
 		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*api.StormWorker], _ requestQueue) {
 			r.cache.setWorker(e.Object)
 		},
-		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*api.StormWorker], q requestQueue) {
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*api.StormWorker], q requestQueue) {
 			if e.ObjectOld.UID != e.ObjectNew.UID {
-				add(q, r.cache.removeWorker(e.ObjectOld.UID))
+				r.workerGone(ctx, q, e.ObjectOld)
 			}
 			r.cache.setWorker(e.ObjectNew)
 		},
 		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*api.StormWorker], q requestQueue) {
-			gone := e.Object
-			add(q, r.cache.removeWorker(gone.UID))
-			if bound(gone) {
-				waits := func(w *api.StormWorker) bool { return !bound(w) && w.Spec.Port == gone.Spec.Port }
-				r.enqueue(ctx, q, gone.Status.NodeName, waits)
-			}
+			r.workerGone(ctx, q, e.Object)
 		},
+	}
+}
+
+// workerGone removes a worker from the cache and enqueues those that wait for what it
+// had: resources, its port, its names.
+func (r *workerReconciler) workerGone(ctx context.Context, q requestQueue, gone *api.StormWorker) {
+	left := r.cache.removeWorker(gone.UID)
+	for _, w := range left.activated {
+		q.Add(ctrl.Request{NamespacedName: w})
+	}
+	if left.node == "" {
+		return
+	}
+	waits := func(w *api.StormWorker) bool { return !bound(w) && w.Spec.Port == left.port }
+	r.enqueue(ctx, q, left.node, waits)
+	for _, name := range left.names {
+		for _, req := range r.find(ctx, anyWorker, client.MatchingFields{unboundByClaim: name}) {
+			q.Add(req)
+		}
 	}
 }
 

@@ -168,8 +168,11 @@ func (w *world) clean() {
 		if err := client.IgnoreNotFound(w.c.Patch(w.ctx, obj, patch)); err != nil {
 			w.Error(err)
 		}
+		if err := client.IgnoreNotFound(w.c.Delete(w.ctx, obj)); err != nil {
+			w.Error(err)
+		}
 	}
-	for _, kind := range []client.Object{&api.StormWorker{}, &api.StormImage{}, &api.StormNode{}, &corev1.Node{}} {
+	for _, kind := range []client.Object{&api.StormImage{}, &api.StormNode{}, &corev1.Node{}} {
 		if err := w.c.DeleteAllOf(w.ctx, kind, client.InNamespace(metav1.NamespaceDefault)); err != nil {
 			w.Error(err)
 		}

@@ -70,8 +70,12 @@ const (
 	ReasonNodeNotFound = "NodeNotFound"
 	ReasonNoNodeFits   = "NoNodeFits"
 	ReasonPortInUse    = "PortInUse"
-	ReasonNodeLost     = "NodeLost"
-	ReasonNotAdmitted  = "NotAdmitted"
+	// ReasonWorkerIDInUse: another worker that has a node has the same id.
+	ReasonWorkerIDInUse = "WorkerIDInUse"
+	// ReasonTopologyInUse: workers of another namespace have the topology's id.
+	ReasonTopologyInUse = "TopologyInUse"
+	ReasonNodeLost      = "NodeLost"
+	ReasonNotAdmitted   = "NotAdmitted"
 
 	ReasonLocalizing        = "Localizing"
 	ReasonLocalized         = "Localized"

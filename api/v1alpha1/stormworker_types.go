@@ -126,7 +126,9 @@ type Toleration struct {
 // +kubebuilder:validation:XValidation:rule="has(self.resources) == has(oldSelf.resources) && (!has(self.resources) || self.resources == oldSelf.resources)",fieldPath=".resources",message="cannot be changed; delete the worker and create another"
 // +kubebuilder:validation:XValidation:rule="has(self.numaZone) == has(oldSelf.numaZone) && (!has(self.numaZone) || self.numaZone == oldSelf.numaZone)",fieldPath=".numaZone",message="cannot be changed; delete the worker and create another"
 type StormWorkerSpec struct {
-	// topologyID is Storm's id of the topology, such as "wc1-2-1608581491".
+	// topologyID is Storm's id of the topology, such as "wc1-2-1608581491". It
+	// belongs to one namespace: no worker is bound while workers of another
+	// namespace have it.
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_-][A-Za-z0-9._-]*$')",message="must be a topology id: letters, digits, '.', '_' and '-', not beginning with '.'"
 	// +required
@@ -139,7 +141,7 @@ type StormWorkerSpec struct {
 	Port int32 `json:"port"`
 
 	// workerID is Storm's id of the worker, a UUID in lower case. The default is
-	// the object's own UID.
+	// the object's own UID. No worker is bound while another one has its id.
 	// +kubebuilder:validation:MaxLength=36
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')",message="must be a UUID in lower case, such as 1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb"
 	// +optional

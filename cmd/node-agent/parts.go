@@ -43,6 +43,7 @@ type parts struct {
 	connect *node.Backend
 	// holder names the worker that listens on a port.
 	holder  func(ctx context.Context, port int) string
+	cleanup *cleanup
 	runRoot string
 }
 
@@ -94,11 +95,11 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		Getent: getent, TTL: userTTL,
 		Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
 	})
+	bundles := bundle.New(bundle.Options{
+		Config: c.watcher.Current, Group: launcher.Group, Users: users, Runtimes: runtimes,
+	})
 	e := engine.New(withFaults(engine.Options{
-		Runtimes: runtimes,
-		Bundles: bundle.New(bundle.Options{
-			Config: c.watcher.Current, Group: launcher.Group, Users: users, Runtimes: runtimes,
-		}),
+		Runtimes: runtimes, Bundles: bundles,
 		RunRoot: conf.Node.RunRoot,
 		Changed: changes.workers.Add, Observer: events,
 		Log: log,
@@ -114,6 +115,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	return &parts{
 		engine: e, localizer: l, prefetch: ahead, watcher: c.watcher, runRoot: conf.Node.RunRoot,
 		holder:   holderOf(e, tree),
+		cleanup:  &cleanup{bundles, conf.Node, log},
 		connect:  &node.Backend{Node: o.nodeName, Engine: e, Usage: usage},
 		profiles: newProfiles(e, users, c, tree),
 		metrics:  &nodeMetrics{events, newState(conf, e, usage, l, r, ahead)},

@@ -96,6 +96,9 @@ type Node struct {
 	LocalDir string
 	// ArtifactsDir is storm.workers.artifacts.dir, absolute.
 	ArtifactsDir string
+	// CleanupAge is logviewer.cleanup.age.mins: how long artifacts stay that no
+	// worker has; 0 is for ever. CleanupInterval is logviewer.cleanup.interval.secs.
+	CleanupAge, CleanupInterval time.Duration
 	// ResourcesDir is storm.oci.resources.local.dir: the cache of layers.
 	ResourcesDir string
 	// CacheBytes is stormcell.cache.max.bytes: the limit of that cache; 0 is none.

@@ -193,6 +193,16 @@ var keys = []key{
 		text(func(d *draft) *string { return &d.Node.ArtifactsDir }),
 	},
 	{
+		"logviewer.cleanup.age.mins", "integer, minutes", "10080: a week", byAgent,
+		"How long the artifacts of a worker that is gone stay on its node, and what its topology shared. 0: for ever.",
+		minutes(func(d *draft) *time.Duration { return &d.Node.CleanupAge }),
+	},
+	{
+		"logviewer.cleanup.interval.secs", "integer, seconds", "600", byAgent,
+		"How often the agent looks for such artifacts.",
+		seconds(func(d *draft) *time.Duration { return &d.Node.CleanupInterval }),
+	},
+	{
 		keyNUMA, "map", "none", byAgent,
 		"NUMA zones by id, each with `numa.cores`, `numa.memory.mb` and `numa.ports`, as in Storm.",
 		readNUMA,

@@ -132,6 +132,8 @@ func newDraft(file string) *draft {
 				Node: Node{
 					LocalDir:          "storm-local",
 					ArtifactsDir:      "workers-artifacts",
+					CleanupAge:        7 * 24 * time.Hour,
+					CleanupInterval:   10 * time.Minute,
 					LayerMountsToKeep: 100,
 					DiskHighPercent:   85,
 					DiskLowPercent:    80,

@@ -37,6 +37,8 @@ func leastConfig() *Config {
 			Node: Node{
 				LocalDir:          "/opt/storm/storm-local",
 				ArtifactsDir:      "/opt/storm/logs/workers-artifacts",
+				CleanupAge:        7 * 24 * time.Hour,
+				CleanupInterval:   10 * time.Minute,
 				ResourcesDir:      "/opt/storm/storm-local/supervisor/oci-resources",
 				LayerMountsToKeep: 100,
 				DiskHighPercent:   85,
@@ -127,6 +129,7 @@ func TestParseValues(t *testing.T) {
 		{"whole number for a number", "storm.worker.cgroup.cpu.limit: 250", func(c *Config) { c.Worker.CPUPercent = 250 }},
 		{"fraction", "storm.worker.cgroup.memory.mb.limit: 1024.5", func(c *Config) { c.Worker.MemoryMB = 1024.5 }},
 		{"number with underscores", "stormcell.cache.max.bytes: 50_000_000_000", func(c *Config) { c.Node.CacheBytes = 50_000_000_000 }},
+		{"artifacts for ever", "logviewer.cleanup.age.mins: 0", func(c *Config) { c.Node.CleanupAge = 0 }},
 		{"zero where zero means something", "storm.oci.layer.mounts.to.keep: 0", func(c *Config) { c.Node.LayerMountsToKeep = 0 }},
 		{"anchor and alias", "x: &a [/p]\nstorm.oci.readonly.bindmounts: *a", func(c *Config) { c.Worker.ReadonlyBinds = []string{"/p"} }},
 		{"key without a value", "storm.oci.nscd.dir:", func(*Config) {}},

@@ -87,6 +87,18 @@ func seconds(field func(*draft) *time.Duration) setter {
 	}
 }
 
+// minutes takes 0, too.
+func minutes(field func(*draft) *time.Duration) setter {
+	return func(d *draft, key string, n *yaml.Node) {
+		// A Java int of minutes cannot overflow a Duration.
+		if v, ok := whole[int](n); ok && v >= 0 && v <= math.MaxInt32 {
+			*field(d) = time.Duration(v) * time.Minute
+			return
+		}
+		d.want(key, n, "a whole number of minutes, at least 0")
+	}
+}
+
 // number takes numbers of at least least. The upper bound keeps a count of
 // MiB, turned into bytes, within an int64.
 func number(least float64, field func(*draft) *float64) setter {

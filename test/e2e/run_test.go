@@ -39,7 +39,7 @@ func TestWorkerRuns(t *testing.T) {
 		})).
 		Assess("a second one on its port of its node is refused", step(func(t *testing.T) {
 			second := aWorker("second", func(spec *api.StormWorkerSpec) { spec.Port, spec.NodeName = w.Spec.Port, w.Status.NodeName })
-			expect(t).Expect(waitFor(t, apply(t, second), api.ReasonPortInUse).Message).To(ContainSubstring(namespace + "/runs"))
+			expect(t).Expect(waitFor(t, apply(t, second), api.ReasonPortInUse).Message).To(ContainSubstring("StormWorker runs;"))
 		})).
 		Feature())
 }

@@ -53,7 +53,7 @@ func TestSecondWorkerOnAPort(t *testing.T) {
 		spec.NodeName, spec.Port = stack.NodeName, first.Spec.Port
 	}))
 	c := waitFor(t, second, api.ReasonPortInUse)
-	expect(t).Expect(c.Message).To(ContainSubstring("default/first"))
+	expect(t).Expect(c.Message).To(ContainSubstring("StormWorker first;"))
 	remove(t, first)
 	waitFor(t, second, api.ReasonRunning)
 }

@@ -241,6 +241,11 @@ func (b *Builder) removeFiles(ctx context.Context, w worker.Spec) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	for _, path := range []string{paths.Artifacts, paths.Shared} { // they are kept from now on
+		if err := touch(path); err != nil {
+			return err
+		}
+	}
 	b.shared.Lock()
 	defer b.shared.Unlock()
 	return b.unmark(w, paths.Shared, filepath.Dir(paths.Shared))

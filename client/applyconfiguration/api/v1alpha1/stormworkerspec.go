@@ -12,12 +12,14 @@ import (
 // StormWorkerSpec describes one worker. Only restartPolicy and
 // terminationGracePeriodSeconds can be changed after creation.
 type StormWorkerSpecApplyConfiguration struct {
-	// topologyID is Storm's id of the topology, such as "wc1-2-1608581491".
+	// topologyID is Storm's id of the topology, such as "wc1-2-1608581491". It
+	// belongs to one namespace: no worker is bound while workers of another
+	// namespace have it.
 	TopologyID *string `json:"topologyID,omitempty"`
 	// port is the worker's slot on its node; no two workers of a node share one.
 	Port *int32 `json:"port,omitempty"`
 	// workerID is Storm's id of the worker, a UUID in lower case. The default is
-	// the object's own UID.
+	// the object's own UID. No worker is bound while another one has its id.
 	WorkerID *string `json:"workerID,omitempty"`
 	// nodeName binds the worker to one node, regardless of labels and taints, as
 	// it does with pods. Without it the manager chooses a node.

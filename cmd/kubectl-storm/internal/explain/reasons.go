@@ -39,11 +39,13 @@ var explanations = map[string]explainer{
 	api.ReasonStoreUnreadable:  fixed("the image store answers, but cannot be read", "check the store and its permissions"+retried),
 
 	// The manager, about the node.
-	api.ReasonScheduled:    scheduled,
-	api.ReasonNodeNotFound: fixed("there is no node {wanted}", "add the node, or create the worker again with another spec.nodeName of: kubectl get nodes"),
-	api.ReasonNoNodeFits:   fixed("no node fits it", "remove one of these obstacles, and it is bound: kubectl get nodes --show-labels and kubectl storm ps -A show the current state"),
-	api.ReasonPortInUse:    fixed("port {port} is in use on its node", "delete the worker that uses the port, or create this one again with another spec.port: kubectl storm ps -A"),
-	api.ReasonNodeLost:     nodeLost,
+	api.ReasonScheduled:     scheduled,
+	api.ReasonNodeNotFound:  fixed("there is no node {wanted}", "add the node, or create the worker again with another spec.nodeName of: kubectl get nodes"),
+	api.ReasonNoNodeFits:    fixed("no node fits it", "remove one of these obstacles, and it is bound: kubectl get nodes --show-labels and kubectl storm ps -A show the current state"),
+	api.ReasonPortInUse:     fixed("port {port} is in use on its node", "delete the worker that uses the port, or create this one again with another spec.port: kubectl storm ps -A"),
+	api.ReasonWorkerIDInUse: fixed("another worker has its worker ID", "delete that worker, or create this one again with another spec.workerID, or with none: kubectl storm ps -A"),
+	api.ReasonTopologyInUse: fixed("workers of another namespace have its topology ID", "create it again with another spec.topologyID, or ask an admin in which namespace the topology runs"),
+	api.ReasonNodeLost:      nodeLost,
 
 	// The node's agent, about the launch.
 	api.ReasonLocalizing:        localizing,
