@@ -15,6 +15,8 @@ var attacks = map[string]func(args []string) error{
 	"give":   give,
 	"swap":   swap,
 	"listen": listen,
+	"probe":  probe,
+	"plant":  plant,
 }
 
 func main() {
