@@ -54,3 +54,18 @@ func TestUninterruptible(t *testing.T) {
 		})
 	}
 }
+
+// FuzzParseStat: a worker chooses the name of its program, and nothing else of the line.
+func FuzzParseStat(f *testing.F) {
+	for _, name := range []string{"java", "a) R 1 1 (b", ")", "\n", "42 (java) S 1 1 1 1 1 4"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		line := "42 (" + name + ") D 1 2 3 4 5 4194564" + strings.Repeat(" 9", 12) + " 4711 1 1"
+		for field, want := range map[int]uint64{flagsField: 4194564, startField: 4711} {
+			if got, err := parseStat(line, field); got != want || err != nil {
+				t.Errorf("field %d of %q is %d, %v, want %d", field, line, got, err, want)
+			}
+		}
+	})
+}
