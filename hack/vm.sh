@@ -20,7 +20,7 @@ modules=(loop squashfs overlay)
 tests=(internal/node/cgroup internal/node/loopdev internal/node/preflight internal/node/rootfs internal/node/runtime/runc)
 # What is tested where the machine is emulated, which is slow: all that depends
 # on the version of cgroups, and both ways of mounting an overlay.
-essential='Attach$|AttachFalls|ThisNodeIsFit|MountShows|ManyLayers/120|RecoverAdopts|ExitCodes|OOMKill|ForksBeyond|DeleteKills|OutlivesItsAgent|ConmonIsOut|WorkerInside|WorkersOwnMetrics|RemoveEmpty'
+essential='Attach$|AttachFalls|ThisNodeIsFit|MountShows|ManyLayers/120|RecoverAdopts|ExitCodes|OOMKill|ForksBeyond|DeleteKills|OutlivesItsAgent|ConmonIsOut|WorkerInside|HostileProbe|WorkersOwnMetrics|RemoveEmpty'
 
 # packages prints the kernel that the package for clouds names, and busybox; or
 # nothing, where apt has no lists yet.
@@ -80,7 +80,8 @@ compose() {
     # Those of runc read it.
     mkdir -p "$guest/test/internal/node/ocispec"
     cp -r internal/node/ocispec/testdata "$guest/test/internal/node/ocispec/"
-    CGO_ENABLED=0 go build -o "$guest/test/guest" ./internal/node/runtime/runtimetest/testdata/guest
+    mkdir "$guest/test/programs"
+    CGO_ENABLED=0 go build -o "$guest/test/programs/" ./internal/node/runtime/runtimetest/testdata/guest ./test/hostile/worker
     printf '%s\n' "${modules[@]}" >"$guest/test/modules"
 }
 

@@ -70,7 +70,7 @@ func newRuntime(t *testing.T, p *config.Config) *engineapi.Runtime {
 func loadGuest(t *testing.T) {
 	t.Helper()
 	root := t.TempDir()
-	guest, err := runtimetest.BuildGuest(t.TempDir())
+	guest, err := runtimetest.BuildGuest(t.TempDir(), runtimetest.Guest)
 	if err != nil {
 		t.Fatal(err)
 	}

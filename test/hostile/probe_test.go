@@ -26,7 +26,10 @@ var tried = regexp.MustCompile(`(?m)tried (\d+)$`)
 // gets none of it.
 func TestProbe(t *testing.T) {
 	g := suite.Expect(t)
-	w := start(t, "probe", func(*api.StormWorkerSpec) []string { return []string{"probe", program()} })
+	w := start(t, "probe", func(spec *api.StormWorkerSpec) []string {
+		spec.RestartPolicy = api.RestartNever
+		return []string{"probe", program()}
+	})
 	g.Eventually(func() string { return logOf(t, w) }).Should(MatchRegexp(tried.String()))
 	log := logOf(t, w)
 	n, err := strconv.Atoi(tried.FindStringSubmatch(log)[1])

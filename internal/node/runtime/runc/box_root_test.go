@@ -27,7 +27,7 @@ const testID = runtimetest.ID
 var guestDir string
 
 // guest builds the test's program once.
-var guest = sync.OnceValues(func() (string, error) { return runtimetest.BuildGuest(guestDir) })
+var guest = sync.OnceValues(func() (string, error) { return runtimetest.BuildGuest(guestDir, runtimetest.Guest) })
 
 func TestMain(m *testing.M) {
 	if options := os.Getenv("STORMCELL_TEST_CREATE"); options != "" {

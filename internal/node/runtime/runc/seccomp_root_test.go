@@ -19,17 +19,7 @@ import (
 // returns what each of them was answered.
 func (c *cell) asksKernel(command ...string) (answers map[string]syscall.Errno, code int, said string) {
 	c.t.Helper()
-	guest, err := runc.Guest()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	program, err := os.ReadFile(guest)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(c.rootfs, "bin/guest"), program, 0o755); err != nil {
-		c.t.Fatal(err)
-	}
+	c.put("guest", runc.Guest)
 	c.spec.Command = append(command, "/bin/guest", "calls")
 	code, said = c.run()
 	answers = map[string]syscall.Errno{}

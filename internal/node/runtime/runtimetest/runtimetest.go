@@ -43,18 +43,25 @@ type Subject struct {
 	Again func() runtime.Runtime
 }
 
-// BuildGuest builds the program that containers run, which needs nothing else
-// in its root file system. A machine without Go, as that of hack/vm.sh, brings
-// it along.
-func BuildGuest(dir string) (string, error) {
-	if path := os.Getenv("STORMCELL_TEST_GUEST"); path != "" {
-		return path, nil
+// Programs that containers run. They need nothing else in their root file system.
+const (
+	// Guest does what the tests ask of it.
+	Guest = "internal/node/runtime/runtimetest/testdata/guest"
+	// Hostile works against its node.
+	Hostile = "test/hostile/worker"
+)
+
+// BuildGuest builds one of the programs in dir. A machine without Go, as that of
+// hack/vm.sh, brings them along.
+func BuildGuest(dir, program string) (string, error) {
+	if brought := os.Getenv("STORMCELL_TEST_PROGRAMS"); brought != "" {
+		return filepath.Join(brought, filepath.Base(program)), nil
 	}
-	path := filepath.Join(dir, "guest")
-	c := exec.Command("go", "build", "-o", path, "github.com/stormcell/stormcell/internal/node/runtime/runtimetest/testdata/guest") //nolint:noctx // of tests
+	path := filepath.Join(dir, filepath.Base(program))
+	c := exec.Command("go", "build", "-o", path, "github.com/stormcell/stormcell/"+program) //nolint:noctx // of tests
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build guest: %w: %s", err, out)
+		return "", fmt.Errorf("build %s: %w: %s", program, err, out)
 	}
 	return path, nil
 }
