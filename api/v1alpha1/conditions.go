@@ -96,8 +96,11 @@ const (
 	ReasonCompleted         = "Completed"
 	ReasonFailed            = "Failed"
 	ReasonOOMKilled         = "OOMKilled"
-	ReasonCrashLoopBackOff  = "CrashLoopBackOff"
-	ReasonStopping          = "Stopping"
+	// ReasonEphemeralStorageExceeded: it took up more of the node's disks than it may.
+	// It was ended, its files were removed, and no restart policy starts it again.
+	ReasonEphemeralStorageExceeded = "EphemeralStorageExceeded"
+	ReasonCrashLoopBackOff         = "CrashLoopBackOff"
+	ReasonStopping                 = "Stopping"
 	// ReasonRemoved: nothing of the worker is left on its node. The manager
 	// then removes the finalizer.
 	ReasonRemoved = "Removed"

@@ -89,6 +89,8 @@ func TestStormWorkerRefused(t *testing.T) {
 		{"memory negative", "resources", limit("memory", "-2Gi"), "must be at least 4Mi"},
 		{"memory zero", "resources", limit("memory", "0"), "must be at least 4Mi"},
 		{"memory too small", "resources", limit("memory", "4095Ki"), "must be at least 4Mi"},
+		{"storage too small", "resources", limit("ephemeralStorage", "1023Ki"), "must be at least 1Mi; omit it for the node's default"},
+		{"storage negative", "resources", limit("ephemeralStorage", "-1Gi"), "must be at least 1Mi"},
 		{"memory in thousandths", "resources", limit("memory", "100m"), "must be at least 4Mi"},
 		{"zone negative", "numaZone", int64(-1), "greater than or equal to 0"},
 		{"label too long", "nodeSelector", map[string]any{"disk": strings.Repeat("x", 64)}, "must be labels"},

@@ -65,6 +65,15 @@ type WorkerLimits struct {
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('4Mi')) >= 0",message="must be at least 4Mi; omit it for no limit"
 	// +optional
 	Memory *resource.Quantity `json:"memory,omitempty"`
+	// ephemeralStorage is the limit of what the worker takes up of its node's disks,
+	// such as "20Gi": its directories, its artifacts, its logs, and what it holds open of
+	// deleted files. A worker beyond it is ended, with the reason
+	// EphemeralStorageExceeded. Absent means
+	// stormcell.worker.ephemeral.storage.default.bytes of its node, whose
+	// stormcell.worker.ephemeral.storage.max.bytes is the most that a worker can have.
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="must be at least 1Mi; omit it for the node's default"
+	// +optional
+	EphemeralStorage *resource.Quantity `json:"ephemeralStorage,omitempty"`
 }
 
 // WorkerResources are the compute resources of a worker.
@@ -252,6 +261,10 @@ type WorkerExit struct {
 	// memory limit.
 	// +optional
 	OOMKilled bool `json:"oomKilled,omitempty"`
+	// ephemeralStorageExceeded is true if it was ended because it took up more
+	// ephemeral storage than it may. Then it is not started again.
+	// +optional
+	EphemeralStorageExceeded bool `json:"ephemeralStorageExceeded,omitempty"`
 	// finishedAt is when the container ended.
 	// +required
 	FinishedAt metav1.Time `json:"finishedAt"`

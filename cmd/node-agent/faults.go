@@ -123,6 +123,10 @@ func (b *faultyBundles) Remove(ctx context.Context, w worker.Spec) error {
 	return act(b.faults, "Bundles.Remove", func() error { return b.Bundles.Remove(ctx, w) })
 }
 
+func (b *faultyBundles) Discard(ctx context.Context, w worker.Spec) error {
+	return act(b.faults, "Bundles.Discard", func() error { return b.Bundles.Discard(ctx, w) })
+}
+
 func (b *faultyBundles) Recover(ctx context.Context, known []worker.Spec) ([]string, error) {
 	return call(b.faults, "Bundles.Recover", func() ([]string, error) { return b.Bundles.Recover(ctx, known) })
 }

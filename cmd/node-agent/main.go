@@ -167,6 +167,9 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, at *api.
 	if err := mgr.Add(manager.RunnableFunc(p.cleanup.run)); err != nil {
 		return fmt.Errorf("set up the removal of old artifacts: %w", err)
 	}
+	if err := mgr.Add(manager.RunnableFunc(p.storage.Run)); err != nil {
+		return fmt.Errorf("set up the watch of the disks: %w", err)
+	}
 	if err := mgr.Add(saveMemory(mgr.GetLogger())); err != nil {
 		return fmt.Errorf("set up the release of memory: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
 	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/internal/node/cgroup"
+	"github.com/stormcell/stormcell/internal/node/diskusage"
 	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/localizer"
 	"github.com/stormcell/stormcell/internal/node/metrics"
@@ -24,11 +25,12 @@ type nodeMetrics struct {
 // newState tells what is so of the parts.
 func newState(
 	conf *config.Config, e *engine.Engine, usage func(ctx context.Context, uid string) (cgroup.Usage, error),
-	l *localizer.Localizer, r *rootfs.Manager, ahead *prefetch.Queue,
+	storage *diskusage.Watcher, l *localizer.Localizer, r *rootfs.Manager, ahead *prefetch.Queue,
 ) *metrics.Node {
 	return metrics.NewNode(metrics.Sources{
 		Workers:    e.States,
 		Usage:      func(ctx context.Context, w engine.State) (cgroup.Usage, error) { return usage(ctx, w.UID) },
+		Storage:    func(w engine.State) (diskusage.Sample, bool) { return storage.Usage(w.UID) },
 		CacheBytes: l.Size, CacheLimit: conf.Node.CacheBytes, MountedLayers: r.Mounted, Prefetch: ahead.States,
 	})
 }

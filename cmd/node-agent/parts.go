@@ -14,6 +14,7 @@ import (
 	"github.com/stormcell/stormcell/internal/node/agent"
 	"github.com/stormcell/stormcell/internal/node/bundle"
 	"github.com/stormcell/stormcell/internal/node/cgroup"
+	"github.com/stormcell/stormcell/internal/node/diskusage"
 	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/hostuser"
 	"github.com/stormcell/stormcell/internal/node/localizer"
@@ -39,6 +40,8 @@ type parts struct {
 	profiles  *profiles
 	watcher   *config.Watcher
 	metrics   *nodeMetrics
+	// storage measures what workers take up of the disks.
+	storage *diskusage.Watcher
 	// connect answers for the workers' logs and use.
 	connect *node.Backend
 	// holder names the worker that listens on a port.
@@ -112,13 +115,15 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		}
 		return tree.Usage(info.Cgroup)
 	}
+	storage := newStorage(e, c, tree, log)
 	return &parts{
-		engine: e, localizer: l, prefetch: ahead, watcher: c.watcher, runRoot: conf.Node.RunRoot,
+		storage: storage,
+		engine:  e, localizer: l, prefetch: ahead, watcher: c.watcher, runRoot: conf.Node.RunRoot,
 		holder:   holderOf(e, tree),
 		cleanup:  &cleanup{bundles, conf.Node, log},
 		connect:  &node.Backend{Node: o.nodeName, Engine: e, Usage: usage},
 		profiles: newProfiles(e, users, c, tree),
-		metrics:  &nodeMetrics{events, newState(conf, e, usage, l, r, ahead)},
+		metrics:  &nodeMetrics{events, newState(conf, e, usage, storage, l, r, ahead)},
 	}, nil
 }
 

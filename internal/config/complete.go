@@ -24,6 +24,7 @@ func (d *draft) complete() {
 	d.checkBinds()
 	d.checkRunRoot()
 	d.checkDisk()
+	d.checkStorage()
 }
 
 // check notes a problem of key, at the line where the key stands, if any. A
@@ -215,6 +216,13 @@ func (c *Config) misplaced(runRootKey string) InvalidError {
 func (d *draft) checkDisk() {
 	if high, low := d.Node.DiskHighPercent, d.Node.DiskLowPercent; low >= high && !d.faulty[keyDiskHigh] {
 		d.check(keyDiskLow, "%d is not less than %s, which is %d", low, keyDiskHigh, high)
+	}
+}
+
+// checkStorage keeps a worker's default from being more than it can have.
+func (d *draft) checkStorage() {
+	if least, most := d.Worker.StorageDefaultBytes, d.Worker.StorageMaxBytes; most > 0 && least > most && !d.faulty[keyStorageMax] {
+		d.check(keyStorageDefault, "%d is more than %s, which is %d", least, keyStorageMax, most)
 	}
 }
 

@@ -70,6 +70,9 @@ type Worker struct {
 	MemoryMB float64
 	// PidsLimit is stormcell.worker.pids.limit: processes and threads of a worker.
 	PidsLimit int64
+	// StorageDefaultBytes is stormcell.worker.ephemeral.storage.default.bytes, for
+	// workers that name no limit, and StorageMaxBytes ….max.bytes; 0 is none.
+	StorageDefaultBytes, StorageMaxBytes int64
 	// ReadonlyBinds and ReadwriteBinds are host paths mounted at themselves.
 	ReadonlyBinds, ReadwriteBinds []string
 	// NSCDDir is storm.oci.nscd.dir.

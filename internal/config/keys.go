@@ -41,6 +41,8 @@ const (
 	keyLauncherRunRoot = "worker.launcher.oci.run-root"
 	keyWorkerLogDir    = "stormcell.log.dir"
 	keyWorkerCPULimit  = "storm.worker.cgroup.cpu.limit"
+	keyStorageDefault  = "stormcell.worker.ephemeral.storage.default.bytes"
+	keyStorageMax      = "stormcell.worker.ephemeral.storage.max.bytes"
 	keyDiskHigh        = "stormcell.cache.disk.high.percent"
 	keyDiskLow         = "stormcell.cache.disk.low.percent"
 )
@@ -236,6 +238,16 @@ var keys = []key{
 		"stormcell.worker.pids.limit", "integer", "16384", byAgent,
 		"Limit on processes and threads of a worker, together. The status of a worker that has reached it says so when it ends.",
 		integer(1, func(d *draft) *int64 { return &d.Worker.PidsLimit }),
+	},
+	{
+		keyStorageDefault, "integer, bytes", "10737418240", byAgent,
+		"What a worker without `spec.resources.limits.ephemeralStorage` may take up of the node's disks; see [ephemeral storage](ephemeral-storage.md). 0: no limit but the next.",
+		integer(0, func(d *draft) *int64 { return &d.Worker.StorageDefaultBytes }),
+	},
+	{
+		keyStorageMax, "integer, bytes", "68719476736", byAgent,
+		"The most that a worker may take up, whatever it asks for. 0: no limit.",
+		integer(0, func(d *draft) *int64 { return &d.Worker.StorageMaxBytes }),
 	},
 	{
 		"stormcell.profiler.timeout.secs", "integer, seconds", "600", byAgent,

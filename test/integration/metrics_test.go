@@ -57,6 +57,9 @@ func measured(t *testing.T) *api.StormWorker {
 		spec.Resources.Limits.CPU = &cpu
 	}))
 	waitFor(t, w, api.ReasonRunning)
+	// The disks are measured every few seconds.
+	expect(t).Eventually(func() (string, error) { return s.AgentMetrics(t.Context()) }).
+		Should(MatchRegexp(`stormcell_worker_ephemeral_storage_bytes{[^}]*worker="` + w.Name + `"}`))
 	return w
 }
 
@@ -98,7 +101,7 @@ func TestMetricsOfAWorker(t *testing.T) {
 	for _, some := range []string{"memory_usage_bytes", "pids"} {
 		g.Expect(samples).To(HaveKeyWithValue("stormcell_worker_"+some, BeNumerically(">", 0)))
 	}
-	g.Expect(samples).To(HaveLen(11), "all that docs/metrics.md has of a worker: %v", slices.Sorted(maps.Keys(samples)))
+	g.Expect(samples).To(HaveLen(15), "all that docs/metrics.md has of a worker: %v", slices.Sorted(maps.Keys(samples)))
 	g.Expect(told["node-agent"]["stormcell_layers_mounted"].GetMetric()[0].GetGauge().GetValue()).To(BeNumerically(">", 0))
 	remove(t, w)
 	_, told = endpoints(t)

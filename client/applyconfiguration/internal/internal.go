@@ -394,6 +394,17 @@ var schemaYAML = typed.YAMLObject(`types:
                             elementType:
                               namedType: __untyped_deduced_
                             elementRelationship: separable
+                      - name: ephemeralStorage
+                        type:
+                          scalar: untyped
+                          list:
+                            elementType:
+                              namedType: __untyped_atomic_
+                            elementRelationship: atomic
+                          map:
+                            elementType:
+                              namedType: __untyped_deduced_
+                            elementRelationship: separable
                       - name: memory
                         type:
                           scalar: untyped
@@ -493,6 +504,9 @@ var schemaYAML = typed.YAMLObject(`types:
             type:
               map:
                 fields:
+                - name: ephemeralStorageExceeded
+                  type:
+                    scalar: boolean
                 - name: exitCode
                   type:
                     scalar: numeric

@@ -65,6 +65,7 @@ func specOf(w *api.StormWorker, image manifest.Image) worker.Spec {
 		User:    w.Spec.User, Image: image, Command: w.Spec.Command,
 		CPUMillis:     milli(w.Spec.Resources.Limits.CPU),
 		MemoryBytes:   bytes(w.Spec.Resources.Limits.Memory),
+		StorageBytes:  bytes(w.Spec.Resources.Limits.EphemeralStorage),
 		RestartPolicy: worker.RestartPolicy(w.Spec.RestartPolicy),
 		GracePeriod:   time.Duration(ptr.Deref(w.Spec.TerminationGracePeriodSeconds, 3)) * time.Second,
 	}
@@ -96,7 +97,8 @@ func pastOf(w *api.StormWorker) engine.Past {
 	var p engine.Past
 	if exit := w.Status.LastExit; exit != nil {
 		p.LastExit = &runtime.Exit{
-			Code: int(exit.ExitCode), Signal: int(exit.Signal), OOMKilled: exit.OOMKilled, At: exit.FinishedAt.Time,
+			Code: int(exit.ExitCode), Signal: int(exit.Signal), OOMKilled: exit.OOMKilled,
+			StorageExceeded: exit.EphemeralStorageExceeded, At: exit.FinishedAt.Time,
 		}
 	}
 	if w.Status.StartedAt != nil {

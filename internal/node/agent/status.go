@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -56,7 +57,7 @@ func exitOf(e *runtime.Exit) *api.WorkerExit {
 		return nil
 	}
 	return &api.WorkerExit{
-		ExitCode: int32(e.Code), Signal: int32(e.Signal), OOMKilled: e.OOMKilled, //nolint:gosec // 0..255
+		ExitCode: int32(e.Code), Signal: int32(e.Signal), OOMKilled: e.OOMKilled, EphemeralStorageExceeded: e.StorageExceeded, //nolint:gosec // 0..255
 		FinishedAt: metav1.NewTime(e.At.Truncate(time.Second)),
 	}
 }
@@ -117,7 +118,7 @@ func stateMessage(s engine.State) (reason, message string) {
 	case engine.BackOff:
 		return backOffMessage(s)
 	case engine.Ended:
-		return endReason(s.LastExit), exitMessage(s.LastExit) + limitMessage(s.LastExit) + "; its restartPolicy does not start it again"
+		return endReason(s.LastExit), exitMessage(s.LastExit) + limitMessage(s.LastExit) + finality(s.LastExit)
 	case engine.Stopping:
 		if s.Err != nil {
 			return api.ReasonStopping, "is being stopped; the last attempt: " + s.Err.Error()
@@ -140,6 +141,8 @@ func endReason(e *runtime.Exit) string {
 	switch {
 	case e == nil:
 		return api.ReasonFailed
+	case e.StorageExceeded:
+		return api.ReasonEphemeralStorageExceeded
 	case e.OOMKilled:
 		return api.ReasonOOMKilled
 	case e.Code == 0:
@@ -149,6 +152,14 @@ func endReason(e *runtime.Exit) string {
 	default:
 		return api.ReasonFailed
 	}
+}
+
+// finality says why a worker stays as it has ended.
+func finality(e *runtime.Exit) string {
+	if e != nil && e.StorageExceeded {
+		return "; its files are removed, and no restartPolicy starts it again"
+	}
+	return "; its restartPolicy does not start it again"
 }
 
 // limitMessage mentions the limit on processes, if the container reached it.
@@ -172,6 +183,9 @@ func exitMessage(e *runtime.Exit) string {
 	switch {
 	case e == nil:
 		return "ended, and nothing recorded how"
+	case e.StorageExceeded:
+		return fmt.Sprintf("was ended because it %s; have it write less, or create it again with a higher spec.resources.limits.ephemeralStorage",
+			cmp.Or(e.Storage, "took up more ephemeral storage than it may"))
 	case e.OOMKilled && e.Signal == killed:
 		return fmt.Sprintf("was killed by the kernel for its memory limit (exit code %d); raise spec.resources.limits.memory or lower the heap", e.Code)
 	case e.OOMKilled:

@@ -58,6 +58,14 @@ func TestReadyTellsTheStory(t *testing.T) {
 		{"out of memory", ended(engine.Ended, runtime.Exit{Code: 137, Signal: 9, OOMKilled: true}), "False", api.ReasonOOMKilled, "limits.memory"},
 		{"a child out of memory", ended(engine.Ended, runtime.Exit{Code: 5, OOMKilled: true}), "False", api.ReasonOOMKilled, "exit code 5 after the kernel had killed one of its processes"},
 		{"out of processes", ended(engine.BackOff, runtime.Exit{Code: 1, PidsLimited: true}), "False", api.ReasonCrashLoopBackOff, "stormcell.worker.pids.limit"},
+		{
+			"out of storage", ended(engine.Ended, runtime.Exit{Code: 137, Signal: 9, StorageExceeded: true, Storage: "took up more than its 64 MiB (artifacts: 70 MiB)"}),
+			"False", api.ReasonEphemeralStorageExceeded, "artifacts: 70 MiB); have it write less",
+		},
+		{
+			"out of storage before a reboot", ended(engine.Ended, runtime.Exit{Code: 137, Signal: 9, StorageExceeded: true}),
+			"False", api.ReasonEphemeralStorageExceeded, "no restartPolicy starts it again",
+		},
 		{"completed", ended(engine.Ended, runtime.Exit{}), "False", api.ReasonCompleted, "exit code 0"},
 		{"failed", ended(engine.Ended, runtime.Exit{Code: 143, Signal: 15}), "False", api.ReasonFailed, "signal 15"},
 		{"never found", ended(engine.Ended, runtime.Exit{Code: 127}), "False", api.ReasonCommandNotFound, "spec.command[0]"},
@@ -143,8 +151,8 @@ func TestPastOf(t *testing.T) {
 			}
 		})
 	}
-	ended := pastOf(&api.StormWorker{Status: api.StormWorkerStatus{LastExit: &api.WorkerExit{ExitCode: 137, Signal: 9, OOMKilled: true, FinishedAt: at}}})
-	if ended.Launched != 1 || !ended.RunningSince.IsZero() || *ended.LastExit != (runtime.Exit{Code: 137, Signal: 9, OOMKilled: true, At: at.Time}) {
+	ended := pastOf(&api.StormWorker{Status: api.StormWorkerStatus{LastExit: &api.WorkerExit{ExitCode: 137, Signal: 9, OOMKilled: true, EphemeralStorageExceeded: true, FinishedAt: at}}})
+	if ended.Launched != 1 || !ended.RunningSince.IsZero() || *ended.LastExit != (runtime.Exit{Code: 137, Signal: 9, OOMKilled: true, StorageExceeded: true, At: at.Time}) {
 		t.Errorf("ended: %+v %+v", ended, ended.LastExit)
 	}
 }

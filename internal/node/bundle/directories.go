@@ -219,6 +219,37 @@ func (b *Builder) Remove(ctx context.Context, w worker.Spec) error {
 	return b.removeFiles(ctx, w)
 }
 
+// Discard is Remove, with what else w may have filled the disk with: its artifacts, and
+// what its topology shares, if no other worker of it is here. The artifacts are those of
+// the port, which is w's until it is removed.
+func (b *Builder) Discard(ctx context.Context, w worker.Spec) error {
+	if err := w.Validate(); err != nil {
+		return err
+	}
+	if marked, err := b.isMarked(w); err != nil || !marked {
+		return err // they were not made for w, or are removed
+	}
+	paths := ocispec.PathsOf(b.options.Config().Node, w)
+	if err := errors.Join(remove(paths.Artifacts), b.discardShared(w, paths.Shared)); err != nil {
+		return err
+	}
+	return b.removeFiles(ctx, w)
+}
+
+func (b *Builder) discardShared(w worker.Spec, shared string) error {
+	b.shared.Lock()
+	defer b.shared.Unlock()
+	marks, err := b.openMarks(w.TopologyID)
+	if err != nil {
+		return fmt.Errorf("look for other workers of topology %s: %w", w.TopologyID, err)
+	}
+	defer marks.close()
+	if others, err := marks.othersThan(w); err != nil || others {
+		return err
+	}
+	return remove(shared)
+}
+
 // removeFiles deletes the files of a worker that is marked, and then its mark:
 // its names are valid, the rest of w need not be known. What bears the names of
 // one that is not marked was not made for it, and stays.

@@ -131,11 +131,11 @@ func (b *Builder) unmark(w worker.Spec, shared ...string) error {
 		return fmt.Errorf("unmark worker: %w", err)
 	}
 	defer marks.close()
-	names, err := marks.file.Readdirnames(-1)
+	others, err := marks.othersThan(w)
 	if err != nil {
-		return fmt.Errorf("read directory: %w", err)
+		return err
 	}
-	if !slices.ContainsFunc(names, func(n string) bool { return n != w.ContainerID() }) {
+	if !others {
 		if err := removeEmpty(shared...); err != nil {
 			return err
 		}
@@ -144,6 +144,15 @@ func (b *Builder) unmark(w worker.Spec, shared ...string) error {
 		return err
 	}
 	return removeEmpty(marks.path)
+}
+
+// othersThan tells whether other workers than w are marked in a topology's marks.
+func (d *dir) othersThan(w worker.Spec) (bool, error) {
+	names, err := d.file.Readdirnames(-1)
+	if err != nil {
+		return false, fmt.Errorf("read directory: %w", err)
+	}
+	return slices.ContainsFunc(names, func(n string) bool { return n != w.ContainerID() }), nil
 }
 
 // removeEmpty deletes directories, one after the other, up to one that is not

@@ -33,6 +33,42 @@ func TestRemoveKeepsOnlyTheArtifacts(t *testing.T) {
 	}
 }
 
+// TestDiscard: of a worker that has filled the disk, the artifacts are removed, too, and
+// what its topology shares once no other worker of it is there; nothing of others.
+func TestDiscard(t *testing.T) {
+	n := newNode(t, nil)
+	other := spec
+	other.ID, other.Port = "2b34db5c-7173-4e19-9bd4-c1af8e46f8dc", 6704
+	n.mustPrepare()
+	if _, err := n.Prepare(t.Context(), other, emptyImage, "/rootfs"); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{n.paths.Shared, n.paths.Artifacts} {
+		must(t, os.WriteFile(filepath.Join(dir, "data"), nil, 0o600))
+	}
+	for range 2 { // the second time it is not marked
+		must(t, n.Discard(t.Context(), spec))
+	}
+	left := n.tree()
+	for _, path := range []string{n.paths.Artifacts, n.paths.Worker, n.paths.Tmp, n.paths.UserFile} {
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left (%v)", path, err)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(n.paths.Shared, "data")); err != nil || left["/logs/workers-artifacts/wc-1/6704/worker.yaml"] == "" {
+		t.Errorf("the other worker has lost its files: %v, %v", err, left)
+	}
+	must(t, os.MkdirAll(n.paths.Artifacts, 0o700)) // of the next worker with that port
+	must(t, n.Discard(t.Context(), spec))
+	if _, err := os.Lstat(n.paths.Artifacts); err != nil {
+		t.Error("removed what was not made for it: ", err)
+	}
+	must(t, n.Discard(t.Context(), other))
+	if _, err := os.Lstat(n.paths.Shared); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left after the last worker (%v)", n.paths.Shared, err)
+	}
+}
+
 func TestSharedDirectoryStaysForItsOtherWorkers(t *testing.T) {
 	n := newNode(t, nil)
 	other := spec

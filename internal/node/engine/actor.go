@@ -37,6 +37,8 @@ type actor struct {
 	confirmed   context.CancelFunc
 	// woken gets a token when the restart policy has changed.
 	woken chan struct{}
+	// excess gets a run that takes up too much storage.
+	excess chan excess
 
 	mu    sync.Mutex
 	spec  worker.Spec
@@ -57,7 +59,7 @@ func newActor(e *Engine, rec *record) *actor {
 	w := rec.Spec
 	a := &actor{
 		engine: e, driver: e.driverOf(w), containerID: w.ContainerID(), rec: rec, spec: w,
-		woken: make(chan struct{}, 1),
+		woken: make(chan struct{}, 1), excess: make(chan excess, 1),
 		state: State{
 			Namespace: w.Namespace, Name: w.Name, UID: w.UID, TopologyID: w.TopologyID, Port: w.Port, ContainerID: w.ContainerID(),
 			Runtime: w.RuntimeName(),
@@ -236,7 +238,7 @@ func (a *actor) snapshot() State {
 // ended publishes and records the end of a process.
 func (a *actor) ended(exit runtime.Exit) error {
 	rec := a.rec
-	rec.Running, rec.PID, rec.LastExit = false, 0, &exit
+	rec.Running, rec.PID, rec.LastExit, rec.Exceeded = false, 0, &exit, ""
 	rec.Failures = failuresAfter(rec.Failures, rec.StartedAt, exit.At)
 	rec.RetryAt = exit.At.Add(backOff(rec.Failures))
 	a.publish(func(s *State) {

@@ -147,7 +147,8 @@ func (n *node) Recover(_ context.Context, live map[string][]digest.Digest) error
 func (n *node) Prepare(context.Context, worker.Spec, *manifest.LocalImage, string) (string, error) {
 	return "/bundle", n.call("prepare")
 }
-func (n *node) Remove(context.Context, worker.Spec) error { return n.call("remove bundle") }
+func (n *node) Remove(context.Context, worker.Spec) error  { return n.call("remove bundle") }
+func (n *node) Discard(context.Context, worker.Spec) error { return n.call("discard bundle") }
 
 func (n *node) RecoverBundles(_ context.Context, known []worker.Spec) ([]string, error) {
 	n.mu.Lock()

@@ -181,7 +181,7 @@ func (a *actor) notStarted(step Step, err error) error {
 
 // watch waits for the end of the worker's process and handles it.
 func (a *actor) watch(ctx context.Context) {
-	exit, err := a.driver.Runtime.Wait(a.wanted, a.id()) //nolint:contextcheck // it ends with ctx
+	exit, err := a.awaitEnd(a.wanted) //nolint:contextcheck // it ends with ctx
 	if a.stopping() {
 		return // it still runs: it is to be stopped, or the agent ends
 	}
@@ -189,6 +189,7 @@ func (a *actor) watch(ctx context.Context) {
 		exit, err = a.unobservedExit(), nil
 	}
 	if err == nil {
+		exit.StorageExceeded, exit.Storage = a.rec.Exceeded != "", a.rec.Exceeded
 		a.engine.Log.Info("worker ended", "worker", a.name(), "container", a.id(), "code", exit.Code, "signal", exit.Signal, "oomKilled", exit.OOMKilled)
 		a.engine.Observer.Ended(exit)
 		if err = a.ended(exit); err == nil {
@@ -242,5 +243,10 @@ func (a *actor) teardown(ctx context.Context) (err error) {
 		return &StepError{StepRemove, err}
 	}
 	a.driver.Images.Release(id)
+	if last := a.rec.LastExit; last != nil && last.StorageExceeded {
+		if err := a.engine.Bundles.Discard(ctx, a.rec.Spec); err != nil {
+			return &StepError{StepRemove, err}
+		}
+	}
 	return nil
 }

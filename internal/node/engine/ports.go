@@ -37,6 +37,8 @@ type Bundles interface {
 	// Remove deletes what Prepare made, but the artifacts. What is not there
 	// is no error.
 	Remove(ctx context.Context, w worker.Spec) error
+	// Discard is Remove, with the artifacts.
+	Discard(ctx context.Context, w worker.Spec) error
 	// Recover takes over what an earlier agent's Prepare made for the workers
 	// that are known, and returns the container ids of others that it made
 	// something for.

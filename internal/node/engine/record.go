@@ -42,7 +42,10 @@ type record struct {
 	// Launched is the number of containers whose process was started.
 	Launched int `json:"launched"`
 	// Running is true from the start of a process until its end was handled.
-	Running   bool          `json:"running"`
+	Running bool `json:"running"`
+	// Exceeded says what takes up more ephemeral storage than the running process
+	// may: it is to be ended.
+	Exceeded  string        `json:"exceeded,omitempty"`
 	PID       int           `json:"pid,omitempty"`
 	StartedAt time.Time     `json:"startedAt,omitzero"`
 	LastExit  *runtime.Exit `json:"lastExit,omitempty"`

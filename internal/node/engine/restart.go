@@ -45,8 +45,13 @@ func retryIn(err error, n int) time.Duration {
 	return failurePauses.Pause(n)
 }
 
-// startsAgain tells whether policy starts a worker again that ended with exit.
+// startsAgain tells whether policy starts a worker again that ended with exit. No policy
+// does so with one that took up too much storage, as kubelet with a pod that it has
+// evicted: its files are removed, and it would fill the disk again.
 func startsAgain(policy worker.RestartPolicy, exit runtime.Exit) bool {
+	if exit.StorageExceeded {
+		return false
+	}
 	switch policy {
 	case worker.RestartNever:
 		return false

@@ -66,7 +66,7 @@ func (a *actor) terminate(ctx context.Context) error {
 		return err
 	}
 	rec := a.rec
-	rec.Running, rec.PID, rec.LastExit = false, 0, &exit
+	rec.Running, rec.PID, rec.LastExit, rec.Exceeded = false, 0, &exit, ""
 	a.publish(func(s *State) { s.PID, s.StartedAt, s.LastExit = 0, time.Time{}, &exit })
 	return a.save()
 }

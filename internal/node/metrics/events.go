@@ -63,7 +63,7 @@ func NewEvents() *Events {
 	for _, step := range engine.LaunchSteps() {
 		e.launches.WithLabelValues(string(step))
 	}
-	for _, reason := range []string{"completed", "error", "signal", "oom", "unknown"} {
+	for _, reason := range []string{"completed", "error", "signal", "oom", "storage", "unknown"} {
 		e.exits.WithLabelValues(reason)
 	}
 	for _, f := range failures {
@@ -118,6 +118,8 @@ func (e *Events) Ended(exit runtime.Exit) { e.exits.WithLabelValues(exitReason(e
 
 func exitReason(exit runtime.Exit) string {
 	switch {
+	case exit.StorageExceeded:
+		return "storage"
 	case exit.OOMKilled:
 		return "oom"
 	case exit.Signal != 0:

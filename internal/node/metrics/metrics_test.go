@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/stormcell/stormcell/internal/node/cgroup"
+	"github.com/stormcell/stormcell/internal/node/diskusage"
 	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/localizer"
 	"github.com/stormcell/stormcell/internal/node/prefetch"
@@ -43,6 +44,9 @@ func node(workers []engine.State, usage map[string]cgroup.Usage) *Node {
 				return cgroup.Usage{}, runtime.ErrNotFound
 			}
 			return cgroup.Usage{}, fs.ErrNotExist
+		},
+		Storage: func(s engine.State) (diskusage.Sample, bool) {
+			return diskusage.Sample{Usage: diskusage.Usage{Bytes: 300, Inodes: 4}, Limit: diskusage.Usage{Bytes: 500, Inodes: 1024}}, s.Name == "runs"
 		},
 		CacheBytes: func() int64 { return 1 << 20 }, CacheLimit: 1 << 30,
 		MountedLayers: func() int { return 5 },
@@ -112,6 +116,18 @@ stormcell_worker_cpu_throttled_periods_total{UNLIMITED} 0
 # TYPE stormcell_worker_cpu_throttled_seconds_total counter
 stormcell_worker_cpu_throttled_seconds_total{RUNS} 0.05
 stormcell_worker_cpu_throttled_seconds_total{UNLIMITED} 0
+# HELP stormcell_worker_ephemeral_storage_bytes What the worker takes up of the node's disks, when it was last measured.
+# TYPE stormcell_worker_ephemeral_storage_bytes gauge
+stormcell_worker_ephemeral_storage_bytes{RUNS} 300
+# HELP stormcell_worker_ephemeral_storage_inodes Files, directories and links of the worker on the node's disks.
+# TYPE stormcell_worker_ephemeral_storage_inodes gauge
+stormcell_worker_ephemeral_storage_inodes{RUNS} 4
+# HELP stormcell_worker_ephemeral_storage_limit_bytes Limit on that; absent if there is none.
+# TYPE stormcell_worker_ephemeral_storage_limit_bytes gauge
+stormcell_worker_ephemeral_storage_limit_bytes{RUNS} 500
+# HELP stormcell_worker_ephemeral_storage_limit_inodes Limit on these; absent if there is none.
+# TYPE stormcell_worker_ephemeral_storage_limit_inodes gauge
+stormcell_worker_ephemeral_storage_limit_inodes{RUNS} 1024
 # HELP stormcell_worker_memory_limit_bytes Limit on that memory; absent if there is none.
 # TYPE stormcell_worker_memory_limit_bytes gauge
 stormcell_worker_memory_limit_bytes{RUNS} 200
@@ -182,7 +198,7 @@ func TestEvents(t *testing.T) {
 		e.LaunchDone(err)
 	}
 	for _, exit := range []runtime.Exit{
-		{}, {Code: 3}, {Code: 137, Signal: 9}, {Code: 137, Signal: 9, OOMKilled: true}, {Code: 1, OOMKilled: true}, {Code: runtime.UnknownCode},
+		{}, {Code: 3}, {Code: 137, Signal: 9}, {Code: 137, Signal: 9, OOMKilled: true}, {Code: 1, OOMKilled: true}, {Code: 137, Signal: 9, StorageExceeded: true}, {Code: runtime.UnknownCode},
 	} {
 		e.Ended(exit)
 	}
@@ -216,6 +232,7 @@ stormcell_worker_exits_total{reason="completed"} 1
 stormcell_worker_exits_total{reason="error"} 1
 stormcell_worker_exits_total{reason="oom"} 2
 stormcell_worker_exits_total{reason="signal"} 1
+stormcell_worker_exits_total{reason="storage"} 1
 stormcell_worker_exits_total{reason="unknown"} 1
 # HELP stormcell_layer_fetch_failures_total Fetches of layers from the image store that failed, by reason.
 # TYPE stormcell_layer_fetch_failures_total counter

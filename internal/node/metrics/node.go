@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stormcell/stormcell/internal/node/cgroup"
+	"github.com/stormcell/stormcell/internal/node/diskusage"
 	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/prefetch"
 )
@@ -21,6 +22,8 @@ type Sources struct {
 	// Usage reads the cgroup of a worker's container. runtime.ErrNotFound or
 	// fs.ErrNotExist if it has none.
 	Usage func(context.Context, engine.State) (cgroup.Usage, error)
+	// Storage returns what a worker takes up of the disks; false if it is not measured.
+	Storage func(engine.State) (diskusage.Sample, bool)
 	// CacheBytes and CacheLimit are of the layer cache; no limit is 0.
 	CacheBytes    func() int64
 	CacheLimit    int64

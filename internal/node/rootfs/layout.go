@@ -35,6 +35,9 @@ func (l layout) rootfs(o string) string          { return l.owner(o) + "/rootfs"
 func (l layout) upper(o string) string           { return l.owner(o) + "/upper" }
 func (l layout) work(o string) string            { return l.owner(o) + "/work" }
 
+// Upper returns the directory of what an owner has written to its root file system.
+func Upper(runRoot, owner string) string { return layout{root: runRoot}.upper(owner) }
+
 // ownerOf returns the owner whose directory holds path, which may lie deeper.
 func (l layout) ownerOf(path string) (owner string, ok bool) {
 	rest, ok := strings.CutPrefix(path, l.workersDir()+"/")

@@ -13,6 +13,11 @@ type Exit struct {
 	OOMKilled bool `json:"oomKilled,omitempty"`
 	// PidsLimited is true if it was denied a process or thread by its limit on them.
 	PidsLimited bool `json:"pidsLimited,omitempty"`
+	// StorageExceeded is true if it was ended because it took up more ephemeral storage
+	// than it may.
+	StorageExceeded bool `json:"storageExceeded,omitempty"`
+	// Storage says what took up how much then, if that is known.
+	Storage string `json:"storage,omitempty"`
 	// At is when it ended.
 	At time.Time `json:"at"`
 }

@@ -67,4 +67,8 @@ type Info struct {
 	Init process.Process
 	// Cgroup is the container's cgroup below the parent of all.
 	Cgroup string
+	// Storage are directories on the node's disks that the runtime has made for the
+	// container by itself, and that grow with what it writes. What is above each is
+	// root's.
+	Storage []string
 }

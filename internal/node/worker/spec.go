@@ -36,6 +36,9 @@ type Spec struct {
 	CPUMillis int64 `json:"cpuMillis,omitempty"`
 	// MemoryBytes is the memory limit; 0 is none.
 	MemoryBytes int64 `json:"memoryBytes,omitempty"`
+	// StorageBytes is the limit of what it takes up of the node's disks; 0 is the node's
+	// default.
+	StorageBytes int64 `json:"storageBytes,omitempty"`
 	// NUMAZone is a zone of supervisor.numa.meta; nil is none.
 	NUMAZone      *int          `json:"numaZone,omitempty"`
 	RestartPolicy RestartPolicy `json:"restartPolicy"`

@@ -12,11 +12,15 @@ import (
 // attacks are by name what the worker can do. Each prints what came of it, and
 // either ends the process or stays until somebody else does.
 var attacks = map[string]func(args []string) error{
-	"give":   give,
-	"swap":   swap,
-	"listen": listen,
-	"probe":  probe,
-	"plant":  plant,
+	"give":     give,
+	"swap":     swap,
+	"listen":   listen,
+	"fill":     fill,
+	"files":    files,
+	"unlinked": unlinked,
+	"mapped":   mapped,
+	"probe":    probe,
+	"plant":    plant,
 }
 
 func main() {

@@ -19,6 +19,9 @@ type WorkerExitApplyConfiguration struct {
 	// oomKilled is true if the kernel killed it, or one of its processes, for the
 	// memory limit.
 	OOMKilled *bool `json:"oomKilled,omitempty"`
+	// ephemeralStorageExceeded is true if it was ended because it took up more
+	// ephemeral storage than it may. Then it is not started again.
+	EphemeralStorageExceeded *bool `json:"ephemeralStorageExceeded,omitempty"`
 	// finishedAt is when the container ended.
 	FinishedAt *v1.Time `json:"finishedAt,omitempty"`
 }
@@ -50,6 +53,14 @@ func (b *WorkerExitApplyConfiguration) WithSignal(value int32) *WorkerExitApplyC
 // If called multiple times, the OOMKilled field is set to the value of the last call.
 func (b *WorkerExitApplyConfiguration) WithOOMKilled(value bool) *WorkerExitApplyConfiguration {
 	b.OOMKilled = &value
+	return b
+}
+
+// WithEphemeralStorageExceeded sets the EphemeralStorageExceeded field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the EphemeralStorageExceeded field is set to the value of the last call.
+func (b *WorkerExitApplyConfiguration) WithEphemeralStorageExceeded(value bool) *WorkerExitApplyConfiguration {
+	b.EphemeralStorageExceeded = &value
 	return b
 }
 

@@ -17,6 +17,13 @@ type WorkerLimitsApplyConfiguration struct {
 	// memory is the memory limit, such as "2Gi". The kernel enforces it where
 	// storm.cgroup.memory.enforcement.enable is true. Absent means no limit.
 	Memory *resource.Quantity `json:"memory,omitempty"`
+	// ephemeralStorage is the limit of what the worker takes up of its node's disks,
+	// such as "20Gi": its directories, its artifacts, its logs, and what it holds open of
+	// deleted files. A worker beyond it is ended, with the reason
+	// EphemeralStorageExceeded. Absent means
+	// stormcell.worker.ephemeral.storage.default.bytes of its node, whose
+	// stormcell.worker.ephemeral.storage.max.bytes is the most that a worker can have.
+	EphemeralStorage *resource.Quantity `json:"ephemeralStorage,omitempty"`
 }
 
 // WorkerLimitsApplyConfiguration constructs a declarative configuration of the WorkerLimits type for use with
@@ -38,5 +45,13 @@ func (b *WorkerLimitsApplyConfiguration) WithCPU(value resource.Quantity) *Worke
 // If called multiple times, the Memory field is set to the value of the last call.
 func (b *WorkerLimitsApplyConfiguration) WithMemory(value resource.Quantity) *WorkerLimitsApplyConfiguration {
 	b.Memory = &value
+	return b
+}
+
+// WithEphemeralStorage sets the EphemeralStorage field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the EphemeralStorage field is set to the value of the last call.
+func (b *WorkerLimitsApplyConfiguration) WithEphemeralStorage(value resource.Quantity) *WorkerLimitsApplyConfiguration {
+	b.EphemeralStorage = &value
 	return b
 }

@@ -35,6 +35,8 @@ func signal(n int32) string {
 // exitWords returns how a worker ended, to follow "it".
 func exitWords(e *api.WorkerExit, w *api.StormWorker) string {
 	switch {
+	case e.EphemeralStorageExceeded:
+		return "was ended because it took up more ephemeral storage than it may"
 	case e.OOMKilled && e.Signal == sigKill:
 		return "was killed by the kernel for its memory limit" + memoryLimit(w, " of ")
 	case e.OOMKilled:

@@ -116,6 +116,10 @@ func worker(reason string) *api.StormWorker {
 	case api.ReasonOOMKilled:
 		w.Spec.RestartPolicy = api.RestartNever
 		w.Status.LastExit = exit(137, 9, true)
+	case api.ReasonEphemeralStorageExceeded:
+		w.Spec.Resources.Limits.EphemeralStorage = new(resource.MustParse("1Gi"))
+		w.Status.LastExit = exit(137, 9, false)
+		w.Status.LastExit.EphemeralStorageExceeded = true
 	case api.ReasonCrashLoopBackOff:
 		w.Status.LastExit, w.Status.RestartCount = exit(137, 9, false), 4
 	case api.ReasonStopping:

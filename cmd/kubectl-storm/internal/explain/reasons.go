@@ -63,10 +63,13 @@ var explanations = map[string]explainer{
 	api.ReasonStartFailed:       fixed("its container could not be started on {node}", checkAgent),
 
 	// The node's agent, about the process.
-	api.ReasonRunning:          running,
-	api.ReasonCompleted:        ended,
-	api.ReasonFailed:           ended,
-	api.ReasonOOMKilled:        ended,
+	api.ReasonRunning:   running,
+	api.ReasonCompleted: ended,
+	api.ReasonFailed:    ended,
+	api.ReasonOOMKilled: ended,
+
+	api.ReasonEphemeralStorageExceeded: storageExceeded,
+
 	api.ReasonCommandNotFound:  ended,
 	api.ReasonCrashLoopBackOff: crashLoop,
 	api.ReasonStopping:         stopping,
@@ -150,6 +153,18 @@ func ended(f Facts) (string, string) {
 	return fmt.Sprintf("it %s, %s ago, and its restartPolicy %s does not start it again",
 			exitWords(exit, f.Worker), f.since(exit.FinishedAt), f.Worker.Spec.RestartPolicy),
 		exitAdvice(exit, f.Worker)
+}
+
+func storageExceeded(f Facts) (string, string) {
+	why := "it took up more of the disks of {node} than it may"
+	if exit := f.Worker.Status.LastExit; exit != nil {
+		why += ", and was ended " + f.since(exit.FinishedAt) + " ago"
+	}
+	next := "have it write less, or delete it and create it again with a higher spec.resources.limits.ephemeralStorage"
+	if limit := f.Worker.Spec.Resources.Limits.EphemeralStorage; limit != nil {
+		next += " than " + limit.String()
+	}
+	return why + "; its files are removed, and no restartPolicy starts it again", next + "; kubectl storm -n {namespace} logs {name} shows its last output"
 }
 
 func crashLoop(f Facts) (string, string) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	api "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
 
@@ -190,7 +191,25 @@ func (r *Runtime) Inspect(ctx context.Context, id string) (runtime.Info, error) 
 	if !members[p.PID] {
 		return runtime.Info{}, ended
 	}
-	return runtime.Info{Init: p, Cgroup: c.ID}, nil
+	return runtime.Info{Init: p, Cgroup: c.ID, Storage: storage(c)}, nil
+}
+
+// storage is where Docker keeps what a container writes: its log, its writable layer, if
+// the storage driver says where that is, and the volumes that its image declares.
+func storage(c api.InspectResponse) []string {
+	var dirs []string
+	if c.LogPath != "" {
+		dirs = append(dirs, filepath.Dir(c.LogPath))
+	}
+	if c.GraphDriver != nil && c.GraphDriver.Data["UpperDir"] != "" {
+		dirs = append(dirs, c.GraphDriver.Data["UpperDir"])
+	}
+	for _, m := range c.Mounts {
+		if m.Type == mount.TypeVolume && m.Source != "" {
+			dirs = append(dirs, m.Source)
+		}
+	}
+	return dirs
 }
 
 // listLimit is how long dockerd may take to answer an agent that begins.
