@@ -32,7 +32,7 @@ func run(m *testing.M) int {
 		return 0
 	}
 	var err error
-	if s, err = stack.Start(context.Background()); err != nil {
+	if s, err = stack.Start(context.Background(), stack.WithConfiguration("", hostileImages...)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -79,6 +79,40 @@ func WriteLayers(file, tag string, count int) error {
 	return nil
 }
 
+// WriteEntries writes the image of Write with one more layer, of entries without content.
+func WriteEntries(file, tag string, entries ...*tar.Header) error {
+	reference, err := name.NewTag(tag)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", tag, err)
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, e := range entries {
+		if err := w.WriteHeader(e); err != nil {
+			return fmt.Errorf("pack %s: %w", e.Name, err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return fmt.Errorf("pack layer: %w", err)
+	}
+	top, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
+	if err != nil {
+		return fmt.Errorf("image %s: %w", tag, err)
+	}
+	layers, err := baseLayers()
+	if err != nil {
+		return err
+	}
+	image, err := stack(append(layers, top))
+	if err != nil {
+		return fmt.Errorf("image %s: %w", tag, err)
+	}
+	if err := tarball.WriteToFile(file, reference, image); err != nil {
+		return fmt.Errorf("image %s: %w", tag, err)
+	}
+	return nil
+}
+
 // numbered is a layer of WriteLayers.
 func numbered(number int) (v1.Layer, error) {
 	var b bytes.Buffer
@@ -126,6 +160,15 @@ func WriteBase(file string) error {
 }
 
 func build() (v1.Image, error) {
+	layers, err := baseLayers()
+	if err != nil {
+		return nil, err
+	}
+	return stack(layers)
+}
+
+// baseLayers are the two layers of Write.
+func baseLayers() ([]v1.Layer, error) {
 	var layers []v1.Layer
 	for _, programs := range [][]string{basePrograms, upperPrograms} {
 		layer, err := layerOf(programs)
@@ -134,7 +177,7 @@ func build() (v1.Image, error) {
 		}
 		layers = append(layers, layer)
 	}
-	return stack(layers)
+	return layers, nil
 }
 
 func stack(layers []v1.Layer) (v1.Image, error) {

@@ -87,6 +87,9 @@ func (b *Builder) Prepare(ctx context.Context, w worker.Spec, image *manifest.Lo
 	if err != nil {
 		return "", err
 	}
+	if err := checkAccounts(rootfs, mountsOf(in)); err != nil {
+		return "", err
+	}
 	name, content, err := driver.Form(in)
 	if err != nil {
 		return "", err

@@ -17,6 +17,9 @@ var (
 	ErrHidden = errors.New("directory is hidden from workers by their own /tmp")
 	// ErrInvalidText is an environment or command that cannot be written down.
 	ErrInvalidText = errors.New("invalid environment or command")
+	// ErrBadImage is an image with something else than a file where the runtime opens
+	// one as root.
+	ErrBadImage = errors.New("the image is not safe to start")
 	// ErrMounted is a directory that cannot be deleted because of a mount.
 	ErrMounted = errors.New("something is mounted below it")
 )
