@@ -68,3 +68,9 @@ func IdleStreams(f store.File) int {
 	defer own.mu.Unlock()
 	return len(own.idle)
 }
+
+// ReadCache is readCache, for caches of at most MaxCache bytes.
+var ReadCache = readCache
+
+// MaxCache is maxCache.
+const MaxCache = maxCache

@@ -3,9 +3,11 @@ package hdfs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	krb "github.com/jcmturner/gokrb5/v8/client"
@@ -101,11 +103,47 @@ func loadCache(path string) (c *credentials.CCache, err error) {
 			err = loginError("ticket cache %s: it is cut short; run kinit", path)
 		}
 	}()
-	c, err = credentials.LoadCCache(path)
+	content, err := readCache(path)
 	if err != nil {
+		return nil, loginError("ticket cache %s: %v", path, err)
+	}
+	c = new(credentials.CCache)
+	if err := c.Unmarshal(content); err != nil {
 		return nil, loginError("ticket cache %s: %v; run kinit", path, err)
 	}
 	return c, nil
+}
+
+// maxCache is how much of a ticket cache is read, in bytes.
+const maxCache = 1 << 20
+
+// readCache reads a ticket cache. By default it is in /tmp, where anybody can put a file:
+// who we are to the cluster, and what we believe of it, must be our own.
+func readCache(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, errors.New("it is a symbolic link, which is not followed; name the file itself by KRB5CCNAME")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w; run kinit, or give a keytab and its principal", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is no regular file; remove it and run kinit, or name another one by KRB5CCNAME")
+	case !ok || int(owner.Uid) != os.Geteuid():
+		return nil, fmt.Errorf("it belongs to uid %d, and not to uid %d, which this runs as; remove it and run kinit as that user, or name another one by KRB5CCNAME", owner.Uid, os.Geteuid())
+	case info.Mode().Perm()&0o022 != 0:
+		return nil, fmt.Errorf("others can write to it (mode %04o); remove it and run kinit, which makes it with mode 0600", info.Mode().Perm())
+	case info.Size() > maxCache:
+		return nil, fmt.Errorf("it has %d bytes, more than %d; run kinit", info.Size(), maxCache)
+	}
+	return io.ReadAll(io.LimitReader(f, maxCache))
 }
 
 // ticketEnd is when the ticket that gets all others expires.
