@@ -96,7 +96,10 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	}
 	users := hostuser.New(hostuser.Options{
 		Getent: getent, TTL: userTTL,
-		Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers},
+		Policy: hostuser.Policy{MinUserID: launcher.MinUserID, Banned: launcher.BannedUsers, BannedGroups: launcher.BannedGroups},
+		Dropped: func(user string, groups []string) {
+			log.Info("workers do not have all groups of their user", "user", user, "without", groups, "cause", "banned.groups of worker-launcher.cfg")
+		},
 	})
 	bundles := bundle.New(bundle.Options{
 		Config: c.watcher.Current, Group: launcher.Group, Users: users, Runtimes: runtimes,

@@ -152,6 +152,9 @@ type Launcher struct {
 	MinUserID int
 	// BannedUsers is banned.users; root is always refused besides.
 	BannedUsers []string
+	// BannedGroups is banned.groups: groups that no worker has; root's is always one
+	// of them.
+	BannedGroups []string
 	// Runc is worker.launcher.oci.runc.
 	Runc string
 	// RunRoot is worker.launcher.oci.run-root; empty when it is not set.

@@ -82,9 +82,12 @@ func newLauncher() *Launcher {
 	return &Launcher{
 		MinUserID:   1000,
 		BannedUsers: []string{"bin"},
-		Runc:        "/usr/bin/runc",
-		Docker:      "/usr/bin/docker",
-		Nsenter:     "/usr/bin/nsenter",
+		BannedGroups: []string{
+			"root", "adm", "disk", "docker", "incus-admin", "kmem", "libvirt", "lxd", "shadow", "sudo", "systemd-journal", "wheel",
+		},
+		Runc:    "/usr/bin/runc",
+		Docker:  "/usr/bin/docker",
+		Nsenter: "/usr/bin/nsenter",
 	}
 }
 
@@ -140,17 +143,13 @@ var launcherKeys = []launcherKey{
 	},
 	{
 		"banned.users", "comma-separated list", "`bin`", "Users that may not run workers. Root is always one of them.",
-		func(l *Launcher, v string) string {
-			l.BannedUsers = nil
-			for user := range strings.SplitSeq(v, ",") {
-				user = strings.TrimSpace(user)
-				if !accountGrammar.MatchString(user) {
-					return "names of users with commas between them"
-				}
-				l.BannedUsers = append(l.BannedUsers, user)
-			}
-			return ""
-		},
+		launcherNamesOf("users", func(l *Launcher) *[]string { return &l.BannedUsers }),
+	},
+	{
+		"banned.groups", "comma-separated list",
+		"`root`, `adm`, `disk`, `docker`, `incus-admin`, `kmem`, `libvirt`, `lxd`, `shadow`, `sudo`, `systemd-journal`, `wheel`",
+		"Groups that no worker has, see [below](#banned-groups). Group 0 is always one of them.",
+		launcherNamesOf("groups", func(l *Launcher) *[]string { return &l.BannedGroups }),
 	},
 	{
 		"worker.launcher.oci.runc", "path", "`/usr/bin/runc`", "The runc program.",
@@ -176,6 +175,21 @@ var launcherKeys = []launcherKey{
 
 // accountGrammar is what useradd and groupadd accept, with capitals and dots.
 var accountGrammar = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?$`)
+
+// launcherNamesOf reads a list of accounts of a kind.
+func launcherNamesOf(kind string, field func(*Launcher) *[]string) func(*Launcher, string) string {
+	return func(l *Launcher, v string) string {
+		*field(l) = nil
+		for name := range strings.SplitSeq(v, ",") {
+			name = strings.TrimSpace(name)
+			if !accountGrammar.MatchString(name) {
+				return "names of " + kind + " with commas between them"
+			}
+			*field(l) = append(*field(l), name)
+		}
+		return ""
+	}
+}
 
 func launcherPath(field func(*Launcher) *string) func(*Launcher, string) string {
 	return func(l *Launcher, v string) string {

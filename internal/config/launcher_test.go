@@ -23,10 +23,10 @@ func TestParseLauncher(t *testing.T) {
 			func(l *Launcher) { l.ProfilerScript = "/usr/share/apache-storm-2.3.0/bin/flight.bash" }, nil,
 		},
 		{
-			"every key", "storm.worker-launcher.group=storm\nmin.user.id=500\nbanned.users=bin, daemon ,hdfs\nworker.launcher.oci.runc=/a//runc\n" +
+			"every key", "storm.worker-launcher.group=storm\nmin.user.id=500\nbanned.users=bin, daemon ,hdfs\nbanned.groups=root, docker\nworker.launcher.oci.runc=/a//runc\n" +
 				"worker.launcher.oci.run-root=/run/wl\ndocker.binary=/d\nnsenter.binary=/n\n",
 			func(l *Launcher) {
-				*l = Launcher{Group: "storm", MinUserID: 500, BannedUsers: []string{"bin", "daemon", "hdfs"}, Runc: "/a/runc", RunRoot: "/run/wl", Docker: "/d", Nsenter: "/n"}
+				*l = Launcher{Group: "storm", MinUserID: 500, BannedUsers: []string{"bin", "daemon", "hdfs"}, BannedGroups: []string{"root", "docker"}, Runc: "/a/runc", RunRoot: "/run/wl", Docker: "/d", Nsenter: "/n"}
 			}, nil,
 		},
 		{
@@ -71,6 +71,7 @@ func TestParseLauncherProblems(t *testing.T) {
 		{"placeholder", "storm.worker-launcher.group=$(worker_launcher_group)\n", `wl.cfg:1: storm.worker-launcher.group: want the name of a group, have "$(worker_launcher_group)"`},
 		{"banned users with blanks", "banned.users=a b\n", `wl.cfg:1: banned.users: want names of users with commas between them, have "a b"`},
 		{"banned users with a gap", "banned.users=a,,b\n", `wl.cfg:1: banned.users: want names of users with commas between them, have "a,,b"`},
+		{"banned groups by number", "banned.groups=0\n", `wl.cfg:1: banned.groups: want names of groups with commas between them, have "0"`},
 		{"relative path", "worker.launcher.oci.runc=runc\n", `wl.cfg:1: worker.launcher.oci.runc: want an absolute path, have "runc"`},
 		{"too large", strings.Repeat("#", MaxLauncherSize+1), "wl.cfg: larger than 65536 bytes"},
 	} {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -26,6 +27,8 @@ type Options struct {
 	Policy Policy
 	// TTL is how long an answer is good for; 0 asks each time.
 	TTL time.Duration
+	// Dropped receives a user that workers run as without some of its groups; it may be nil.
+	Dropped func(user string, groups []string)
 }
 
 // Directory looks users and groups up. It remembers the groups that it found,
@@ -57,8 +60,42 @@ func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
 	if err := d.options.Policy.Check(u); err != nil {
 		return User{}, err
 	}
+	banned, err := d.bannedGroups(ctx)
+	if err != nil {
+		return User{}, fmt.Errorf("look up %s: %w", bannedGroup, err)
+	}
+	u, dropped, err := withoutBanned(u, banned)
+	if err != nil {
+		return User{}, err
+	}
+	if len(dropped) > 0 && d.options.Dropped != nil {
+		d.options.Dropped(name, dropped)
+	}
 	d.users.put(name, u)
 	return u, nil
+}
+
+// bannedGroups returns the names of the banned groups that this host has, by id. Root's is
+// one of them, whatever its name is.
+func (d *Directory) bannedGroups(ctx context.Context) (map[int]string, error) {
+	banned := map[int]string{0: "root"}
+	if len(d.options.Policy.BannedGroups) == 0 {
+		return banned, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
+	defer cancel()
+	lines, err := d.getent(ctx, "group", d.options.Policy.BannedGroups...)
+	if err != nil && !isNotFound(err) { // few hosts have all of them
+		return nil, err
+	}
+	for line := range strings.Lines(lines) {
+		name, gid, err := parseGroupLine(line)
+		if err != nil {
+			return nil, err
+		}
+		banned[gid] = name
+	}
+	return banned, nil
 }
 
 // LookupGroup returns the id of the group called name. A group that the host
@@ -113,10 +150,11 @@ func (d *Directory) ask(ctx context.Context, name string) (User, error) {
 }
 
 // getent asks one database of the name service. The libc's own program does
-// it, because the databases are plug-ins of that libc.
-func (d *Directory) getent(ctx context.Context, database, name string) (string, error) {
+// it, because the databases are plug-ins of that libc. If one of several keys is not found,
+// the others' lines are returned beside the error.
+func (d *Directory) getent(ctx context.Context, database string, keys ...string) (string, error) {
 	var out capped
-	cmd := exec.CommandContext(ctx, d.options.Getent, "--", database, name)
+	cmd := exec.CommandContext(ctx, d.options.Getent, append([]string{"--", database}, keys...)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 	cmd.Stdout = &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -131,9 +169,9 @@ func (d *Directory) getent(ctx context.Context, database, name string) (string, 
 		err = fmt.Errorf("the name service does not answer: %w", ctx.Err())
 	}
 	if err != nil {
-		return "", fmt.Errorf("getent %s: %w", database, err)
+		err = fmt.Errorf("getent %s: %w", database, err)
 	}
-	return out.buf.String(), nil
+	return out.buf.String(), err
 }
 
 var errTooLong = fmt.Errorf("answer is longer than %d bytes", maxAnswer)

@@ -123,6 +123,67 @@ func TestLookupFaults(t *testing.T) {
 	}
 }
 
+// TestBannedGroups: workers have none of the groups that are banned, by whatever name the
+// user is a member of them, nor root's; what users share data by stays.
+func TestBannedGroups(t *testing.T) {
+	// The host knows docker, and disk by another name, too; it has no lxd.
+	const groups = `[ "$2" = group ] && { echo "docker:x:998:alice"; echo "disk:x:6:"; exit 2; }`
+	tests := []struct {
+		name, passwd, initgroups string
+		banned                   []string
+		want                     []int
+		dropped                  string
+		refused                  string
+	}{
+		{"ordinary groups", "2000:2000", "2000 3001 3002", []string{"docker", "disk", "lxd"}, []int{3001, 3002}, "", ""},
+		{"banned ones", "2000:2000", "2000 998 3001 6", []string{"docker", "disk", "lxd"}, []int{3001}, "docker,disk", ""},
+		{"root's, though none is named", "2000:2000", "2000 0 998", nil, []int{998}, "root", ""},
+		{"primary group of root", "2000:0", "0", nil, nil, "", `the group of user "alice" is root (gid 0)`},
+		{"primary group that is banned", "2000:998", "998", []string{"docker"}, nil, "", "is docker (gid 998), which is in banned.groups of worker-launcher.cfg"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var dropped string
+			d := New(Options{
+				Getent: program(t, groups+`
+case $2 in passwd) echo "$3:x:`+tt.passwd+`:::" ;; initgroups) echo "$3 `+tt.initgroups+`" ;; esac`),
+				Policy:  Policy{MinUserID: 1000, BannedGroups: tt.banned},
+				Dropped: func(_ string, groups []string) { dropped = strings.Join(groups, ",") },
+			})
+			u, err := d.Lookup(t.Context(), "alice")
+			if tt.refused != "" {
+				if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), tt.refused) {
+					t.Errorf("%+v, %v, want a refusal with %q", u, err, tt.refused)
+				}
+				return
+			}
+			if err != nil || !slices.Equal(u.Groups, tt.want) || dropped != tt.dropped {
+				t.Errorf("%+v, %v, dropped %q; want groups %v, without %q", u, err, dropped, tt.want, tt.dropped)
+			}
+		})
+	}
+}
+
+// TestBannedGroupsThatAreNotKnown: without an answer of the name service, nobody starts.
+func TestBannedGroupsThatAreNotKnown(t *testing.T) {
+	d := New(Options{
+		Getent: program(t, `case $2 in passwd) echo "$3:x:2000:2000:::" ;; initgroups) echo "$3 2000" ;; *) exit 3 ;; esac`),
+		Policy: Policy{MinUserID: 1000, BannedGroups: []string{"docker"}},
+	})
+	if _, err := d.Lookup(t.Context(), "alice"); err == nil || errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "look up banned.groups") {
+		t.Errorf("%v, want an error that may pass", err)
+	}
+}
+
+// TestBannedGroupsOfThisHost: getent takes all of them at once.
+func TestBannedGroupsOfThisHost(t *testing.T) {
+	d := New(Options{Getent: getent, Policy: Policy{BannedGroups: []string{"no-such-group", "daemon", "disk"}}})
+	banned, err := d.bannedGroups(t.Context())
+	if err != nil || banned[0] != "root" || banned[1] != "daemon" || len(banned) != 3 {
+		t.Errorf("%v, %v", banned, err)
+	}
+}
+
 // TestLookupGroup: groups come from the same name service as users, so one of
 // LDAP is found, and one that nobody has is an error.
 func TestLookupGroup(t *testing.T) {

@@ -41,19 +41,28 @@ func parsePasswd(out, name string) (User, error) {
 // parseGroup reads the one line that "getent group NAME" prints:
 // name:password:gid:members.
 func parseGroup(out, name string) (int, error) {
+	known, gid, err := parseGroupLine(out)
+	if err == nil && known != name {
+		err = fmt.Errorf("%w: the name service knows it as %q; use that name", ErrUnknownGroup, known)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return gid, nil
+}
+
+// parseGroupLine reads one line of groups.
+func parseGroupLine(out string) (name string, gid int, err error) {
 	line, ok := strings.CutSuffix(out, "\n")
 	fields := strings.Split(line, ":")
 	if !ok || strings.Contains(line, "\n") || len(fields) != 4 {
-		return 0, fmt.Errorf("%w: not one group line", errMalformed)
+		return "", 0, fmt.Errorf("%w: not one group line", errMalformed)
 	}
-	if fields[0] != name {
-		return 0, fmt.Errorf("%w: the name service knows it as %q; use that name", ErrUnknownGroup, fields[0])
-	}
-	gid, err := parseID(fields[2])
+	gid, err = parseID(fields[2])
 	if err != nil {
-		return 0, fmt.Errorf("gid: %w", err)
+		return "", 0, fmt.Errorf("gid: %w", err)
 	}
-	return gid, nil
+	return fields[0], gid, nil
 }
 
 // parseGroups reads the one line that "getent initgroups NAME" prints: the

@@ -31,11 +31,35 @@ var (
 // ErrUnknownGroup is a group that the host does not know.
 var ErrUnknownGroup = errors.New("no such group")
 
-// Policy says who may run workers: worker-launcher.cfg's min.user.id and
-// banned.users. Root never may.
+// Policy says who may run workers, and with which groups: worker-launcher.cfg's
+// min.user.id, banned.users and banned.groups. Root never may, nor with root's group.
 type Policy struct {
-	MinUserID int
-	Banned    []string
+	MinUserID    int
+	Banned       []string
+	BannedGroups []string
+}
+
+// bannedGroup is why a group is none for workers, for messages.
+const bannedGroup = "banned.groups of worker-launcher.cfg"
+
+// withoutBanned returns u without those of its supplementary groups that are banned, by id
+// and name, and the names of these. A worker needs none of them, so its user need not be
+// refused for them. A primary group that is banned is a refusal: without it, the files of
+// the worker would have another group than the user's.
+func withoutBanned(u User, banned map[int]string) (_ User, dropped []string, err error) {
+	if name, ok := banned[u.GID]; ok {
+		return User{}, nil, fmt.Errorf("%w: the group of user %q is %s (gid %d), which is in %s; give the worker an ordinary user", ErrRefused, u.Name, name, u.GID, bannedGroup)
+	}
+	var kept []int
+	for _, gid := range u.Groups {
+		if name, ok := banned[gid]; ok {
+			dropped = append(dropped, name)
+		} else {
+			kept = append(kept, gid)
+		}
+	}
+	u.Groups = kept
+	return u, dropped, nil
 }
 
 // Check returns nil if u may run workers, or an error that wraps ErrRefused.

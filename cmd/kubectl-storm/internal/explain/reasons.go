@@ -56,7 +56,7 @@ var explanations = map[string]explainer{
 	api.ReasonDiskFull:          fixed("the disk of the image cache on {node} is full", "free space on the file system of storm.oci.resources.local.dir on {node}"+retried),
 	api.ReasonEvicted:           fixed("its image was evicted from {node} for another worker's", "free space on the file system of storm.oci.resources.local.dir on {node}"+retried),
 	api.ReasonMountFailed:       fixed("its layers could not be mounted on {node}", checkAgent),
-	api.ReasonUserRefused:       fixed("{node} does not allow workers to run as user {user}", "create the user on {node}, ask an admin to check min.user.id and banned.users in its worker-launcher.cfg, or create the worker again with another spec.user"),
+	api.ReasonUserRefused:       fixed("{node} does not allow workers to run as user {user}", "create the user on {node}, ask an admin to check min.user.id, banned.users and banned.groups in its worker-launcher.cfg, or create the worker again with another spec.user"),
 	api.ReasonGroupUnknown:      fixed("{node} does not know the group that the files of workers belong to", "create the group on {node}, or correct storm.worker-launcher.group in its worker-launcher.cfg"+retried),
 	api.ReasonBindSourceMissing: fixed("a directory that every worker gets is missing on {node}", "create it on {node}, or remove it from storm.oci.readonly.bindmounts or storm.oci.readwrite.bindmounts there"+retried),
 	api.ReasonStarting:          fixed("its image is on {node}, and its container is being created", waitFor),
