@@ -20,7 +20,7 @@ modules=(loop squashfs overlay)
 tests=(internal/node/cgroup internal/node/loopdev internal/node/preflight internal/node/rootfs internal/node/runtime/runc)
 # What is tested where the machine is emulated, which is slow: all that depends
 # on the version of cgroups, and both ways of mounting an overlay.
-essential='Attach$|AttachFalls|ThisNodeIsFit|MountShows|ManyLayers/120|RecoverAdopts|ExitCodes|OOMKill|ForksBeyond|DeleteKills|OutlivesItsAgent|ConmonIsOut|WorkerInside|HostileProbe|WorkersOwnMetrics|RemoveEmpty'
+essential='Attach$|AttachFalls|ThisNodeIsFit|MountShows|ManyLayers/120|RecoverAdopts|ExitCodes|OOMKill|ForksBeyond|DeleteKills|OutlivesItsAgent|ConmonIsOut|WorkerInside|HostileProbe|WorkersOwnMetrics|CoresAreNot|RemoveEmpty'
 
 # packages prints the kernel that the package for clouds names, and busybox; or
 # nothing, where apt has no lists yet.

@@ -27,7 +27,7 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 while read -r module; do modprobe "$module"; done </test/modules
 echo "vm: up, Linux $(uname -r), cgroup v2 with $(</sys/fs/cgroup/cgroup.controllers)"
 
-export STORMCELL_TEST_PROGRAMS=/test/programs
+export STORMCELL_TEST_PROGRAMS=/test/programs STORMCELL_TEST_VM=1
 chosen=.
 [[ ! -e /test/chosen ]] || chosen=$(</test/chosen)
 verdict=passed

@@ -11,6 +11,10 @@ const (
 	maxOpenFiles = 1 << 20
 	// oomScoreAdj makes the kernel choose workers before the node's daemons.
 	oomScoreAdj = 200
+	// NoCore is the limit on a worker's core files, in bytes: less than any has. The
+	// kernel pipes a core to the host's handler, which is root, whatever the limit is,
+	// also with 0. Only 1 keeps it from that: it is the mark of the handler itself.
+	NoCore = 1
 )
 
 // Measure is one way in which a worker's container is tighter than Storm's.
@@ -23,7 +27,7 @@ type Measure struct {
 func Measures() []Measure {
 	return []Measure{
 		{"capabilities", "an explicit empty list, so that no runtime's default can add one", noCapabilities},
-		{"rlimits", "limits do not depend on how the agent was started, and a crash leaves no core file", limitProcess},
+		{"rlimits", "limits do not depend on how the agent was started, and a crash leaves no core file, nor starts the host's handler of cores", limitProcess},
 		{"pids", "a fork bomb ends at the worker's own limit, not at the node's", limitPids},
 		{"oom-score", "when the node runs out of memory, a worker is killed before the daemons that watch it", scoreOOM},
 		{"bind-flags", "set-user-ID programs and device nodes do not work on directories that users write to", flagBinds},
@@ -48,7 +52,7 @@ func noCapabilities(s *specs.Spec, _ Input) {
 func limitProcess(s *specs.Spec, in Input) {
 	files := OpenFiles(in.Host)
 	s.Process.Rlimits = []specs.POSIXRlimit{
-		{Type: "RLIMIT_CORE", Soft: 0, Hard: 0},
+		{Type: "RLIMIT_CORE", Soft: NoCore, Hard: NoCore},
 		{Type: "RLIMIT_NOFILE", Soft: files, Hard: files},
 	}
 }

@@ -33,7 +33,7 @@ var measures = []measure{
 	{"labels", "the agent recognizes its own containers, and does not touch those of others", label},
 	{"log", "a worker that prints without end does not fill the node's disk", boundLog},
 	{"restart", "only the agent starts a worker again", neverRestart},
-	{"rlimits", "limits do not depend on how dockerd was started, and a crash leaves no core file", limitProcess},
+	{"rlimits", "limits do not depend on how dockerd was started, and a crash leaves no core file, nor starts the host's handler of cores", limitProcess},
 	{"pids", "a fork bomb ends at the worker's own limit, not at the node's", limitPids},
 	{"swap", "a worker over its memory limit is killed, and does not slow its node down by swapping", noSwap},
 	{"oom-score", "when the node runs out of memory, a worker is killed before the daemons that watch it", scoreOOM},
@@ -61,7 +61,7 @@ func neverRestart(c *Configuration, _ ocispec.Input) {
 
 func limitProcess(c *Configuration, in ocispec.Input) {
 	files := int64(ocispec.OpenFiles(in.Host)) //nolint:gosec // a million at most
-	c.Host.Ulimits = []*container.Ulimit{{Name: "core"}, {Name: "nofile", Soft: files, Hard: files}}
+	c.Host.Ulimits = []*container.Ulimit{{Name: "core", Soft: ocispec.NoCore, Hard: ocispec.NoCore}, {Name: "nofile", Soft: files, Hard: files}}
 }
 
 func limitPids(c *Configuration, in ocispec.Input) {

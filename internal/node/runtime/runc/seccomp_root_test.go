@@ -37,11 +37,13 @@ var (
 	refusedCalls = []string{
 		"mount", "umount2", "pivot_root", "unshare", "setns", "ptrace", "process_vm_readv", "process_vm_writev", "reboot", "bpf",
 		"keyctl", "userfaultfd", "open_by_handle_at", "perf_event_open", "socket of vsock", "clone into a user namespace",
+		"setrlimit of core files", "setrlimit of core files, hidden", "prlimit64 of core files", "prlimit64 of core files, hidden",
 	}
 	absentCalls    = []string{"clone3", "io_uring_setup", "a call of the future"}
 	permittedCalls = []string{
 		"statx", "rseq", "membarrier", "faccessat2", "openat2", "close_range", "pidfd_open", "pidfd_send_signal", "epoll_pwait2",
 		"futex_waitv", "preadv2", "pwritev2", "get_mempolicy", "set_mempolicy",
+		"setrlimit of open files", "setrlimit of locks", "prlimit64 of open files", "prlimit64 of CPU time", "prlimit64 that asks for core files",
 	}
 )
 
