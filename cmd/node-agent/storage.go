@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/internal/node/cgroup"
@@ -11,6 +13,7 @@ import (
 	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/ocispec"
 	"github.com/stormcell/stormcell/internal/node/rootfs"
+	"github.com/stormcell/stormcell/internal/node/runtime"
 	"github.com/stormcell/stormcell/internal/node/worker"
 )
 
@@ -18,26 +21,42 @@ import (
 // more of the disks than they may.
 func newStorage(e *engine.Engine, c *configuration, tree *cgroup.Tree, log *slog.Logger) *diskusage.Watcher {
 	return diskusage.NewWatcher(diskusage.Options{
-		Workers: func(ctx context.Context) []diskusage.Worker {
-			var all []diskusage.Worker
-			conf := c.watcher.Current()
-			for _, s := range e.States() {
-				spec, info, err := e.Inspect(ctx, s.UID)
-				limit := diskusage.LimitOf(storageLimit(conf.Worker, spec))
-				if err != nil || limit == (diskusage.Usage{}) {
-					continue // it does not run, or may take up all
-				}
-				all = append(all, diskusage.Worker{
-					UID: s.UID, StartedAt: s.StartedAt, Limit: limit,
-					Places: placesOf(conf.Node, spec, info.Storage),
-					Pids:   func() (map[int]bool, error) { return tree.Members(info.Cgroup) },
-				})
-			}
-			return all
-		},
+		Workers:  func(ctx context.Context) []diskusage.Worker { return measurable(ctx, e, c.watcher.Current(), tree) },
 		Exceeded: func(w diskusage.Worker, why string) { e.EndExceeded(w.UID, w.StartedAt, why) },
 		Log:      log,
 	})
+}
+
+// inspectLimit is how long a runtime may take to say where a worker is.
+const inspectLimit = 2 * time.Second
+
+// measurable returns the workers that run and have a limit. Those of a runtime that does not
+// answer are left out, so that they do not hold up the others.
+func measurable(ctx context.Context, e *engine.Engine, conf *config.Config, tree *cgroup.Tree) []diskusage.Worker {
+	var all []diskusage.Worker
+	silent := map[worker.Runtime]bool{}
+	for _, s := range e.States() {
+		if s.Phase != engine.Running || silent[s.Runtime] {
+			continue
+		}
+		limited, cancel := context.WithTimeout(ctx, inspectLimit)
+		spec, info, err := e.Inspect(limited, s.UID)
+		cancel()
+		if err != nil {
+			silent[s.Runtime] = !errors.Is(err, runtime.ErrNotFound)
+			continue
+		}
+		limit := diskusage.LimitOf(storageLimit(conf.Worker, spec))
+		if limit == (diskusage.Usage{}) {
+			continue
+		}
+		all = append(all, diskusage.Worker{
+			UID: s.UID, StartedAt: s.StartedAt, Limit: limit,
+			Places: placesOf(conf.Node, spec, info.Storage),
+			Pids:   func() (map[int]bool, error) { return tree.Members(info.Cgroup) },
+		})
+	}
+	return all
 }
 
 // storageLimit is what a worker may take up, in bytes: 0 is all that there is.
