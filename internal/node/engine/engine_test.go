@@ -212,6 +212,10 @@ func (n *node) Inspect(_ context.Context, id string) (runtime.Info, error) {
 	return runtime.Info{Init: process.Process{PID: c.state.PID}, Cgroup: id}, n.fail["inspect"]
 }
 
+func (n *node) Exec(context.Context, string, runtime.Program) (int, error) {
+	return 0, errors.ErrUnsupported
+}
+
 func (n *node) Wait(ctx context.Context, id string) (runtime.Exit, error) {
 	n.mu.Lock()
 	c := n.containers[id]

@@ -20,6 +20,9 @@ func Driver(o Options, images runtime.Images, rootfs runtime.Rootfs) runtime.Dri
 	return runtime.Driver{Images: images, Rootfs: rootfs, Runtime: r, Logs: r, Form: Form, RecordVersion: recordVersion}
 }
 
+// configFile is the file of a bundle.
+const configFile = "config.json"
+
 // Form is the document of the OCI runtime specification, hardened.
 func Form(in ocispec.Input) (name string, content any, err error) {
 	s, err := ocispec.Build(in)
@@ -27,5 +30,5 @@ func Form(in ocispec.Input) (name string, content any, err error) {
 		return "", nil, err
 	}
 	ocispec.Harden(s, in)
-	return "config.json", s, nil
+	return configFile, s, nil
 }
