@@ -17,6 +17,8 @@ var attacks = map[string]func(args []string) error{
 	"listen": listen,
 	"probe":  probe,
 	"plant":  plant,
+	"jvm":    jvm,
+	"jcmd":   jcmd,
 }
 
 func main() {
