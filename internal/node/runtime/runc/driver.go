@@ -9,15 +9,11 @@ import (
 // Name is what workers call this runtime.
 const Name = worker.Runc
 
-// recordVersion is that of records of agents that knew no other runtime. They
-// can take over workers of this one.
-const recordVersion = 1
-
 // Driver returns the driver of this runtime. runc itself has neither images nor
 // root file systems.
 func Driver(o Options, images runtime.Images, rootfs runtime.Rootfs) runtime.Driver {
 	r := New(o)
-	return runtime.Driver{Images: images, Rootfs: rootfs, Runtime: r, Logs: r, Form: Form, RecordVersion: recordVersion}
+	return runtime.Driver{Images: images, Rootfs: rootfs, Runtime: r, Logs: r, Form: Form}
 }
 
 // configFile is the file of a bundle.

@@ -46,6 +46,7 @@ func (r *Runtime) exec(ctx context.Context, id string, p runtime.Program) (int, 
 	if err != nil {
 		return 0, err
 	}
+	defer os.Remove(description) // it has the whole environment
 	pidFile := filepath.Join(r.persistDir(id), "exec.pid")
 	if err := os.Remove(pidFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
