@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func TestScriptIsConfinedAsTheWorker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err, result.Output)
 	}
-	pid := fmt.Sprint(r.target.Container.Init.PID)
+	pid := strconv.Itoa(r.target.Container.Init.PID)
 	if want := spaceOf(pid); !strings.HasPrefix(result.Output, want) {
 		t.Errorf("name spaces: got %s, want %s", result.Output, want)
 	}

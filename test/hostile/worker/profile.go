@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,7 +34,7 @@ func jvm(args []string) error {
 		}
 		words := strings.Join(append([]string{self, "jcmd", filepath.Join(args[0], "found")}, args[1:]...), "' '")
 		jcmd := filepath.Join(bin, "jcmd")
-		if err := os.WriteFile(jcmd, []byte("#!/bin/bash\nexec '"+words+"'\n"), 0o700); err != nil { //nolint:gosec // it is a program
+		if err := os.WriteFile(jcmd, []byte("#!/bin/bash\nexec '"+words+"'\n"), 0o700); err != nil {
 			return err
 		}
 		return unix.Exec(self, os.Args, []string{"JAVA_HOME=" + home, "PATH=" + bin, "BASH_ENV=" + jcmd, "ENV=" + jcmd})
@@ -88,7 +89,7 @@ func jcmd(args []string) error {
 	report("io_uring", nilIfAllowed(errno))
 	var core unix.Rlimit
 	if err = unix.Getrlimit(unix.RLIMIT_CORE, &core); err == nil && core.Max == 0 {
-		err = fmt.Errorf("the limit is 0")
+		err = errors.New("the limit is 0")
 	}
 	report("a core dump", err)
 	worker, err := os.ReadFile("/proc/1/oom_score_adj")
@@ -97,7 +98,7 @@ func jcmd(args []string) error {
 	}
 	report("to be spared when memory is short", err)
 	fmt.Fprintln(out, "over")
-	return fmt.Errorf("no dump")
+	return errors.New("no dump")
 }
 
 // nilIfAllowed is nil for a call that the kernel has looked at.
