@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,57 +53,45 @@ func jvm(args []string) error {
 	return nil
 }
 
-// jcmd is what the profiler script runs. It writes down how far it gets. Its arguments
-// are the file for that, and the host's name spaces.
+// jcmd is what the profiler script runs. It tries all that a worker tries, and what
+// the script might have that the worker has not, and writes down what came of it. Its
+// arguments are the file for that, and the host's name spaces.
 func jcmd(args []string) error {
 	if len(args) != 1+len(spaces) {
 		return fmt.Errorf("jcmd FILE SPACE..., not %q", args)
 	}
-	out, err := os.OpenFile(args[0], os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	out, err := os.Create(args[0])
 	if err != nil {
 		return err
 	}
-	report := func(what string, err error) {
-		if err == nil {
-			fmt.Fprintf(out, "ESCAPED: %s\n", what)
-		} else {
-			fmt.Fprintf(out, "held: %s: %v\n", what, err)
-		}
-	}
-	for i, name := range spaces {
-		link, err := os.Readlink("/proc/self/ns/" + name)
-		if err == nil && link != args[1+i] {
-			err = fmt.Errorf("it is %s", link)
-		}
-		report("the host's name space "+name, err)
-	}
-	report("a user name space", unix.Unshare(unix.CLONE_NEWUSER))
-	report("a mount", unix.Mount("none", "/tmp", "tmpfs", 0, ""))
-	report("ptrace", unix.PtraceAttach(1))
-	_, err = unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, true)
-	report("the keys of the session", err)
-	_, err = unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0)
-	report("a socket to the hypervisor", err)
-	_, _, errno := unix.RawSyscall(unix.SYS_IO_URING_SETUP, 1, 0, 0)
-	report("io_uring", nilIfAllowed(errno))
-	var core unix.Rlimit
-	if err = unix.Getrlimit(unix.RLIMIT_CORE, &core); err == nil && core.Max == 0 {
-		err = errors.New("the limit is 0")
-	}
-	report("a core dump", err)
-	worker, err := os.ReadFile("/proc/1/oom_score_adj")
-	if own, _ := os.ReadFile("/proc/self/oom_score_adj"); err == nil && bytes.Equal(own, worker) {
-		err = fmt.Errorf("the score is the worker's, %s", bytes.TrimSpace(own))
-	}
-	report("to be spared when memory is short", err)
-	fmt.Fprintln(out, "over")
+	os.Stdout = out
+	attack(append(ofTheHost(args[1:]), everything(nil)...))
 	return errors.New("no dump")
 }
 
-// nilIfAllowed is nil for a call that the kernel has looked at.
-func nilIfAllowed(errno syscall.Errno) error {
-	if errno == unix.EFAULT {
-		return nil
+// ofTheHost are attempts to be less confined than the worker.
+func ofTheHost(links []string) (all []attempt) {
+	for i, name := range spaces {
+		all = append(all, attempt{"be in the host's name space " + name, func() error {
+			link, err := os.Readlink("/proc/self/ns/" + name)
+			if err == nil && link != links[i] {
+				err = fmt.Errorf("it is %s", link)
+			}
+			return err
+		}})
 	}
-	return errno
+	return append(all, attempt{"dump core", func() error {
+		var core unix.Rlimit
+		err := unix.Getrlimit(unix.RLIMIT_CORE, &core)
+		if err == nil && core.Max == 0 {
+			err = errors.New("the limit is 0")
+		}
+		return err
+	}}, attempt{"be spared when memory is short", func() error {
+		worker, err := os.ReadFile("/proc/1/oom_score_adj")
+		if own, _ := os.ReadFile("/proc/self/oom_score_adj"); err == nil && bytes.Equal(own, worker) {
+			err = fmt.Errorf("the score is the worker's, %s", bytes.TrimSpace(own))
+		}
+		return err
+	}})
 }
