@@ -20,6 +20,7 @@ import (
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/internal/kube/requests"
+	"github.com/stormcell/stormcell/internal/kube/strip"
 	"github.com/stormcell/stormcell/internal/store/allowlist"
 	"github.com/stormcell/stormcell/internal/store/manifest"
 	"github.com/stormcell/stormcell/internal/store/tags"
@@ -85,6 +86,10 @@ func CacheOptions() cache.Options {
 		ByObject: map[client.Object]cache.ByObject{
 			&coordinationv1.Lease{}: {Namespaces: map[string]cache.Config{api.SystemNamespace: {}}},
 			&corev1.Pod{}:           {Field: assignedPods, Transform: stripPod},
+			// What a worker runs is the node's business. So no write may be of a whole
+			// object that was read here.
+			&api.StormWorker{}:  {Transform: strip.Program},
+			&api.StormProfile{}: {Transform: strip.Metadata},
 		},
 	}
 }

@@ -87,6 +87,7 @@ type world struct {
 	settings atomic.Pointer[Settings]
 	changes  chan struct{}
 	metrics  *prometheus.Registry // of the manager that runs
+	cached   client.Reader        // what that knows
 	stop     func()
 }
 
@@ -130,6 +131,7 @@ func (w *world) run(leaseDuration time.Duration) {
 		Controller: config.Controller{SkipNameValidation: &skipNameValidation},
 	})
 	w.must(err)
+	w.cached = mgr.GetCache()
 	ctx, cancel := context.WithCancel(w.ctx)
 	w.metrics = prometheus.NewPedanticRegistry()
 	w.must(Setup(ctx, mgr, Options{

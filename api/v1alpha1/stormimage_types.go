@@ -11,7 +11,7 @@ type StormImageSpec struct {
 	// port, a repository in lower case, an optional tag. It cannot be changed.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
-	// +kubebuilder:validation:XValidation:rule="self.matches('^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9_./-]+(?::[A-Za-z0-9_.-]+)?$')",message="must be an image name: [registry[:port]/]repository[:tag], repository in lower case, no digest"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(?:[A-Za-z0-9]+(?:[.-]+[A-Za-z0-9]+)*(?::[0-9]+)?/)?[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?$')",message="must be an image name: [registry[:port]/]repository[:tag], repository in lower case, no digest, each part beginning and ending with a letter or digit"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed; create another StormImage for another tag"
 	// +required
 	Tag string `json:"tag"`
@@ -91,6 +91,7 @@ type StormImageStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.all(c, size(c.message) <= 1024)",message="messages have 1024 characters at most"
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }

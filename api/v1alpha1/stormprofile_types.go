@@ -88,6 +88,7 @@ type StormProfileStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.all(c, size(c.message) <= 1024)",message="messages have 1024 characters at most"
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }

@@ -67,6 +67,16 @@ func TestStormWorkerRefused(t *testing.T) {
 		{"image empty", "image", "", "must be an image name"},
 		{"image with a digest", "image", "storm@sha256:" + strings.Repeat("a", 64), "must be an image name"},
 		{"image repository in upper case", "image", "Storm:1", "must be an image name"},
+		{"image leads out", "image", "../x", "must be an image name"},
+		{"image leads out within", "image", "a/../x", "must be an image name"},
+		{"image is dots", "image", "..", "must be an image name"},
+		{"image is a slash", "image", "/", "must be an image name"},
+		{"image is a path", "image", "/etc/passwd", "must be an image name"},
+		{"image is a dash", "image", "-", "must be an image name"},
+		{"image is an option", "image", "--privileged", "must be an image name"},
+		{"image with an empty part", "image", "a//b", "must be an image name"},
+		{"image ends in a slash", "image", "storm/", "must be an image name"},
+		{"image of a tag that is an option", "image", "storm:-x", "must be an image name"},
 		{"image with a blank", "image", "storm rhel7", "must be an image name"},
 		{"image with two tags", "image", "storm:1:2", "must be an image name"},
 		{"image ends in a line feed", "image", "storm:1\n", "must be an image name"},
@@ -108,6 +118,66 @@ func TestStormWorkerRefused(t *testing.T) {
 			wantRefused(t, err, "spec."+tt.field, tt.want)
 		})
 	}
+}
+
+// TestStormWorkerSize: what a worker's program reads has a limit as a whole, so that no
+// number of workers fills the memory of the daemons with it.
+func TestStormWorkerSize(t *testing.T) {
+	c := newClient(t)
+	const limit, word = 64 << 10, 32_000
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	words := func(size int) (all []any) {
+		for ; size > 0; size -= word {
+			all = append(all, strings.Repeat("x", min(size, word)))
+		}
+		return all
+	}
+	variables := func(size int) (all []any) {
+		for i, value := range words(size) {
+			all = append(all, map[string]any{"name": letters[i : i+1], "value": value})
+		}
+		return all
+	}
+	accents := strings.Repeat("é", word)
+	for _, tt := range []struct {
+		name, field string
+		value       []any
+		fits        bool
+	}{
+		{"as long as can be", "command", words(limit), true},
+		{"too long", "command", words(limit + 1), false},
+		{"far too long", "command", words(1300 << 10), false},
+		{"letters of two bytes", "command", []any{accents, accents}, false},
+		{"as long as can be", "env", variables(limit - 3), true},
+		{"too long", "env", variables(limit - 2), false},
+		{"far too long", "env", variables(1300 << 10), false},
+		{"a variable without value", "env", append(variables(limit-3), map[string]any{"name": "X"}), false},
+		{"letters of two bytes", "env", []any{map[string]any{"name": "A", "value": accents}, map[string]any{"name": "B", "value": accents}}, false},
+	} {
+		t.Run(tt.field+" "+tt.name, func(t *testing.T) {
+			w := worker("size-" + tt.field)
+			setField(t, w, tt.value, tt.field)
+			if tt.fits {
+				create(t, c, w)
+				return
+			}
+			wantRefused(t, c.Create(context.Background(), w), "spec."+tt.field, "must have 64 KiB at most")
+		})
+	}
+}
+
+// TestStatusMessageTooLong: nor does an agent that has been taken over.
+func TestStatusMessageTooLong(t *testing.T) {
+	c := newClient(t)
+	w := worker("talkative")
+	create(t, c, w)
+	long := map[string]any{
+		"type": "Ready", "status": "False", "reason": "X", "message": strings.Repeat("é", 1025), "lastTransitionTime": "2026-01-01T00:00:00Z",
+	}
+	if err := unstructured.SetNestedSlice(w.Object, []any{long}, "status", "conditions"); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, c.Status().Update(context.Background(), w), "status.conditions", "messages have 1024 characters at most")
 }
 
 func setField(t *testing.T, obj *unstructured.Unstructured, value any, field string) {

@@ -185,7 +185,7 @@ type StormWorkerSpec struct {
 	// image is the tag of the image. The default is the cluster's default image.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
-	// +kubebuilder:validation:XValidation:rule="self.matches('^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9_./-]+(?::[A-Za-z0-9_.-]+)?$')",message="must be an image name: [registry[:port]/]repository[:tag], repository in lower case, no digest"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(?:[A-Za-z0-9]+(?:[.-]+[A-Za-z0-9]+)*(?::[0-9]+)?/)?[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?$')",message="must be an image name: [registry[:port]/]repository[:tag], repository in lower case, no digest, each part beginning and ending with a letter or digit"
 	// +optional
 	Image string `json:"image,omitempty"`
 
@@ -195,18 +195,20 @@ type StormWorkerSpec struct {
 	Runtime Runtime `json:"runtime,omitempty"`
 
 	// command is the worker's command line: the program, looked up in the
-	// image's PATH, and its arguments, without any expansion.
+	// image's PATH, and its arguments, without any expansion. It has 64 KiB at most.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=512
 	// +kubebuilder:validation:items:MaxLength=32768
 	// +kubebuilder:validation:XValidation:rule="size(self[0]) > 0",message="must name a program"
+	// +kubebuilder:validation:XValidation:rule="self.map(w, size(bytes(w))).sum() <= 65536",message="must have 64 KiB at most"
 	// +kubebuilder:validation:items:XValidation:rule="!self.contains('\\u0000')",message="must not hold a NUL byte"
 	// +listType=atomic
 	// +required
 	Command []string `json:"command"`
 
-	// env is added to the image's environment.
+	// env is added to the image's environment. It has 64 KiB at most, with the names.
 	// +kubebuilder:validation:MaxItems=512
+	// +kubebuilder:validation:XValidation:rule="self.map(e, size(e.name) + (has(e.value) ? size(bytes(e.value)) : 0)).sum() <= 65536",message="must have 64 KiB at most"
 	// +listType=map
 	// +listMapKey=name
 	// +optional
@@ -324,6 +326,7 @@ type StormWorkerStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.all(c, size(c.message) <= 1024)",message="messages have 1024 characters at most"
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -65,6 +66,9 @@ silent. It needs no root. Several may run: one of them is active.`,
 
 // run works until ctx ends or leadership is lost.
 func run(ctx context.Context, o *options, log *slog.Logger) error {
+	if err := daemon.LimitMemory(os.Getenv); err != nil {
+		return err
+	}
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	klog.SetSlogLogger(log)
 	conf, notes, err := config.Load(o.Config)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -68,6 +69,9 @@ continue to run; when it starts, it takes over the running ones.`,
 
 // run takes over what is on the node, then follows the API server until ctx ends.
 func run(ctx context.Context, o *options, log *slog.Logger) error {
+	if err := daemon.LimitMemory(os.Getenv); err != nil {
+		return err
+	}
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	changes := &changes{prefetch: agent.PrefetchChanges{Node: o.nodeName}}
 	parts, err := assemble(ctx, o, log, changes)

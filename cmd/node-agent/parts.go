@@ -125,7 +125,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		holder:   holderOf(e, tree),
 		cleanup:  &cleanup{bundles, conf.Node, log},
 		connect:  &node.Backend{Node: o.nodeName, Engine: e, Usage: usage},
-		profiles: newProfiles(e, users, c, tree),
+		profiles: newProfiles(e, c, tree),
 		metrics:  &nodeMetrics{events, newState(conf, e, usage, storage, l, r, ahead)},
 	}, nil
 }

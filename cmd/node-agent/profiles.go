@@ -8,7 +8,6 @@ import (
 
 	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/internal/node/agent"
-	"github.com/stormcell/stormcell/internal/node/bundle"
 	"github.com/stormcell/stormcell/internal/node/cgroup"
 	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/ocispec"
@@ -19,16 +18,14 @@ import (
 // profiles takes profiles of an engine's workers.
 type profiles struct {
 	engine  *engine.Engine
-	users   bundle.Users
 	config  func() *config.Config
 	scripts *profile.Profiler
 }
 
 var _ agent.Profiles = (*profiles)(nil)
 
-func newProfiles(e *engine.Engine, users bundle.Users, c *configuration, tree *cgroup.Tree) *profiles {
-	return &profiles{engine: e, users: users, config: c.watcher.Current, scripts: profile.New(profile.Options{
-		Nsenter: c.launcher.Nsenter,
+func newProfiles(e *engine.Engine, c *configuration, tree *cgroup.Tree) *profiles {
+	return &profiles{engine: e, config: c.watcher.Current, scripts: profile.New(profile.Options{
 		Script:  func() ([]byte, error) { return profilerScript(c.launcher.ProfilerScript) },
 		Timeout: func() time.Duration { return c.watcher.Current().Worker.ProfilerTimeout },
 		Cgroups: tree,
@@ -60,12 +57,11 @@ func (p *profiles) Run(ctx context.Context, uid, verb string) (profile.Result, e
 	if err != nil {
 		return profile.Result{}, err
 	}
-	u, err := p.users.Lookup(ctx, w.User)
-	if err != nil {
-		return profile.Result{}, err
-	}
 	return p.scripts.Run(ctx, profile.Target{
-		ID: w.ContainerID(), Container: info, User: u, Artifacts: ocispec.PathsOf(p.config().Node, w).Artifacts,
+		Exec: func(ctx context.Context, program runtime.Program) (int, error) {
+			return p.engine.Exec(ctx, uid, program)
+		},
+		ID: w.ContainerID(), Container: info, Artifacts: ocispec.PathsOf(p.config().Node, w).Artifacts,
 	}, profile.Verb(verb))
 }
 

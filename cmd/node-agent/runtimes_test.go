@@ -19,14 +19,13 @@ func TestRuntimes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[api.Runtime]int{api.RuntimeRunc: 1, api.RuntimeDocker: 2}
+	want := []api.Runtime{api.RuntimeRunc, api.RuntimeDocker}
 	if len(drivers) != len(want) {
 		t.Errorf("%d drivers, want %d", len(drivers), len(want))
 	}
-	for name, version := range want {
-		d, ok := drivers[worker.Runtime(name)]
-		if !ok || d.RecordVersion != version {
-			t.Errorf("runtime %s: %v, record version %d, want %d", name, ok, d.RecordVersion, version)
+	for _, name := range want {
+		if _, ok := drivers[worker.Runtime(name)]; !ok {
+			t.Errorf("there is no runtime %s", name)
 		}
 	}
 	if reason := api.RuntimeDocker.ReasonUnavailable(); reason != api.ReasonDockerUnavailable {

@@ -108,6 +108,10 @@ func (r *third) Inspect(_ context.Context, id string) (runtime.Info, error) {
 	return runtime.Info{Init: process.Process{PID: c.state.PID}}, nil
 }
 
+func (r *third) Exec(context.Context, string, runtime.Program) (int, error) {
+	return 0, errors.ErrUnsupported
+}
+
 func (r *third) Wait(ctx context.Context, id string) (runtime.Exit, error) {
 	c, err := r.get(id)
 	if err != nil {

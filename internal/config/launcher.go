@@ -168,7 +168,7 @@ var launcherKeys = []launcherKey{
 		launcherPath(func(l *Launcher) *string { return &l.Docker }),
 	},
 	{
-		"nsenter.binary", "path", "`/usr/bin/nsenter`", "The nsenter program, for profiling.",
+		"nsenter.binary", "path", "`/usr/bin/nsenter`", "Not used: the runtime itself runs programs in its containers.",
 		launcherPath(func(l *Launcher) *string { return &l.Nsenter }),
 	},
 }

@@ -11,6 +11,7 @@ import (
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/internal/kube/kinds"
+	"github.com/stormcell/stormcell/internal/kube/strip"
 )
 
 // ManagerOptions are those of an agent's manager: it sees the StormWorkers of
@@ -22,8 +23,8 @@ func ManagerOptions(node string) ctrl.Options {
 		Scheme: kinds.Scheme(),
 		// Who wrote which field is of no use here, and larger than the rest.
 		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
-			&api.StormWorker{}:  {Field: fields.OneTermEqualSelector("status.nodeName", node)},
-			&api.StormProfile{}: {Field: fields.OneTermEqualSelector("status.nodeName", node)},
+			&api.StormWorker{}:  {Field: fields.OneTermEqualSelector("status.nodeName", node), Transform: strip.Metadata},
+			&api.StormProfile{}: {Field: fields.OneTermEqualSelector("status.nodeName", node), Transform: strip.Metadata},
 			&api.StormNode{}:    {Field: fields.OneTermEqualSelector("metadata.name", node)},
 		}},
 		Controller: config.Controller{CacheSyncTimeout: 365 * 24 * time.Hour},

@@ -213,7 +213,7 @@ func (b *Builder) makeShared(paths ocispec.Paths, o owner) error {
 // logs. What is not there is no error. It enters no mount and follows no
 // link, whatever the worker left behind.
 func (b *Builder) Remove(ctx context.Context, w worker.Spec) error {
-	if err := w.Validate(); err != nil {
+	if err := w.ValidateNames(); err != nil {
 		return err
 	}
 	return b.removeFiles(ctx, w)

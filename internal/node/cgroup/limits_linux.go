@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stormcell/stormcell/internal/node/smallfile"
 )
@@ -20,7 +21,13 @@ var (
 	Pids = Resource{"pids", "pids.max", "pids.max"}
 	// Memory is memory in bytes.
 	Memory = Resource{"memory", "memory.limit_in_bytes", "memory.max"}
+	// CPU is CPU time in microseconds, of each CPUPeriod.
+	CPU = Resource{"cpu", "cpu.cfs_quota_us", "cpu.max"}
 )
+
+// CPUPeriod is the period of the kernel's limit on CPU time, where nobody has set
+// another.
+const CPUPeriod = 100 * time.Millisecond
 
 // Limit holds a cgroup that is there to at most limit of a resource.
 func (t *Tree) Limit(group string, r Resource, limit int64) error {

@@ -172,7 +172,8 @@ func pause(ctx context.Context, d time.Duration, woken <-chan struct{}) {
 // stopping reports whether the worker is to be removed, or the agent ends.
 func (a *actor) stopping() bool { return a.wanted.Err() != nil }
 
-// confirm allows the worker to run, and updates what may change of its spec.
+// confirm allows the worker to run, and updates what may change of its spec, and what
+// no record has of it.
 func (a *actor) confirm(w worker.Spec) {
 	changed := a.update(w)
 	a.confirmed()
@@ -184,13 +185,14 @@ func (a *actor) confirm(w worker.Spec) {
 	}
 }
 
-// update updates what may change of a spec, and reports whether the restart policy has
-// changed.
+// update updates what may change of a spec, and what no record has of it. It reports
+// whether the restart policy has changed.
 func (a *actor) update(w worker.Spec) (policyChanged bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	policyChanged = a.spec.RestartPolicy != w.RestartPolicy
 	a.spec.RestartPolicy, a.spec.GracePeriod = w.RestartPolicy, w.GracePeriod
+	a.spec.Command, a.spec.Env = w.Command, w.Env
 	return policyChanged
 }
 

@@ -26,7 +26,7 @@ func inSecond(w *worker.Spec) { w.Runtime = second }
 // node's parts.
 func twoRuntimes(t *testing.T, n, daemon *node) *agent {
 	t.Helper()
-	return withDrivers(t, n, runtime.Drivers{worker.Runc: n.driver(1), second: daemon.driver(2)})
+	return withDrivers(t, n, runtime.Drivers{worker.Runc: n.driver(), second: daemon.driver()})
 }
 
 // withDrivers starts an agent on a node that has these runtimes.
@@ -126,7 +126,7 @@ func TestAwayKeepsWhatIsRecorded(t *testing.T) {
 		daemon.held, n.calls = map[string]bool{}, nil
 
 		shared := runtime.Driver{Images: daemon, Rootfs: n, Runtime: daemon, Logs: daemon}
-		next := withDrivers(t, n, runtime.Drivers{worker.Runc: n.driver(1), second: shared})
+		next := withDrivers(t, n, runtime.Drivers{worker.Runc: n.driver(), second: shared})
 		defer next.end()
 		next.phase(t, "a", Running)
 		kept := n.taken()
@@ -161,27 +161,24 @@ func TestAwayIsAskedOften(t *testing.T) {
 	})
 }
 
-// TestRecordsTellWhoCanTakeOver: by the version, which older agents look at,
-// and by the name of the runtime.
+// TestRecordsTellWhoCanTakeOver: by the version, and by the name of the runtime.
 func TestRecordsTellWhoCanTakeOver(t *testing.T) {
-	r := records{dir: t.TempDir(), runtimes: runtime.Drivers{worker.Runc: {RecordVersion: 1}, second: {RecordVersion: 2}, "New": {}}}
-	older := records{dir: r.dir, runtimes: runtime.Drivers{worker.Runc: {RecordVersion: 1}}}
+	r := records{dir: t.TempDir(), runtimes: runtime.Drivers{worker.Runc: {}, second: {}}}
+	older := records{dir: r.dir, runtimes: runtime.Drivers{worker.Runc: {}}}
 	for _, tt := range []struct {
 		runtime worker.Runtime
-		version int
 		err     error // of an agent that knows only Runc
 	}{
-		{"", 1, nil},
-		{worker.Runc, 1, nil},
-		{second, 2, ErrNewerRecord},
-		{"New", recordVersion, ErrNewerRecord},
+		{"", nil},
+		{worker.Runc, nil},
+		{second, ErrNewerRecord},
 	} {
 		w := aWorker("a", func(w *worker.Spec) { w.Runtime = tt.runtime })
 		if err := r.save(&record{Spec: w}); err != nil {
 			t.Fatal(err)
 		}
-		if rec, err := r.load(w.ContainerID()); err != nil || rec.Version != tt.version {
-			t.Errorf("record of runtime %q: %+v, %v; want version %d", tt.runtime, rec, err, tt.version)
+		if rec, err := r.load(w.ContainerID()); err != nil || rec.Version != recordVersion {
+			t.Errorf("record of runtime %q: %+v, %v; want version %d", tt.runtime, rec, err, recordVersion)
 		}
 		if _, err := older.load(w.ContainerID()); !errors.Is(err, tt.err) {
 			t.Errorf("record of runtime %q, read by an agent that does not know it: %v, want %v", tt.runtime, err, tt.err)

@@ -226,6 +226,16 @@ func (e *Engine) Inspect(ctx context.Context, uid string) (worker.Spec, runtime.
 	return a.desired(), info, err
 }
 
+// Exec runs a program in a running worker, as its runtime does. runtime.ErrNotFound if
+// the worker does not run here.
+func (e *Engine) Exec(ctx context.Context, uid string, p runtime.Program) (code int, err error) {
+	w, _, err := e.Inspect(ctx, uid)
+	if err != nil {
+		return 0, err
+	}
+	return e.driverOf(w).Runtime.Exec(ctx, w.ContainerID(), p)
+}
+
 // OpenLog opens the log of a worker, as its runtime does.
 func (e *Engine) OpenLog(ctx context.Context, uid string, o runtime.LogOptions) (io.ReadCloser, error) {
 	e.mu.Lock()

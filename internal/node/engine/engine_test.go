@@ -53,6 +53,8 @@ type node struct {
 	changed func(State)
 	// observer may be nil.
 	observer Observer
+	// prepared is what the last bundle was made of.
+	prepared worker.Spec
 }
 
 type fakeContainer struct {
@@ -144,7 +146,10 @@ func (n *node) Recover(_ context.Context, live map[string][]digest.Digest) error
 	return nil
 }
 
-func (n *node) Prepare(context.Context, worker.Spec, *manifest.LocalImage, string) (string, error) {
+func (n *node) Prepare(_ context.Context, w worker.Spec, _ *manifest.LocalImage, _ string) (string, error) {
+	n.mu.Lock()
+	n.prepared = w
+	n.mu.Unlock()
 	return "/bundle", n.call("prepare")
 }
 func (n *node) Remove(context.Context, worker.Spec) error  { return n.call("remove bundle") }
@@ -211,6 +216,10 @@ func (n *node) Inspect(_ context.Context, id string) (runtime.Info, error) {
 		return runtime.Info{}, runtime.ErrNotFound
 	}
 	return runtime.Info{Init: process.Process{PID: c.state.PID}, Cgroup: id}, n.fail["inspect"]
+}
+
+func (n *node) Exec(context.Context, string, runtime.Program) (int, error) {
+	return 0, errors.ErrUnsupported
 }
 
 func (n *node) Wait(ctx context.Context, id string) (runtime.Exit, error) {
@@ -288,8 +297,8 @@ func (n *node) List(context.Context) ([]runtime.State, error) {
 }
 
 // driver is that of the node as a runtime.
-func (n *node) driver(recordVersion int) runtime.Driver {
-	return runtime.Driver{Images: n, Rootfs: n, Runtime: n, Logs: n, RecordVersion: recordVersion}
+func (n *node) driver() runtime.Driver {
+	return runtime.Driver{Images: n, Rootfs: n, Runtime: n, Logs: n}
 }
 
 // agent is one life of the agent on a node.
@@ -311,7 +320,7 @@ func (n *node) begin() *agent {
 func (n *node) recover() (*agent, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := New(Options{
-		Runtimes: runtime.Drivers{worker.Runc: n.driver(1)},
+		Runtimes: runtime.Drivers{worker.Runc: n.driver()},
 		Bundles:  bundles{n}, RunRoot: n.runRoot,
 		Changed: func(s State) {
 			if n.changed != nil {

@@ -46,11 +46,12 @@ func (a *actor) launch(ctx context.Context) {
 
 // launchSteps takes the steps of a launch, one after the other.
 func (a *actor) launchSteps(ctx context.Context) error {
-	e, rec, lap := a.engine, a.rec, a.laps()
-	if err := rec.Spec.Validate(); err != nil {
+	e, lap := a.engine, a.laps()
+	w := a.desired() // no record has all of it
+	if err := w.Validate(); err != nil {
 		return &StepError{StepValidate, err}
 	}
-	if _, err := e.Runtimes.Of(rec.Spec); err != nil {
+	if _, err := e.Runtimes.Of(w); err != nil {
 		return &StepError{StepValidate, err}
 	}
 	// The record comes first: nothing would clean up what it does not name.
@@ -68,7 +69,7 @@ func (a *actor) launchSteps(ctx context.Context) error {
 		return &StepError{StepMount, err}
 	}
 	lap(StepMount)
-	bundle, err := e.Bundles.Prepare(ctx, rec.Spec, image, rootfs)
+	bundle, err := e.Bundles.Prepare(ctx, w, image, rootfs)
 	if err != nil {
 		return &StepError{StepPrepare, err}
 	}

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,16 +16,14 @@ import (
 )
 
 // recordVersion counts the versions of the record and of all that an agent
-// finds by it in the run root. It goes up when an older agent could not take
-// over what is there. A new field does not need that: it must mean, where it is
+// finds by it in the run root. It goes up when an older agent could not take over
+// what is there. A new field does not need that: it must mean, where it is
 // missing, what was so before there was one. What released agents wrote is kept
 // in testdata, and read for ever.
 //
-// Version 3 differs in nothing but its readers: they check that they know the
-// worker's runtime. Some runtimes are written with versions 1 and 2, see
-// runtime.Driver.
+// Records of versions 1 to 3 have the command and the environment.
 const (
-	recordVersion = 3
+	recordVersion = 4
 	recordName    = "record.json"
 	maxRecordSize = 16 << 20
 )
@@ -35,8 +32,10 @@ const (
 // crash at any point. It is written before the step that it announces, and
 // lies in the run root, which is root's and empty after a reboot.
 type record struct {
-	Version int         `json:"version"`
-	Spec    worker.Spec `json:"spec"`
+	Version int `json:"version"`
+	// Spec is written without command and environment, which may be long: before
+	// anything is started by it, the cluster says again what is wanted.
+	Spec worker.Spec `json:"spec"`
 	// Layers are the squashfs digests that the rootfs is made of, base first.
 	Layers []digest.Digest `json:"layers,omitempty"`
 	// Launched is the number of containers whose process was started.
@@ -90,8 +89,10 @@ func (r records) path(id string) string { return filepath.Join(r.dir, id, record
 // run root is a tmpfs, so that no sync is needed: a machine that stops loses
 // the containers with the records.
 func (r records) save(rec *record) error {
-	rec.Version = cmp.Or(r.runtimes[rec.Spec.RuntimeName()].RecordVersion, recordVersion)
-	content, err := json.Marshal(rec)
+	rec.Version = recordVersion
+	written := *rec
+	written.Spec.Command, written.Spec.Env = nil, nil
+	content, err := json.Marshal(written)
 	if err != nil {
 		return fmt.Errorf("record of %s: %w", rec.Spec.ContainerID(), err)
 	}
@@ -146,7 +147,7 @@ func (r records) load(id string) (*record, error) {
 	if err := json.Unmarshal(content, rec); err != nil {
 		return nil, fmt.Errorf("record of %s: %w", id, err)
 	}
-	if err := rec.Spec.Validate(); err != nil {
+	if err := rec.Spec.ValidateNames(); err != nil {
 		return nil, fmt.Errorf("record of %s: %w", id, err)
 	}
 	if rec.Version < 1 || rec.Spec.ContainerID() != id {

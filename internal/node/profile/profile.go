@@ -1,18 +1,21 @@
 // Package profile profiles the Java processes of workers: a script runs in a worker's
-// name spaces as the worker's user. The script comes from the node, is watched from the
-// node, and has its own cgroup.
+// container, confined as the worker is. The script comes from the node, is watched from
+// the node, and has its own cgroup.
 //
-//	agent ──> sh: waits until it is in its cgroup ──exec──> nsenter ──> script, in the container
+//	agent ──> runtime's exec ──> bash, in the container: waits until it is in its cgroup ──exec──> script
 package profile
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"github.com/stormcell/stormcell/internal/node/cgroup"
-	"github.com/stormcell/stormcell/internal/node/hostuser"
+	"github.com/stormcell/stormcell/internal/node/process"
 	"github.com/stormcell/stormcell/internal/node/runtime"
 )
 
@@ -40,19 +43,11 @@ const (
 	Stop   Verb = "stop"
 )
 
-// Limits on what the script may use of the node, beside the worker's own.
-const (
-	maxPids   = 512
-	maxMemory = 1 << 30
-)
-
 // killLimit is how long the processes of a script may take to end.
 const killLimit = 10 * time.Second
 
 // Options of a Profiler.
 type Options struct {
-	// Nsenter is the path of the program, of util-linux.
-	Nsenter string
 	// Script returns what runs in the containers, such as Script.
 	Script func() ([]byte, error)
 	// Timeout returns how long a script may run.
@@ -71,7 +66,8 @@ type Target struct {
 	// ID is the container's.
 	ID        string
 	Container runtime.Info
-	User      hostuser.User
+	// Exec runs programs in the container, as runtime.Runtime does.
+	Exec func(context.Context, runtime.Program) (code int, err error)
 	// Artifacts is the worker's artifacts directory, on the node and in the
 	// container alike. Only its parents are the node's alone.
 	Artifacts string
@@ -114,7 +110,7 @@ func (p *Profiler) Run(ctx context.Context, t Target, verb Verb) (Result, error)
 	return result, err
 }
 
-// notFound is the exit code of a shell, and of nsenter, that finds no program.
+// notFound is the exit code of a shell that finds no program.
 const notFound = 127
 
 // groupPrefix begins the names of the cgroups of scripts.
@@ -127,31 +123,35 @@ func (p *Profiler) run(ctx context.Context, t Target, args []string) (output str
 	limit := p.options.Timeout()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w (after %s, see stormcell.profiler.timeout.secs)", ErrTimeout, limit))
 	defer cancel()
-	spaces, err := openSpaces(t.Container, p.options.Cgroups)
+	init, err := p.hold(t.Container)
 	if err != nil {
 		return "", err
 	}
-	defer spaces.close()
+	defer init.Close()
+	script, err := p.options.Script()
+	if err != nil {
+		return "", err
+	}
 	if err := p.sweep(ctx, group(t.ID)); err != nil { // one that was stuck when its agent ended
 		return "", err
 	}
 	defer func() { err = errors.Join(err, p.sweep(context.WithoutCancel(ctx), group(t.ID))) }()
 	out := new(tail)
-	c, err := p.start(ctx, t, spaces, args, out)
-	if err != nil {
-		return "", err
-	}
-	err = c.Wait()
+	code, err := t.Exec(ctx, runtime.Program{
+		Args: words(script, args), Stdin: io.MultiReader(strings.NewReader("\n"), bytes.NewReader(script)), Output: out,
+		Started: func(script process.Process) error { return p.confine(ctx, t, script) },
+	})
 	switch {
-	case err == nil:
+	case err == nil && code == 0:
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
-	case spaces.init.Ending():
+	case init.Ending():
 		err = fmt.Errorf("%w while it was profiled", ErrGone)
-	case c.ProcessState.ExitCode() == notFound:
-		err = fmt.Errorf("%w: %w; the image may lack the program of its first line, or this node may lack %s", ErrScript, err, p.options.Nsenter)
+	case err != nil:
+	case code == notFound:
+		err = fmt.Errorf("%w: exit status %d; the image may lack a program, such as that of the script's first line", ErrScript, code)
 	default:
-		err = fmt.Errorf("%w: %w", ErrScript, err)
+		err = fmt.Errorf("%w: exit status %d", ErrScript, code)
 	}
 	return out.String(), err
 }

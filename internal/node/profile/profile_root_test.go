@@ -61,7 +61,7 @@ func newRig(t *testing.T, command ...string) *rig {
 	r := &rig{T: t, tree: cgroup.New("/sys/fs/cgroup", parent)}
 	rootfs := r.rootfs(base)
 	spec := worker.Spec{ID: workerID, Port: 6703, TopologyID: "wc-1", User: alice.Name, Command: command}
-	r.target = Target{ID: spec.ContainerID(), User: alice, Artifacts: filepath.Join(base, "artifacts", spec.TopologyID, "6703")}
+	r.target = Target{ID: spec.ContainerID(), Artifacts: filepath.Join(base, "artifacts", spec.TopologyID, "6703")}
 	conf := &config.Config{
 		Fixed: config.Fixed{
 			Node: config.Node{
@@ -79,6 +79,7 @@ func newRig(t *testing.T, command ...string) *rig {
 		RunRoot: filepath.Join(base, "run"), Runc: "/usr/sbin/runc", Conmon: "/usr/bin/conmon",
 		CgroupRoot: "/sys/fs/cgroup", CgroupParent: parent, LogDir: logs, LogBytes: 1 << 20,
 	})
+	r.target.Exec = func(ctx context.Context, p runtime.Program) (int, error) { return containers.Exec(ctx, r.target.ID, p) }
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		r.must(errors.Join(containers.Delete(ctx, r.target.ID), bundles.Remove(ctx, spec)))
@@ -151,7 +152,7 @@ func (r *rig) profiler(script string, timeout time.Duration) *Profiler {
 		text = []byte("#!/bin/bash\n" + script)
 	}
 	return New(Options{
-		Nsenter: "/usr/bin/nsenter", Cgroups: r.tree,
+		Cgroups: r.tree,
 		Script:  func() ([]byte, error) { return text, nil },
 		Timeout: func() time.Duration { return timeout },
 	})

@@ -32,6 +32,17 @@ check_jvm() {
     fail "process $pid of the container is no JVM: ${words[*]}"
 }
 
+# name_file sets file to a path that nothing has yet, of a name and its ending: more
+# than one profile may be made in a second.
+name_file() {
+    local n
+    file=$dir/$1.$2
+    for ((n = 1; ; n++)); do
+        if [[ ! -e $file && ! -L $file ]]; then return; fi
+        file=$dir/$1-$n.$2
+    done
+}
+
 # keep lets Storm's log viewer read a file, which must not be empty.
 keep() {
     [[ -s $1 ]] || fail "the JVM has not written $1"
@@ -52,7 +63,7 @@ each_recording() {
     names=$(recordings)
     [[ $names ]] || fail "no flight recording runs: start one with action FlightRecordStart"
     for name in $names; do
-        file=$dir/recording-$pid-${name#storm-recording-}-$now.jfr
+        name_file "recording-$pid-${name#storm-recording-}-$now" jfr
         ask JFR.dump "name=$name" "filename=$file"
         keep "$file"
         if [[ $verb == stop ]]; then ask JFR.stop "name=$name"; fi
@@ -72,7 +83,8 @@ start() {
 }
 
 jstack() {
-    local file=$dir/jstack-$pid-$now.txt
+    local file
+    name_file "jstack-$pid-$now" txt
     if ! ask Thread.print >"$file" 2>&1; then
         printf '%s\n' "$(<"$file")" >&2
         rm -f "$file"
@@ -82,7 +94,8 @@ jstack() {
 }
 
 jmap() {
-    local file=$dir/recording-$pid-$now.bin
+    local file
+    name_file "recording-$pid-$now" bin
     ask GC.heap_dump -all "$file"
     keep "$file"
 }

@@ -22,11 +22,6 @@ type Driver struct {
 	Runtime Runtime
 	Logs    Logs
 	Form    Form
-	// RecordVersion is the version of the records of workers in this runtime; 0 is
-	// the newest. An agent stops at a record of a runtime that it does not know.
-	// Runtimes that are older than that rule have older versions: agents of their
-	// time decide by the version what they can take over.
-	RecordVersion int
 }
 
 // Drivers are the runtimes of a node, by the names that workers give them.

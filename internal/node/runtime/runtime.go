@@ -5,6 +5,7 @@ package runtime
 
 import (
 	"context"
+	"io"
 	"syscall"
 
 	"github.com/stormcell/stormcell/internal/node/process"
@@ -13,7 +14,7 @@ import (
 // Runtime runs containers that outlive this process. Its calls fail with
 // ErrInvalidID for an id that is no container's; all but Wait fail with
 // ErrUnavailable while its daemon is away, if it has one. Calls for different
-// containers may run side by side, calls for one may not, but Wait and Signal.
+// containers may run side by side, calls for one may not, but Wait, Signal and Exec.
 type Runtime interface {
 	// Create makes a container that waits for Start. attempt counts the
 	// containers of this id from 0, for the name of its log file. A runtime
@@ -34,6 +35,13 @@ type Runtime interface {
 	// Signal sends a signal to the first process, or to all processes of the
 	// container. A container that has ended is no error.
 	Signal(ctx context.Context, id string, sig syscall.Signal, all bool) error
+	// Exec runs a program in a running container until it has ended, and returns its
+	// exit code. The program has the name spaces, the environment, the system call
+	// filter, the rights and the limits of a process that the bundle describes, and
+	// is in the container's cgroup. What the container's processes have changed of
+	// themselves does not count. Programs in one container run one after the other.
+	// When ctx ends, the program may run on. ErrNotFound if the container does not run.
+	Exec(ctx context.Context, id string, p Program) (code int, err error)
 	// Delete removes the container, killing what still runs of it, and every
 	// record of it but its logs. What is not there is no error;
 	// process.ErrStuck if a process does not end.
@@ -71,4 +79,18 @@ type Info struct {
 	// container by itself, and that grow with what it writes. What is above each is
 	// root's.
 	Storage []string
+}
+
+// Program is what runs in a container beside its first process.
+type Program struct {
+	// Args are the program, which is looked up in the container's PATH, and its
+	// arguments.
+	Args []string
+	// Stdin is what it can read when Started has returned.
+	Stdin io.Reader
+	// Output receives what it prints to its standard output.
+	Output io.Writer
+	// Started is called when the program runs. If it fails, the program reads the
+	// end of a file, and Exec returns that error.
+	Started func(process.Process) error
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stormcell/stormcell/internal/store/allowlist"
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
@@ -30,7 +31,7 @@ type Spec struct {
 	User string `json:"user"`
 	// Image is what the worker is pinned to.
 	Image   manifest.Image `json:"image"`
-	Command []string       `json:"command"`
+	Command []string       `json:"command,omitempty"`
 	Env     []EnvVar       `json:"env,omitempty"`
 	// CPUMillis is the CPU limit in thousandths of a core; 0 is none.
 	CPUMillis int64 `json:"cpuMillis,omitempty"`
@@ -74,7 +75,7 @@ func (s Spec) ContainerID() string { return fmt.Sprintf("%d-%s", s.Port, s.ID) }
 // RuntimeName is the worker's runtime, Runc if it names none.
 func (s Spec) RuntimeName() Runtime { return cmp.Or(s.Runtime, Runc) }
 
-// ErrInvalid is a worker whose names cannot be used to build paths.
+// ErrInvalid is a worker whose names cannot be used to build paths, or that cannot be run.
 var ErrInvalid = errors.New("invalid worker")
 
 var (
@@ -103,9 +104,16 @@ func ParseContainerID(id string) (Spec, error) {
 	return s, nil
 }
 
-// Validate checks again, on the node, the names that paths and command lines
-// are built from; the API server has checked them once, but root trusts none.
-func (s Spec) Validate() error {
+// Limits on what a worker's program reads, in bytes, as those of StormWorkers. Storm's
+// own commands have 4 to 8 KiB, with their class path.
+const (
+	MaxCommand = 64 << 10
+	MaxEnv     = 64 << 10
+)
+
+// ValidateNames checks again, on the node, the names that paths are built from; the API
+// server has checked them once, but root trusts none.
+func (s Spec) ValidateNames() error {
 	switch {
 	case !uuidGrammar.MatchString(s.ID):
 		return fmt.Errorf("%w: worker id %q is not a UUID in lower case", ErrInvalid, s.ID)
@@ -115,8 +123,34 @@ func (s Spec) Validate() error {
 		return fmt.Errorf("%w: topology id %q", ErrInvalid, s.TopologyID)
 	case !userGrammar.MatchString(s.User):
 		return fmt.Errorf("%w: user name %q", ErrInvalid, s.User)
+	}
+	return nil
+}
+
+// Validate is ValidateNames for a worker that is to be run: its image, command and
+// environment count, too.
+func (s Spec) Validate() error {
+	if err := s.ValidateNames(); err != nil {
+		return err
+	}
+	switch {
+	case s.Image.Tag != "" && !allowlist.WellFormed(s.Image.Tag):
+		return fmt.Errorf("%w: image name %q", ErrInvalid, s.Image.Tag)
 	case len(s.Command) == 0:
 		return fmt.Errorf("%w: no command", ErrInvalid)
+	}
+	var command, env int
+	for _, word := range s.Command {
+		command += len(word)
+	}
+	for _, v := range s.Env {
+		env += len(v.Name) + len(v.Value)
+	}
+	switch {
+	case command > MaxCommand:
+		return fmt.Errorf("%w: its command has %d bytes, more than %d", ErrInvalid, command, MaxCommand)
+	case env > MaxEnv:
+		return fmt.Errorf("%w: its environment has %d bytes, more than %d", ErrInvalid, env, MaxEnv)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,6 +34,12 @@ func TestValidate(t *testing.T) {
 		"user with a path":       func(s *Spec) { s.User = "a/b" },
 		"no user":                func(s *Spec) { s.User = "" },
 		"no command":             func(s *Spec) { s.Command = nil },
+		"a long command":         func(s *Spec) { s.Command = []string{"java", strings.Repeat("x", MaxCommand-3)} },
+		"a long value":           func(s *Spec) { s.Env = []EnvVar{{"A", strings.Repeat("x", MaxEnv)}} },
+		"many variables":         func(s *Spec) { s.Env = slices.Repeat([]EnvVar{{"A", "1234567"}}, MaxEnv/8+1) },
+		"image leads out":        func(s *Spec) { s.Image.Tag = "../x" },
+		"image is a slash":       func(s *Spec) { s.Image.Tag = "/" },
+		"image is an option":     func(s *Spec) { s.Image.Tag = "-" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := good
@@ -40,6 +47,11 @@ func TestValidate(t *testing.T) {
 				t.Errorf("%+v is accepted", s)
 			}
 		})
+	}
+	good.Command, good.Env = []string{"java", strings.Repeat("x", MaxCommand-4)}, []EnvVar{{"A", strings.Repeat("x", MaxEnv-1)}}
+	good.Image.Tag = "storm/rhel7:dev_current"
+	if err := good.Validate(); err != nil {
+		t.Errorf("as long as can be: %v", err)
 	}
 }
 

@@ -1,5 +1,5 @@
 // Package allowlist decides which image names are well formed and which of
-// them a cluster's configuration permits, by the rules of Storm's OciUtils.
+// them a cluster's configuration permits, after the rules of Storm's OciUtils.
 package allowlist
 
 import (
@@ -12,10 +12,12 @@ import (
 // Any is the entry that permits every well-formed image.
 const Any = "*"
 
-// Pattern is the grammar of image names, the same language as Storm's: an
-// optional registry with an optional port, a repository, an optional tag.
-// Digest references (name@sha256:…) are outside of it.
-const Pattern = `^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9_./-]+(?::[A-Za-z0-9_.-]+)?$`
+// Pattern is the grammar of image names: an optional registry with an optional port, a
+// repository of parts with slashes between them, an optional tag. It is narrower than
+// Storm's, as Docker's is: each part begins and ends with a letter or digit, so that no
+// name reads as a path that leads elsewhere, or as an option. Digest references
+// (name@sha256:…) are outside of it. The CRDs repeat it.
+const Pattern = `^(?:[A-Za-z0-9]+(?:[.-]+[A-Za-z0-9]+)*(?::[0-9]+)?/)?[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?$`
 
 var grammar = regexp.MustCompile(Pattern)
 

@@ -8,7 +8,7 @@ import (
 	"github.com/stormcell/stormcell/internal/store/allowlist"
 )
 
-// The rows follow the regular expression of Storm's OciUtils.
+// The rows follow the regular expression of Storm's OciUtils, but for those of parts.
 func TestWellFormed(t *testing.T) {
 	for name, want := range map[string]bool{
 		"storm/rhel7:dev_current":              true,
@@ -21,12 +21,34 @@ func TestWellFormed(t *testing.T) {
 		"a_b-c.d/e":                            true,
 		"storm:Tag_1.2-3":                      true,
 		strings.Repeat("a", 64):                true, // names a manifest
-		"../../etc/passwd":                     true, // Storm's grammar has no segments
-		"a/../b":                               true,
-		"/storm":                               true,
-		"storm/":                               true,
 		"host/storm":                           true,
-		"-":                                    true,
+		"a__b/c--d/e..f":                       true,
+		"storm:_1":                             true,
+
+		// Storm's grammar has no parts.
+		"../../etc/passwd": false,
+		"../x":             false,
+		"a/../b":           false,
+		"a/./b":            false,
+		"a//b":             false,
+		"..":               false,
+		".":                false,
+		"/":                false,
+		"/storm":           false,
+		"storm/":           false,
+		"storm/.":          false,
+		".storm":           false,
+		"storm.":           false,
+		"_storm":           false,
+		"-":                false,
+		"-storm":           false,
+		"--help":           false,
+		"-host/storm":      false,
+		"host-/storm":      false,
+		"..:1/storm":       false,
+		"storm:-1":         false,
+		"storm:.":          false,
+		"storm:..":         false,
 
 		"":                false,
 		"*":               false,
@@ -53,7 +75,7 @@ func TestWellFormed(t *testing.T) {
 
 func TestSelect(t *testing.T) {
 	hash := strings.Repeat("a", 64)
-	listed := allowlist.Rules{Allowed: []string{"storm:a", "storm:b", "../x"}, Default: "storm:a"}
+	listed := allowlist.Rules{Allowed: []string{"storm:a", "storm:b", "a/x"}, Default: "storm:a"}
 	anything := allowlist.Rules{Allowed: []string{"*"}, Default: "storm:a"}
 	for _, c := range []struct {
 		name  string
@@ -69,7 +91,7 @@ func TestSelect(t *testing.T) {
 		{"no registry is not Docker Hub", allowlist.Rules{Allowed: []string{"docker.io/library/storm"}}, "storm", "", allowlist.ErrNotAllowed},
 		{"prefix", listed, "storm:", "", allowlist.ErrNotAllowed},
 		{"case", listed, "storm:A", "", allowlist.ErrNotAllowed},
-		{"listed with ..", listed, "../x", "../x", nil},
+		{"listed with ..", allowlist.Rules{Allowed: []string{"../x"}}, "../x", "", allowlist.ErrMalformed},
 		{"star, well formed", anything, "other/image:1", "other/image:1", nil},
 		{"star, malformed", anything, "Other Image", "", allowlist.ErrMalformed},
 		{"star, digest", anything, "storm@sha256:" + hash, "", allowlist.ErrMalformed},

@@ -21,6 +21,8 @@ var attacks = map[string]func(args []string) error{
 	"mapped":   mapped,
 	"probe":    probe,
 	"plant":    plant,
+	"jvm":      jvm,
+	"jcmd":     jcmd,
 }
 
 func main() {

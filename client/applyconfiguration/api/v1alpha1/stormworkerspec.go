@@ -36,9 +36,9 @@ type StormWorkerSpecApplyConfiguration struct {
 	// storm.resource.isolation.plugin sets.
 	Runtime *apiv1alpha1.Runtime `json:"runtime,omitempty"`
 	// command is the worker's command line: the program, looked up in the
-	// image's PATH, and its arguments, without any expansion.
+	// image's PATH, and its arguments, without any expansion. It has 64 KiB at most.
 	Command []string `json:"command,omitempty"`
-	// env is added to the image's environment.
+	// env is added to the image's environment. It has 64 KiB at most, with the names.
 	Env []EnvVarApplyConfiguration `json:"env,omitempty"`
 	// resources are the limits of the worker.
 	Resources *WorkerResourcesApplyConfiguration `json:"resources,omitempty"`

@@ -10,11 +10,6 @@ import (
 // Name is what workers call this runtime.
 const Name worker.Runtime = "Docker"
 
-// recordVersion is that of records of agents that knew this runtime and runc.
-// One that knows only runc stops at such a record, and does not start a second
-// process for its worker.
-const recordVersion = 2
-
 // Driver returns the driver of this node's Docker. current and path are as in
 // Images.
 func Driver(current func() *config.Config, path func(string) string) (runtime.Driver, error) {
@@ -26,7 +21,7 @@ func Driver(current func() *config.Config, path func(string) string) (runtime.Dr
 	r := NewRuntime(d, Options{RunRoot: fixed.Node.RunRoot, CgroupRoot: fixed.Cgroup.Root, CgroupParent: fixed.Cgroup.Parent})
 	return runtime.Driver{
 		Images: &Images{Daemon: d, Config: current, Path: path}, Rootfs: Rootfs{}, Runtime: r, Logs: r,
-		Form: Form, RecordVersion: recordVersion,
+		Form: Form,
 	}, nil
 }
 

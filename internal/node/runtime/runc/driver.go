@@ -9,16 +9,15 @@ import (
 // Name is what workers call this runtime.
 const Name = worker.Runc
 
-// recordVersion is that of records of agents that knew no other runtime. They
-// can take over workers of this one.
-const recordVersion = 1
-
 // Driver returns the driver of this runtime. runc itself has neither images nor
 // root file systems.
 func Driver(o Options, images runtime.Images, rootfs runtime.Rootfs) runtime.Driver {
 	r := New(o)
-	return runtime.Driver{Images: images, Rootfs: rootfs, Runtime: r, Logs: r, Form: Form, RecordVersion: recordVersion}
+	return runtime.Driver{Images: images, Rootfs: rootfs, Runtime: r, Logs: r, Form: Form}
 }
+
+// configFile is the file of a bundle.
+const configFile = "config.json"
 
 // Form is the document of the OCI runtime specification, hardened.
 func Form(in ocispec.Input) (name string, content any, err error) {
@@ -27,5 +26,5 @@ func Form(in ocispec.Input) (name string, content any, err error) {
 		return "", nil, err
 	}
 	ocispec.Harden(s, in)
-	return "config.json", s, nil
+	return configFile, s, nil
 }

@@ -79,6 +79,8 @@ func Run(t *testing.T, subject func(t *testing.T) *Subject) {
 		"statuses":                       statuses,
 		"inspect":                        inspect,
 		"no container":                   unknown,
+		"exec":                           execute,
+		"exec that comes to nothing":     executeNothing,
 		"log":                            log,
 		"create does not replace":        notReplaced,
 		"delete ends what runs":          deleteRunning,
@@ -303,7 +305,7 @@ func (b *trial) wantLog() {
 func unknown(b *trial) {
 	_, waitErr := b.Wait(b.t.Context(), ID)
 	_, inspectErr := b.Inspect(b.t.Context(), ID)
-	for _, err := range []error{waitErr, inspectErr, b.Signal(b.t.Context(), ID, syscall.SIGTERM, false)} {
+	for _, err := range []error{waitErr, inspectErr, b.exec(ID, runtime.Program{}), b.Signal(b.t.Context(), ID, syscall.SIGTERM, false)} {
 		if !errors.Is(err, runtime.ErrNotFound) {
 			b.t.Errorf("error = %v", err)
 		}
@@ -313,7 +315,7 @@ func unknown(b *trial) {
 		_, waitErr := b.Wait(b.t.Context(), id)
 		_, inspectErr := b.Inspect(b.t.Context(), id)
 		for i, err := range []error{
-			createErr, waitErr, inspectErr, b.Start(b.t.Context(), id), b.Delete(b.t.Context(), id), b.RemoveLogs(id), b.Signal(b.t.Context(), id, syscall.SIGKILL, true),
+			createErr, waitErr, inspectErr, b.exec(id, runtime.Program{}), b.Start(b.t.Context(), id), b.Delete(b.t.Context(), id), b.RemoveLogs(id), b.Signal(b.t.Context(), id, syscall.SIGKILL, true),
 		} {
 			if !errors.Is(err, runtime.ErrInvalidID) {
 				b.t.Errorf("call %d with id %q: error = %v", i, id, err)
