@@ -22,6 +22,11 @@ type Driver struct {
 	Runtime Runtime
 	Logs    Logs
 	Form    Form
+	// Off is why workers cannot start in this runtime on this node, an ErrOff; nil
+	// if they can. Such a runtime only removes what it made while it was on.
+	Off error
+	// Ping asks the daemon whether it is there; nil if the runtime has none.
+	Ping func(ctx context.Context) error
 	// RecordVersion is the version of the records of workers in this runtime; 0 is
 	// the newest. An agent stops at a record of a runtime that it does not know.
 	// Runtimes that are older than that rule have older versions: agents of their
