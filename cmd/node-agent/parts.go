@@ -22,6 +22,7 @@ import (
 	"github.com/stormcell/stormcell/internal/node/prefetch"
 	"github.com/stormcell/stormcell/internal/node/preflight"
 	"github.com/stormcell/stormcell/internal/node/rootfs"
+	"github.com/stormcell/stormcell/internal/node/runtime"
 	"github.com/stormcell/stormcell/internal/store/backends"
 )
 
@@ -37,6 +38,7 @@ type parts struct {
 	localizer *localizer.Localizer
 	prefetch  *prefetch.Queue
 	profiles  *profiles
+	presence  *runtime.Presence
 	watcher   *config.Watcher
 	metrics   *nodeMetrics
 	// connect answers for the workers' logs and use.
@@ -113,7 +115,7 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		return tree.Usage(info.Cgroup)
 	}
 	return &parts{
-		engine: e, localizer: l, prefetch: ahead, watcher: c.watcher, runRoot: conf.Node.RunRoot,
+		engine: e, localizer: l, prefetch: ahead, presence: runtime.NewPresence(runtimes, changes.prefetch.Add), watcher: c.watcher, runRoot: conf.Node.RunRoot,
 		holder:   holderOf(e, tree),
 		cleanup:  &cleanup{bundles, conf.Node, log},
 		connect:  &node.Backend{Node: o.nodeName, Engine: e, Usage: usage},

@@ -1,6 +1,8 @@
 package docker
 
 import (
+	"fmt"
+
 	"github.com/stormcell/stormcell/internal/config"
 	"github.com/stormcell/stormcell/internal/node/ocispec"
 	"github.com/stormcell/stormcell/internal/node/runtime"
@@ -15,6 +17,10 @@ const Name worker.Runtime = "Docker"
 // process for its worker.
 const recordVersion = 2
 
+// errOff is why a worker does not start where Docker is not turned on.
+var errOff = fmt.Errorf("%w: set stormcell.docker.enable to true in this node's storm.yaml and restart the node-agent, or create the worker again on another node",
+	runtime.ErrOff)
+
 // Driver returns the driver of this node's Docker. current and path are as in
 // Images.
 func Driver(current func() *config.Config, path func(string) string) (runtime.Driver, error) {
@@ -24,10 +30,14 @@ func Driver(current func() *config.Config, path func(string) string) (runtime.Dr
 		return runtime.Driver{}, err
 	}
 	r := NewRuntime(d, Options{RunRoot: fixed.Node.RunRoot, CgroupRoot: fixed.Cgroup.Root, CgroupParent: fixed.Cgroup.Parent})
-	return runtime.Driver{
+	driver := runtime.Driver{
 		Images: &Images{Daemon: d, Config: current, Path: path}, Rootfs: Rootfs{}, Runtime: r, Logs: r,
-		Form: Form, RecordVersion: recordVersion,
-	}, nil
+		Form: Form, Ping: d.Ping, RecordVersion: recordVersion,
+	}
+	if !fixed.DockerEnabled {
+		driver.Off = errOff
+	}
+	return driver, nil
 }
 
 // fileName is the file of a bundle.

@@ -193,7 +193,8 @@ func (r *Runtime) Inspect(ctx context.Context, id string) (runtime.Info, error) 
 	return runtime.Info{Init: p, Cgroup: c.ID}, nil
 }
 
-// listLimit is how long dockerd may take to answer an agent that begins.
+// listLimit is how long dockerd may take to answer an agent that begins, or that
+// asks whether it is there.
 const listLimit = 5 * time.Second
 
 // List returns every container of this agent.
