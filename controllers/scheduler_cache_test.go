@@ -188,7 +188,7 @@ func TestSchedulerCacheRace(t *testing.T) {
 // until it reports something else.
 func TestSchedulerCacheKnowsRuntimes(t *testing.T) {
 	b, _ := testCache("n1", "n2")
-	any, named := withUID(newWorker("any", "", 6700)), onNode(withUID(newWorker("named", "", 6701)), "n2")
+	unnamed, named := withUID(newWorker("any", "", 6700)), onNode(withUID(newWorker("named", "", 6701)), "n2")
 	for _, step := range []struct {
 		runtimes []api.Runtime
 		changed  bool
@@ -203,7 +203,7 @@ func TestSchedulerCacheKnowsRuntimes(t *testing.T) {
 		if changed := b.setRuntimes("n2", step.runtimes); changed != step.changed {
 			t.Errorf("%v: changed %v", step.runtimes, changed)
 		}
-		for w, reason := range map[*api.StormWorker]string{any: api.ReasonNoNodeFits, named: api.ReasonRuntimeMissing} {
+		for w, reason := range map[*api.StormWorker]string{unnamed: api.ReasonNoNodeFits, named: api.ReasonRuntimeMissing} {
 			node, failure := b.place(w, api.RuntimeDocker)
 			if step.fits != (node == "n2") || !step.fits && failure.reason != reason {
 				t.Errorf("%v: %s on %q, %+v", step.runtimes, w.Name, node, failure)

@@ -102,8 +102,8 @@ func TestWorkerRuntimeDocker(t *testing.T) {
 		obj.Spec.Runtime = api.RuntimeDocker
 		return obj
 	}
-	stores, any, named := docker("stores", "storm/a:1", 6700), docker("any", image, 6701), onNode(docker("named", image, 6702), "n1")
-	for _, obj := range []*api.StormWorker{stores, any, named} {
+	stores, unnamed, named := docker("stores", "storm/a:1", 6700), docker("any", image, 6701), onNode(docker("named", image, 6702), "n1")
+	for _, obj := range []*api.StormWorker{stores, unnamed, named} {
 		w.create(obj)
 		c := w.hasCondition(obj, api.WorkerReady, metav1.ConditionFalse, api.ReasonNoImagesAllowed)
 		if !strings.Contains(c.Message, "stormcell.docker.allowed.images is empty") {
@@ -118,11 +118,11 @@ func TestWorkerRuntimeDocker(t *testing.T) {
 	if !strings.Contains(c.Message, "means "+image) {
 		t.Errorf("message %q", c.Message)
 	}
-	w.hasCondition(any, api.WorkerReady, metav1.ConditionFalse, api.ReasonNoNodeFits)
+	w.hasCondition(unnamed, api.WorkerReady, metav1.ConditionFalse, api.ReasonNoNodeFits)
 	w.hasCondition(named, api.WorkerReady, metav1.ConditionFalse, api.ReasonRuntimeMissing)
 
 	w.reportRuntimes("n1", api.RuntimeDocker, api.RuntimeRunc)
-	for _, obj := range []*api.StormWorker{any, named} {
+	for _, obj := range []*api.StormWorker{unnamed, named} {
 		w.bound(obj)
 		if s := obj.Status; s.Runtime != api.RuntimeDocker || s.Image.Tag != image || s.Image.ManifestDigest != "" || s.NodeName != "n1" {
 			t.Errorf("runtime %s, image %+v, node %s", s.Runtime, s.Image, s.NodeName)

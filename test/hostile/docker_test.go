@@ -15,7 +15,7 @@ import (
 	"github.com/stormcell/stormcell/test/suite"
 )
 
-// dockerImage is allowed in Docker, which is not turned on on the node.
+// dockerImage is allowed in Docker, which the node has not turned on.
 const dockerImage = "docker.io/library/debian:12"
 
 // inDocker makes a worker of runtime Docker that names the node.

@@ -54,7 +54,7 @@ var explanations = map[string]explainer{
 	api.ReasonLocalizeFailed:    fixed("its image could not be fetched to {node}", "check the store and the network to it"+retried),
 	api.ReasonImageCorrupt:      fixed("what {node} fetched of image {tag} does not match its manifest", pushAgain),
 	api.ReasonImagePullFailed:   imagePullFailed,
-	api.ReasonDockerUnavailable: fixed("Docker is turned on on {node}, and does not answer", "start Docker there, or correct stormcell.docker.host in its storm.yaml"+retried+"; or delete the worker"),
+	api.ReasonDockerUnavailable: fixed("{node} has Docker turned on, and Docker does not answer", "start Docker there, or correct stormcell.docker.host in its storm.yaml"+retried+"; or delete the worker"),
 	api.ReasonDiskFull:          fixed("the disk of the image cache on {node} is full", "free space on the file system of storm.oci.resources.local.dir on {node}"+retried),
 	api.ReasonEvicted:           fixed("its image was evicted from {node} for another worker's", "free space on the file system of storm.oci.resources.local.dir on {node}"+retried),
 	api.ReasonMountFailed:       fixed("its layers could not be mounted on {node}", checkAgent),
