@@ -50,10 +50,30 @@ import (
 type Settings struct {
 	// Images are the allowlist and the default image.
 	Images allowlist.Rules
+	// DockerImages are the allowlist of runtime Docker.
+	DockerImages allowlist.Docker
 	// Runtime is what runs workers that name none; empty is Runc.
 	Runtime api.Runtime
 	// RefreshInterval is the longest time between two look-ups of an image.
 	RefreshInterval time.Duration
+}
+
+// imageRules decide on the images of workers.
+type imageRules interface {
+	// Select returns the image of a worker that names image ("" for none), or why it
+	// may not run.
+	Select(image string) (string, error)
+	// Check returns why image may not be used, nil if it may.
+	Check(image string) error
+}
+
+// rulesOf returns the rules of the images that a runtime runs: a name in a registry is
+// another image than the same name in the store.
+func (s Settings) rulesOf(runtime api.Runtime) imageRules {
+	if runtime.PullsImages() {
+		return s.DockerImages
+	}
+	return s.Images
 }
 
 // Resolver looks images up in the store.

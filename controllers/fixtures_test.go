@@ -16,6 +16,7 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -162,6 +163,18 @@ func (w *world) addNode(name string) {
 	w.Helper()
 	w.create(newNode(name))
 	w.create(newLease(name))
+}
+
+// reportRuntimes writes the runtimes of a node as its node-agent does, once the
+// manager has made the StormNode.
+func (w *world) reportRuntimes(node string, runtimes ...api.Runtime) {
+	w.Helper()
+	patch, err := json.Marshal(map[string]any{"status": map[string]any{"runtimes": runtimes}})
+	w.must(err)
+	w.eventually(func() error {
+		n := &api.StormNode{ObjectMeta: metav1.ObjectMeta{Name: node}}
+		return w.c.Status().Patch(w.ctx, n, client.RawPatch(types.MergePatchType, patch))
+	})
 }
 
 // renew renews the Lease of a node's agent.

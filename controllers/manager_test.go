@@ -112,7 +112,7 @@ func TestWriteFails(t *testing.T) {
 	if n := placements(t, r.metrics); n != 0 {
 		t.Errorf("%d placements are counted of what was not written", n)
 	}
-	b.place(withUID(newWorker("other", "", 6701))) // makes n2 as good as n1
+	b.place(withUID(newWorker("other", "", 6701)), api.RuntimeRunc) // makes n2 as good as n1
 	broken = false
 	if _, err := r.Reconcile(w.ctx, req); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +36,8 @@ type nodeInfo struct {
 	exists    bool
 	facts     nodeFacts
 	heartbeat heartbeat
+	// runtimes are those that the node's agent reports.
+	runtimes []api.Runtime
 	// ports has the workers by port, topologies their number by topology.
 	ports      map[int32]assignment
 	topologies map[string]int
@@ -97,9 +100,27 @@ func (s *schedulerCache) removeNode(name string) {
 // prune drops a node about which the cache knows nothing. Call it with the lock
 // held.
 func (s *schedulerCache) prune(name string) {
-	if n := s.node(name); !n.exists && !n.heartbeat.seen() && len(n.ports) == 0 && n.requested == (resources{}) {
+	if n := s.node(name); !n.exists && !n.heartbeat.seen() && len(n.ports) == 0 && len(n.runtimes) == 0 && n.requested == (resources{}) {
 		delete(s.nodes, name)
 	}
+}
+
+// setRuntimes records the runtimes that a node's agent reports. It reports whether
+// placement may differ now.
+func (s *schedulerCache) setRuntimes(name string, runtimes []api.Runtime) (changed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.node(name)
+	changed = !slices.Equal(n.runtimes, runtimes)
+	n.runtimes = runtimes
+	s.prune(name)
+	return changed
+}
+
+// has reports whether workers can start in a runtime on the node. Every agent has
+// Runc; those of older releases report nothing.
+func (n *nodeInfo) has(runtime api.Runtime) bool {
+	return runtime == api.RuntimeRunc || slices.Contains(n.runtimes, runtime)
 }
 
 // recordHeartbeat records the renew time of an agent's Lease. It reports whether
@@ -287,9 +308,9 @@ func (s *schedulerCache) activate(node string, freed resources) (activated []typ
 	return activated
 }
 
-// place chooses a node for w and assigns w to it, or returns why no node fits.
-// A second call returns the same node as long as the node exists.
-func (s *schedulerCache) place(w *api.StormWorker) (node string, failure placementFailure) {
+// place chooses a node for w, which runs in a runtime, and assigns w to it, or returns
+// why no node fits. A second call returns the same node as long as the node exists.
+func (s *schedulerCache) place(w *api.StormWorker, runtime api.Runtime) (node string, failure placementFailure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if a, ok := s.assignments[w.UID]; ok && s.node(a.node).exists {
@@ -299,14 +320,14 @@ func (s *schedulerCache) place(w *api.StormWorker) (node string, failure placeme
 		return "", failure
 	}
 	if w.Spec.NodeName != "" {
-		failure = fits(s.candidate(w.Spec.NodeName, w), w)
+		failure = fits(s.candidate(w.Spec.NodeName, w, runtime), w, runtime)
 		node = w.Spec.NodeName
 	} else {
 		candidates := make([]candidate, 0, len(s.nodes))
 		for name := range s.nodes {
-			candidates = append(candidates, s.candidate(name, w))
+			candidates = append(candidates, s.candidate(name, w, runtime))
 		}
-		node, failure = choose(candidates, w)
+		node, failure = choose(candidates, w, runtime)
 	}
 	if failure.insufficient {
 		s.unschedulable[w.UID] = types.NamespacedName{Namespace: w.Namespace, Name: w.Name}
@@ -320,15 +341,16 @@ func (s *schedulerCache) place(w *api.StormWorker) (node string, failure placeme
 
 // candidate returns a node as the placement of w sees it. Call it with the lock
 // held.
-func (s *schedulerCache) candidate(name string, w *api.StormWorker) candidate {
+func (s *schedulerCache) candidate(name string, w *api.StormWorker, runtime api.Runtime) candidate {
 	n, ok := s.nodes[name]
 	if !ok {
 		return candidate{name: name}
 	}
 	c := candidate{
 		name: name, exists: n.exists, facts: n.facts, requested: n.requested,
-		live:    n.heartbeat.state(s.clock.Now(), s.leaseDuration) == agentLive,
-		workers: len(n.ports), ofTopology: n.topologies[w.Spec.TopologyID],
+		lacksRuntime: !n.has(runtime),
+		live:         n.heartbeat.state(s.clock.Now(), s.leaseDuration) == agentLive,
+		workers:      len(n.ports), ofTopology: n.topologies[w.Spec.TopologyID],
 	}
 	if holder, taken := n.ports[w.Spec.Port]; taken && holder.uid != w.UID {
 		c.portHolder = holder.worker

@@ -35,20 +35,20 @@ func withUID(w *api.StormWorker) *api.StormWorker {
 func TestSchedulerCacheKeepsAnAssignment(t *testing.T) {
 	b, _ := testCache("n1", "n2")
 	w := withUID(newWorker("w", "", 6700))
-	first, failure := b.place(w)
+	first, failure := b.place(w, api.RuntimeRunc)
 	if failure.reason != "" {
 		t.Fatal(failure)
 	}
 	b.setWorker(w) // the cache still says unbound
-	if again, _ := b.place(w); again != first {
+	if again, _ := b.place(w, api.RuntimeRunc); again != first {
 		t.Errorf("placed on %s, then on %s", first, again)
 	}
 	other := onNode(withUID(newWorker("other", "", 6700)), first)
-	if _, failure := b.place(other); failure.reason != api.ReasonPortInUse {
+	if _, failure := b.place(other, api.RuntimeRunc); failure.reason != api.ReasonPortInUse {
 		t.Errorf("a port was given twice: %+v", failure)
 	}
 	b.removeWorker(w.UID)
-	if node, failure := b.place(other); node != first {
+	if node, failure := b.place(other, api.RuntimeRunc); node != first {
 		t.Errorf("the port is not free again: %+v", failure)
 	}
 }
@@ -56,14 +56,14 @@ func TestSchedulerCacheKeepsAnAssignment(t *testing.T) {
 func TestSchedulerCacheLeavesADeletedNode(t *testing.T) {
 	b, _ := testCache("n1")
 	w := withUID(newWorker("w", "", 6700))
-	b.place(w)
+	b.place(w, api.RuntimeRunc)
 	b.removeNode("n1")
-	if node, failure := b.place(w); failure.reason != api.ReasonNoNodeFits {
+	if node, failure := b.place(w, api.RuntimeRunc); failure.reason != api.ReasonNoNodeFits {
 		t.Errorf("placed on %q", node)
 	}
 	b.setNode("n2", nodeFacts{ready: true})
 	b.recordHeartbeat("n2", noon)
-	if node, _ := b.place(w); node != "n2" {
+	if node, _ := b.place(w, api.RuntimeRunc); node != "n2" {
 		t.Errorf("placed on %q, want n2", node)
 	}
 }
@@ -71,7 +71,7 @@ func TestSchedulerCacheLeavesADeletedNode(t *testing.T) {
 func TestSchedulerCachePrunes(t *testing.T) {
 	b, _ := testCache("n1")
 	w := withUID(newWorker("w", "", 6700))
-	b.place(w)
+	b.place(w, api.RuntimeRunc)
 	b.removeNode("n1")
 	b.removeHeartbeat("n1")
 	b.removeWorker(w.UID)
@@ -85,7 +85,7 @@ func TestSchedulerCacheSpreads(t *testing.T) {
 	count := map[string]int{}
 	for n := range 9 {
 		w := withUID(newWorker(fmt.Sprintf("w%d", n), "", int32(6700+n)))
-		node, _ := b.place(w)
+		node, _ := b.place(w, api.RuntimeRunc)
 		count[node]++
 	}
 	for node, n := range count {
@@ -106,33 +106,33 @@ func TestSchedulerCacheResources(t *testing.T) {
 	}
 	first, second, third := big("first", 6700), big("second", 6701), big("third", 6702)
 	for _, w := range []*api.StormWorker{first, second} {
-		if node, failure := b.place(w); node != "n1" {
+		if node, failure := b.place(w, api.RuntimeRunc); node != "n1" {
 			t.Fatalf("%s: %+v", w.Name, failure)
 		}
 	}
-	if _, failure := b.place(third); !failure.insufficient || !strings.Contains(failure.message, "less free memory than 2Gi") {
+	if _, failure := b.place(third, api.RuntimeRunc); !failure.insufficient || !strings.Contains(failure.message, "less free memory than 2Gi") {
 		t.Errorf("no memory is left: %+v", failure)
 	}
-	if node, _ := b.place(withUID(newWorker("small", "", 6703))); node != "n1" {
+	if node, _ := b.place(withUID(newWorker("small", "", 6703)), api.RuntimeRunc); node != "n1" {
 		t.Error("a worker without limits requests nothing")
 	}
 	if activated := b.removeWorker(first.UID).activated; len(activated) != 1 || activated[0].Name != "third" {
 		t.Errorf("activated %v", activated)
 	}
 	b.setPod("p", "n1", resources{memory: 1})
-	if _, failure := b.place(third); !failure.insufficient {
+	if _, failure := b.place(third, api.RuntimeRunc); !failure.insufficient {
 		t.Error("the pod's memory was given away")
 	}
 	if activated := b.setPod("p", "n1", resources{cpu: 3001}); len(activated) != 1 {
 		t.Errorf("the pod became smaller: activated %v", activated)
 	}
-	if _, failure := b.place(third); !failure.insufficient || !strings.Contains(failure.message, "less free CPU than 1") {
+	if _, failure := b.place(third, api.RuntimeRunc); !failure.insufficient || !strings.Contains(failure.message, "less free CPU than 1") {
 		t.Errorf("no CPU is left: %+v", failure)
 	}
 	if activated := b.removePod("p"); len(activated) != 1 {
 		t.Errorf("activated %v", activated)
 	}
-	if node, failure := b.place(third); node != "n1" {
+	if node, failure := b.place(third, api.RuntimeRunc); node != "n1" {
 		t.Errorf("the resources are not free again: %+v", failure)
 	}
 	if activated := b.removeWorker(second.UID).activated; activated != nil {
@@ -154,7 +154,7 @@ func TestSchedulerCacheTwoOfOnePort(t *testing.T) {
 	b.setWorker(first)
 	b.setWorker(second)
 	b.removeWorker(second.UID)
-	if _, failure := b.place(withUID(newWorker("third", "", 6700))); failure.reason == "" {
+	if _, failure := b.place(withUID(newWorker("third", "", 6700)), api.RuntimeRunc); failure.reason == "" {
 		t.Error("the port of the first was given away")
 	}
 }
@@ -165,7 +165,7 @@ func TestSchedulerCacheRace(t *testing.T) {
 	placed := make(chan string, 100)
 	for n := range 100 {
 		wg.Go(func() {
-			if node, failure := b.place(withUID(newWorker(strconv.Itoa(n), "", 6700))); failure.reason == "" {
+			if node, failure := b.place(withUID(newWorker(strconv.Itoa(n), "", 6700)), api.RuntimeRunc); failure.reason == "" {
 				placed <- node
 			}
 		})
@@ -184,6 +184,39 @@ func TestSchedulerCacheRace(t *testing.T) {
 	}
 }
 
+// TestSchedulerCacheKnowsRuntimes: nobody lacks Runc, and what an agent reports holds
+// until it reports something else.
+func TestSchedulerCacheKnowsRuntimes(t *testing.T) {
+	b, _ := testCache("n1", "n2")
+	unnamed, named := withUID(newWorker("any", "", 6700)), onNode(withUID(newWorker("named", "", 6701)), "n2")
+	for _, step := range []struct {
+		runtimes []api.Runtime
+		changed  bool
+		fits     bool
+	}{
+		{nil, false, false},
+		{[]api.Runtime{api.RuntimeRunc}, true, false},
+		{[]api.Runtime{api.RuntimeDocker, api.RuntimeRunc}, true, true},
+		{[]api.Runtime{api.RuntimeDocker, api.RuntimeRunc}, false, true},
+		{[]api.Runtime{api.RuntimeRunc}, true, false},
+	} {
+		if changed := b.setRuntimes("n2", step.runtimes); changed != step.changed {
+			t.Errorf("%v: changed %v", step.runtimes, changed)
+		}
+		for w, reason := range map[*api.StormWorker]string{unnamed: api.ReasonNoNodeFits, named: api.ReasonRuntimeMissing} {
+			node, failure := b.place(w, api.RuntimeDocker)
+			if step.fits != (node == "n2") || !step.fits && failure.reason != reason {
+				t.Errorf("%v: %s on %q, %+v", step.runtimes, w.Name, node, failure)
+			}
+			b.removeWorker(w.UID)
+			if node, failure := b.place(w, api.RuntimeRunc); node == "" {
+				t.Errorf("%v: Runc: %+v", step.runtimes, failure)
+			}
+			b.removeWorker(w.UID)
+		}
+	}
+}
+
 // BenchmarkPlace places workers on 1,000 nodes that have 50 each.
 func BenchmarkPlace(b *testing.B) {
 	const nodes, workers = 1000, 50
@@ -194,12 +227,12 @@ func BenchmarkPlace(b *testing.B) {
 	cache, _ := testCache(names...)
 	for n := range nodes * workers {
 		w := onNode(withUID(newWorker(strconv.Itoa(n), "", int32(6700+n/nodes))), names[n%nodes])
-		cache.place(w)
+		cache.place(w, api.RuntimeRunc)
 	}
 	w := withUID(newWorker("next", "", 7000))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, failure := cache.place(w); failure.reason != "" {
+		if _, failure := cache.place(w, api.RuntimeRunc); failure.reason != "" {
 			b.Fatal(failure)
 		}
 		cache.removeWorker(w.UID)

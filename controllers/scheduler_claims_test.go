@@ -33,10 +33,10 @@ func TestClaims(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, _ := testCache("n1", "n2")
-			if _, failure := b.place(first); failure.reason != "" {
+			if _, failure := b.place(first, api.RuntimeRunc); failure.reason != "" {
 				t.Fatal(failure)
 			}
-			_, failure := b.place(tt.second)
+			_, failure := b.place(tt.second, api.RuntimeRunc)
 			if failure.reason != tt.reason || !strings.Contains(failure.message, tt.say) {
 				t.Errorf("%+v, want %s saying %q", failure, tt.reason, tt.say)
 			}
@@ -44,7 +44,7 @@ func TestClaims(t *testing.T) {
 				t.Errorf("it names what its maker may not see: %s", failure.message)
 			}
 			b.removeWorker(first.UID)
-			if _, failure := b.place(tt.second); failure.reason != "" {
+			if _, failure := b.place(tt.second, api.RuntimeRunc); failure.reason != "" {
 				t.Errorf("the first is gone: %+v", failure)
 			}
 			b.removeWorker(tt.second.UID)
@@ -64,7 +64,7 @@ func TestClaimsOfAnOlderManager(t *testing.T) {
 		w := withUID(newWorker(namespace, "", int32(6700+i)))
 		w.Namespace, w.Spec.WorkerID, w.Status.NodeName = namespace, someID, "n1"
 		b.setWorker(w)
-		if node, failure := b.place(w); node != "n1" {
+		if node, failure := b.place(w, api.RuntimeRunc); node != "n1" {
 			t.Errorf("%s is not kept: %+v", namespace, failure)
 		}
 		all = append(all, w)
@@ -72,7 +72,7 @@ func TestClaimsOfAnOlderManager(t *testing.T) {
 	third := withUID(newWorker("third", "", 6702))
 	third.Namespace, third.Spec.WorkerID = "team-b", someID
 	for i, want := range []string{api.ReasonWorkerIDInUse, api.ReasonWorkerIDInUse, ""} {
-		if _, failure := b.place(third); failure.reason != want {
+		if _, failure := b.place(third, api.RuntimeRunc); failure.reason != want {
 			t.Errorf("%d are gone: %+v, want %q", i, failure, want)
 		}
 		if i < len(all) {

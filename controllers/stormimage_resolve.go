@@ -79,6 +79,12 @@ func refusalReason(refusal error) (reason, cure string) {
 	switch {
 	case errors.Is(refusal, allowlist.ErrNoImages):
 		return api.ReasonNoImagesAllowed, "list the image in storm.oci.allowed.images of the manager's storm.yaml"
+	case errors.Is(refusal, allowlist.ErrNoDockerImages):
+		return api.ReasonNoImagesAllowed, "list the image there in the manager's storm.yaml"
+	case errors.Is(refusal, allowlist.ErrNoDockerImage):
+		return api.ReasonNoImage, "create the worker again with spec.image"
+	case errors.Is(refusal, allowlist.ErrNotFullName):
+		return api.ReasonImageNameNotFull, "create the worker again with the full name, if that image is meant"
 	case errors.Is(refusal, allowlist.ErrNoDefault):
 		return api.ReasonNoImage, "set spec.image of the worker, or storm.oci.image in the manager's storm.yaml"
 	case errors.Is(refusal, allowlist.ErrMalformed):

@@ -8,7 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
-	"github.com/stormcell/stormcell/internal/store/allowlist"
 )
 
 // admission is the verdict on whether a worker may run, and with which image.
@@ -50,7 +49,7 @@ func runtimeOf(w *api.StormWorker, byDefault api.Runtime) api.Runtime {
 // admitWorker decides on a worker. images are the StormImages of the tag that
 // imageTag names. A bound worker keeps its image, even if the tag has moved
 // since. For a runtime that pulls images itself, the allowlist decides.
-func admitWorker(w *api.StormWorker, runtime api.Runtime, rules allowlist.Rules, images []api.StormImage) admission {
+func admitWorker(w *api.StormWorker, runtime api.Runtime, rules imageRules, images []api.StormImage) admission {
 	if bound(w) && w.Status.Image != nil {
 		return admitBound(w, runtime, rules)
 	}
@@ -67,7 +66,7 @@ func admitWorker(w *api.StormWorker, runtime api.Runtime, rules allowlist.Rules,
 
 // admitBound decides again on a worker that has its node and its image. If it has not
 // started yet, the image must still be allowed; otherwise it continues to run.
-func admitBound(w *api.StormWorker, runtime api.Runtime, rules allowlist.Rules) admission {
+func admitBound(w *api.StormWorker, runtime api.Runtime, rules imageRules) admission {
 	image := w.Status.Image
 	refusal := rules.Check(image.Tag)
 	switch {

@@ -63,11 +63,12 @@ func TestAdmitWorker(t *testing.T) {
 		w.Spec.Runtime = api.RuntimeDocker
 		return w
 	}
-	dockers := &api.WorkerImage{Tag: "a:1"}
+	dockers := &api.WorkerImage{Tag: "docker.io/library/a:1"}
+	registry := allowlist.Docker{Allowed: []string{dockers.Tag}}
 	tests := []struct {
 		name   string
 		worker *api.StormWorker
-		rules  allowlist.Rules
+		rules  imageRules
 		images []api.StormImage
 		status metav1.ConditionStatus
 		reason string
@@ -86,11 +87,15 @@ func TestAdmitWorker(t *testing.T) {
 		{"malformed, with star", waiting("A:1"), allowlist.Rules{Allowed: []string{"*"}}, nil, no, api.ReasonMalformedName, nil},
 		{"nothing allowed", waiting("a:1"), allowlist.Rules{}, nil, no, api.ReasonNoImagesAllowed, nil},
 		{"no default", waiting(""), allowlist.Rules{Allowed: []string{"*"}}, nil, no, api.ReasonNoImage, nil},
-		{"Docker, of no StormImage", docker(waiting("a:1")), rules, nil, yes, api.ReasonAdmitted, dockers},
-		{"Docker, default image", docker(waiting("")), rules, nil, yes, api.ReasonAdmitted, dockers},
-		{"Docker, not allowed", docker(waiting("c:1")), rules, nil, no, api.ReasonImageNotAllowed, nil},
-		{"Docker, malformed", docker(waiting("a@sha256:1")), allowlist.Rules{Allowed: []string{"*"}}, nil, no, api.ReasonMalformedName, nil},
-		{"Docker, bound", docker(onNode(dockers, false)), rules, nil, yes, api.ReasonAdmitted, dockers},
+		{"Docker, of no StormImage", docker(waiting(dockers.Tag)), registry, nil, yes, api.ReasonAdmitted, dockers},
+		{"Docker, no image", docker(waiting("")), registry, nil, no, api.ReasonNoImage, nil},
+		{"Docker, not allowed", docker(waiting("docker.io/library/c:1")), registry, nil, no, api.ReasonImageNotAllowed, nil},
+		{"Docker, the name of the store's image", docker(waiting("a:1")), registry, nil, no, api.ReasonImageNameNotFull, nil},
+		{"Docker, malformed", docker(waiting("a@sha256:1")), registry, nil, no, api.ReasonMalformedName, nil},
+		{"Docker, nothing allowed", docker(waiting(dockers.Tag)), allowlist.Docker{}, nil, no, api.ReasonNoImagesAllowed, nil},
+		{"Docker, bound", docker(onNode(dockers, false)), registry, nil, yes, api.ReasonAdmitted, dockers},
+		{"Docker, bound by the store's allowlist, not started", docker(onNode(&api.WorkerImage{Tag: "a:1"}, false)), registry, nil, no, api.ReasonImageNameNotFull, &api.WorkerImage{Tag: "a:1"}},
+		{"Docker, bound by the store's allowlist, started", docker(onNode(&api.WorkerImage{Tag: "a:1"}, true)), registry, nil, yes, api.ReasonImageNotAllowed, &api.WorkerImage{Tag: "a:1"}},
 		{"bound, whatever the image does now", onNode(pinned, false), rules, nil, yes, api.ReasonAdmitted, pinned},
 		{"bound, no longer allowed, not started", onNode(old, false), rules, nil, no, api.ReasonImageNotAllowed, old},
 		{"bound, no longer allowed, started", onNode(old, true), rules, nil, yes, api.ReasonImageNotAllowed, old},

@@ -58,8 +58,7 @@ func (r *workerReconciler) advance(ctx context.Context, w *api.StormWorker) erro
 	if err != nil {
 		return err
 	}
-	status := r.bind(w, verdict)
-	status.Runtime = runtime
+	status := r.bind(w, runtime, verdict)
 	return r.applyStatus(ctx, w, status)
 }
 
@@ -100,7 +99,7 @@ func (r *workerReconciler) patchFinalizers(ctx context.Context, w, before *api.S
 // admit decides by what is known of the worker's image. It creates the StormImage
 // of an allowed tag that has none.
 func (r *workerReconciler) admit(ctx context.Context, w *api.StormWorker, runtime api.Runtime) (admission, error) {
-	rules := r.settings().Images
+	rules := r.settings().rulesOf(runtime)
 	images := new(api.StormImageList)
 	tag, err := rules.Select(w.Spec.Image)
 	if pinned := bound(w) && w.Status.Image != nil; err == nil && !pinned && runtime == api.RuntimeRunc {
@@ -132,15 +131,15 @@ func (r *workerReconciler) ensureImage(ctx context.Context, tag string) error {
 
 // bind chooses the node of an admitted worker. It returns the manager's part of
 // the worker's status.
-func (r *workerReconciler) bind(w *api.StormWorker, verdict admission) *api.StormWorkerStatus {
+func (r *workerReconciler) bind(w *api.StormWorker, runtime api.Runtime, verdict admission) *api.StormWorkerStatus {
 	status := ownStatus(w)
-	status.Image = verdict.image
+	status.Runtime, status.Image = runtime, verdict.image
 	scheduled := metav1.Condition{
 		Type: api.WorkerScheduled, Status: metav1.ConditionFalse, Reason: api.ReasonNotAdmitted,
 		Message: "a node is chosen when the worker is admitted",
 	}
 	if !bound(w) && verdict.condition.Status == metav1.ConditionTrue {
-		node, failure := r.cache.place(w)
+		node, failure := r.cache.place(w, runtime)
 		status.NodeName = node
 		scheduled.Reason, scheduled.Message = failure.reason, failure.message
 	}

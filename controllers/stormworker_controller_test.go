@@ -89,19 +89,51 @@ func TestWorkerRefused(t *testing.T) {
 	}
 }
 
+// TestWorkerRuntimeDocker: workers in Docker have an allowlist of their own, and wait
+// for a node whose agent reports Docker, also if they name it.
 func TestWorkerRuntimeDocker(t *testing.T) {
-	w := newWorld(t, "storm/a:1")
+	const image = "docker.io/storm/a:1"
+	w := newWorld(t, "storm/a:1", image)
 	w.store.add("storm/a:1", "x")
 	w.addNode("n1")
 	w.run(minute)
-	obj := newWorker("docker", "", 6700)
-	obj.Spec.Runtime = api.RuntimeDocker
-	w.create(obj)
-	w.hasCondition(obj, api.WorkerAdmitted, metav1.ConditionTrue, api.ReasonAdmitted)
-	w.hasCondition(obj, api.WorkerScheduled, metav1.ConditionTrue, api.ReasonScheduled)
-	if s := obj.Status; s.Runtime != api.RuntimeDocker || s.Image.Tag != "storm/a:1" || s.Image.ManifestDigest != "" {
-		t.Errorf("runtime %s, image %+v", s.Runtime, s.Image)
+	docker := func(name, image string, port int32) *api.StormWorker {
+		obj := newWorker(name, image, port)
+		obj.Spec.Runtime = api.RuntimeDocker
+		return obj
 	}
+	stores, unnamed, named := docker("stores", "storm/a:1", 6700), docker("any", image, 6701), onNode(docker("named", image, 6702), "n1")
+	for _, obj := range []*api.StormWorker{stores, unnamed, named} {
+		w.create(obj)
+		c := w.hasCondition(obj, api.WorkerReady, metav1.ConditionFalse, api.ReasonNoImagesAllowed)
+		if !strings.Contains(c.Message, "stormcell.docker.allowed.images is empty") {
+			t.Errorf("message %q", c.Message)
+		}
+	}
+	s := *w.settings.Load()
+	s.DockerImages.Allowed = []string{image}
+	w.settings.Store(&s)
+	w.changes <- struct{}{}
+	c := w.hasCondition(stores, api.WorkerReady, metav1.ConditionFalse, api.ReasonImageNameNotFull)
+	if !strings.Contains(c.Message, "means "+image) {
+		t.Errorf("message %q", c.Message)
+	}
+	w.hasCondition(unnamed, api.WorkerReady, metav1.ConditionFalse, api.ReasonNoNodeFits)
+	w.hasCondition(named, api.WorkerReady, metav1.ConditionFalse, api.ReasonRuntimeMissing)
+
+	w.reportRuntimes("n1", api.RuntimeDocker, api.RuntimeRunc)
+	for _, obj := range []*api.StormWorker{unnamed, named} {
+		w.bound(obj)
+		if s := obj.Status; s.Runtime != api.RuntimeDocker || s.Image.Tag != image || s.Image.ManifestDigest != "" || s.NodeName != "n1" {
+			t.Errorf("runtime %s, image %+v, node %s", s.Runtime, s.Image, s.NodeName)
+		}
+	}
+	w.reportRuntimes("n1", api.RuntimeRunc)
+	late := onNode(docker("late", image, 6703), "n1")
+	w.create(late)
+	w.hasCondition(late, api.WorkerReady, metav1.ConditionFalse, api.ReasonRuntimeMissing)
+	w.must(w.c.Delete(w.ctx, late))
+	w.gone(late)
 	images := new(api.StormImageList)
 	w.must(w.c.List(w.ctx, images))
 	if len(images.Items) != 0 {

@@ -18,6 +18,8 @@ type candidate struct {
 	facts  nodeFacts
 	// live: the node's agent renews its Lease.
 	live bool
+	// lacksRuntime: the node's agent does not report the worker's runtime.
+	lacksRuntime bool
 	// portHolder is the worker that has the wanted port, if any.
 	portHolder types.NamespacedName
 	// workers and ofTopology count the node's workers, in all and of the same
@@ -36,12 +38,16 @@ type placementFailure struct {
 
 // fits decides on a worker that names the node c. Like a pod with a nodeName, it
 // ignores cordons and taints and waits for the agent. It ignores resources too:
-// whoever names a node, as Nimbus does, has counted them.
-func fits(c candidate, w *api.StormWorker) placementFailure {
+// whoever names a node, as Nimbus does, has counted them. But where its runtime is
+// missing it could only fail, and hold its port.
+func fits(c candidate, w *api.StormWorker, runtime api.Runtime) placementFailure {
 	switch {
 	case !c.exists:
 		return placementFailure{reason: api.ReasonNodeNotFound, message: fmt.Sprintf(
 			"there is no node %s; add it, or create the worker again with another spec.nodeName", c.name)}
+	case c.lacksRuntime:
+		return placementFailure{reason: api.ReasonRuntimeMissing, message: fmt.Sprintf(
+			"node %s does not have runtime %s, as its node-agent reports; the worker is bound when it has%s", c.name, runtime, runtimeCure(runtime))}
 	case c.portHolder != types.NamespacedName{}:
 		return placementFailure{reason: api.ReasonPortInUse, message: fmt.Sprintf(
 			"port %d of node %s is used by %s; this worker is bound when that one is removed", w.Spec.Port, c.name, nameFor(w, c.portHolder))}
@@ -49,10 +55,18 @@ func fits(c candidate, w *api.StormWorker) placementFailure {
 	return placementFailure{}
 }
 
+// runtimeCure says what makes a node have a runtime.
+func runtimeCure(runtime api.Runtime) string {
+	if runtime != api.RuntimeDocker {
+		return ": update its node-agent"
+	}
+	return ": set stormcell.docker.enable in its storm.yaml, restart its node-agent, and start Docker there"
+}
+
 // choose picks the node for a worker that names none. Of the nodes that fit it
 // is the one with the fewest workers of the topology, then with the fewest
 // workers, then the first by name.
-func choose(candidates []candidate, w *api.StormWorker) (node string, failure placementFailure) {
+func choose(candidates []candidate, w *api.StormWorker, runtime api.Runtime) (node string, failure placementFailure) {
 	var best *candidate
 	met, request := obstacles{}, workerRequest(w)
 	for i := range candidates {
@@ -67,7 +81,7 @@ func choose(candidates []candidate, w *api.StormWorker) (node string, failure pl
 	if best != nil {
 		return best.name, placementFailure{}
 	}
-	return "", placementFailure{reason: api.ReasonNoNodeFits, message: met.message(w), insufficient: met[noCPU] || met[noMemory]}
+	return "", placementFailure{reason: api.ReasonNoNodeFits, message: met.message(w, runtime), insufficient: met[noCPU] || met[noMemory]}
 }
 
 func better(a, b *candidate) int {
@@ -82,6 +96,7 @@ const (
 	noNode
 	noAgent
 	notReady
+	noRuntime
 	notSelected
 	cordoned
 	tainted
@@ -100,6 +115,8 @@ func obstacleOf(c *candidate, spec *api.StormWorkerSpec, request resources) obst
 		return noAgent
 	case !c.facts.ready:
 		return notReady
+	case c.lacksRuntime:
+		return noRuntime
 	case c.facts.cordoned:
 		return cordoned
 	case !tolerates(spec.Tolerations, c.facts.taints):
@@ -125,7 +142,7 @@ const boundLater = "the worker is bound when a node fits"
 type obstacles map[obstacle]bool
 
 // message says what keeps w off the nodes.
-func (o obstacles) message(w *api.StormWorker) string {
+func (o obstacles) message(w *api.StormWorker, runtime api.Runtime) string {
 	var nodes []string
 	for _, reason := range []struct {
 		is   obstacle
@@ -134,6 +151,7 @@ func (o obstacles) message(w *api.StormWorker) string {
 		{notSelected, "do not match the labels of spec.nodeSelector"},
 		{noAgent, fmt.Sprintf("have no live node-agent (see the Leases in namespace %s)", api.SystemNamespace)},
 		{notReady, "have a kubelet that is not ready"},
+		{noRuntime, fmt.Sprintf("do not have runtime %s (kubectl get stormnodes -o wide)", runtime)},
 		{cordoned, "are cordoned"},
 		{tainted, "have a taint that spec.tolerations do not match"},
 		{portTaken, fmt.Sprintf("have port %d in use", w.Spec.Port)},

@@ -25,6 +25,7 @@ func TestChoose(t *testing.T) {
 	taken := with("c", func(c *candidate) { c.portHolder = types.NamespacedName{Namespace: "default", Name: "other"} })
 	ghost := with("d", func(c *candidate) { c.exists = false })
 	sick := with("e", func(c *candidate) { c.facts.ready = false })
+	bare := with("i", func(c *candidate) { c.lacksRuntime = true })
 	tainted := with("f", func(c *candidate) {
 		c.facts.taints = []corev1.Taint{{Key: "dedicated", Value: "storm", Effect: corev1.TaintEffectNoSchedule}}
 	})
@@ -47,8 +48,9 @@ func TestChoose(t *testing.T) {
 		{"fewest of the topology", plain, []candidate{free("n1", 1, 1), free("n2", 9, 0)}, "n2", nil},
 		{"then fewest workers", plain, []candidate{free("n1", 3, 1), free("n2", 2, 1)}, "n2", nil},
 		{"then the first by name", plain, []candidate{free("n2", 1, 1), free("n1", 1, 1)}, "n1", nil},
-		{"none that cannot take it", plain, []candidate{cordoned, silent, taken, ghost, sick, tainted, free("z", 99, 99)}, "z", nil},
+		{"none that cannot take it", plain, []candidate{cordoned, silent, taken, ghost, sick, bare, tainted, free("z", 99, 99)}, "z", nil},
 		{"no nodes", plain, nil, "", []string{"no nodes"}},
+		{"no node has the runtime", plain, []candidate{bare}, "", []string{"all nodes do not have runtime Docker (kubectl get stormnodes -o wide);"}},
 		{"only a Lease", plain, []candidate{ghost}, "", []string{"no nodes"}},
 		{"a label that is asked for", wantsSSD, []candidate{free("n1", 0, 0), labelled}, "g", nil},
 		{"a taint that is tolerated", tolerant, []candidate{tainted}, "f", nil},
@@ -63,7 +65,7 @@ func TestChoose(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			node, failure := choose(tt.candidates, tt.worker)
+			node, failure := choose(tt.candidates, tt.worker, api.RuntimeDocker)
 			if node != tt.node {
 				t.Errorf("node %q, want %q", node, tt.node)
 			}
@@ -87,6 +89,8 @@ func TestFits(t *testing.T) {
 	taken.portHolder = types.NamespacedName{Namespace: "default", Name: "other"}
 	stranger := free("n1", 1, 1)
 	stranger.portHolder = types.NamespacedName{Namespace: "team-b", Name: "secret"}
+	bare := taken
+	bare.lacksRuntime = true
 	tests := []struct {
 		name   string
 		node   candidate
@@ -96,12 +100,13 @@ func TestFits(t *testing.T) {
 		{"free", free("n1", 0, 0), "", ""},
 		{"cordoned and silent, but named", cordoned, "", ""},
 		{"gone", candidate{name: "n1"}, api.ReasonNodeNotFound, "no node n1"},
+		{"without the runtime", bare, api.ReasonRuntimeMissing, "node n1 does not have runtime Docker, as its node-agent reports; the worker is bound when it has: set stormcell.docker.enable"},
 		{"port in use", taken, api.ReasonPortInUse, "used by StormWorker other;"},
 		{"port in use by a stranger", stranger, api.ReasonPortInUse, "used by a StormWorker of another namespace;"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := fits(tt.node, w)
+			got := fits(tt.node, w, api.RuntimeDocker)
 			if got.reason != tt.reason || !strings.Contains(got.message, tt.say) {
 				t.Errorf("%+v, want %s saying %q", got, tt.reason, tt.say)
 			}

@@ -32,6 +32,7 @@ func (r *workerReconciler) setup(mgr ctrl.Manager) error {
 		For(&api.StormWorker{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: workerChanged})).
 		WatchesRawSource(source.Kind(objects, &api.StormWorker{}, r.watchWorkers())).
 		WatchesRawSource(source.Kind(objects, &corev1.Node{}, r.watchNodes())).
+		WatchesRawSource(source.Kind(objects, &api.StormNode{}, r.watchStormNodes())).
 		WatchesRawSource(source.Kind(objects, &corev1.Pod{}, r.watchPods())).
 		WatchesRawSource(source.Kind(objects, &coordinationv1.Lease{}, r.watchLeases())).
 		WatchesRawSource(source.Kind(objects, &api.StormImage{}, handler.TypedEnqueueRequestsFromMapFunc(r.awaitingImage))).
@@ -108,6 +109,27 @@ func (r *workerReconciler) watchNodes() onWatch[*corev1.Node] {
 		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*corev1.Node], q requestQueue) {
 			r.cache.removeNode(e.Object.Name)
 			r.enqueue(ctx, q, e.Object.Name, anyWorker)
+		},
+	}
+}
+
+// watchStormNodes records the runtimes that agents report in the cache. When those of
+// a node change it enqueues the workers that wait for a node.
+func (r *workerReconciler) watchStormNodes() onWatch[*api.StormNode] {
+	seen := func(ctx context.Context, node string, runtimes []api.Runtime, q requestQueue) {
+		if r.cache.setRuntimes(node, runtimes) {
+			r.enqueue(ctx, q, node, func(w *api.StormWorker) bool { return !bound(w) })
+		}
+	}
+	return onWatch[*api.StormNode]{
+		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[*api.StormNode], q requestQueue) {
+			seen(ctx, e.Object.Name, e.Object.Status.Runtimes, q)
+		},
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*api.StormNode], q requestQueue) {
+			seen(ctx, e.ObjectNew.Name, e.ObjectNew.Status.Runtimes, q)
+		},
+		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*api.StormNode], q requestQueue) {
+			seen(ctx, e.Object.Name, nil, q)
 		},
 	}
 }

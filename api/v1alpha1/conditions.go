@@ -65,6 +65,9 @@ const (
 	ReasonNoImage          = "NoImage"
 	ReasonImageNotResolved = "ImageNotResolved"
 	ReasonImagePending     = "ImagePending"
+	// ReasonImageNameNotFull: the worker's runtime pulls images by full names, with
+	// registry and tag.
+	ReasonImageNameNotFull = "ImageNameNotFull"
 
 	ReasonScheduled    = "Scheduled"
 	ReasonNodeNotFound = "NodeNotFound"
@@ -74,8 +77,11 @@ const (
 	ReasonWorkerIDInUse = "WorkerIDInUse"
 	// ReasonTopologyInUse: workers of another namespace have the topology's id.
 	ReasonTopologyInUse = "TopologyInUse"
-	ReasonNodeLost      = "NodeLost"
-	ReasonNotAdmitted   = "NotAdmitted"
+	// ReasonRuntimeMissing: the node does not have the worker's runtime, or has not
+	// turned it on.
+	ReasonRuntimeMissing = "RuntimeMissing"
+	ReasonNodeLost       = "NodeLost"
+	ReasonNotAdmitted    = "NotAdmitted"
 
 	ReasonLocalizing        = "Localizing"
 	ReasonLocalized         = "Localized"

@@ -101,6 +101,14 @@ type StormNodeStatus struct {
 	// not listen.
 	// +optional
 	Agent *StormNodeAgent `json:"agent,omitempty"`
+	// runtimes are those that workers can start in on the node: Runc, and Docker if
+	// the node's configuration turns it on and its daemon answers. The manager binds
+	// workers of Docker to no other node. Absent means Runc: agents of older releases
+	// report none.
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
+	Runtimes []Runtime `json:"runtimes,omitempty"`
 	// observedGeneration is the generation of the spec that this status is about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
@@ -121,8 +129,8 @@ type StormNodeStatus struct {
 	Images []StormNodeImageStatus `json:"images,omitempty"`
 }
 
-// StormNode is what a node is to prefetch, what it has of that, and how its agent is
-// reached. It has the name of the Node. The manager creates one for every node that
+// StormNode is what a node is to prefetch, what it has of that, which runtimes it has,
+// and how its agent is reached. It has the name of the Node. The manager creates one for every node that
 // has an agent or that a StormImage's spec.prefetch selects; users do not edit it.
 //
 // +genclient
@@ -134,6 +142,7 @@ type StormNodeStatus struct {
 // +kubebuilder:printcolumn:name="Ready",type=integer,JSONPath=`.status.imagesReady`
 // +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.imagesFailed`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Runtimes",type=string,priority=1,JSONPath=`.status.runtimes`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.images[?(@.state=="Failed")].message`
 type StormNode struct {
 	metav1.TypeMeta `json:",inline"`

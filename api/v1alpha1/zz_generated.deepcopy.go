@@ -346,6 +346,11 @@ func (in *StormNodeStatus) DeepCopyInto(out *StormNodeStatus) {
 		*out = new(StormNodeAgent)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.Runtimes != nil {
+		in, out := &in.Runtimes, &out.Runtimes
+		*out = make([]Runtime, len(*in))
+		copy(*out, *in)
+	}
 	if in.ImagesWanted != nil {
 		in, out := &in.ImagesWanted, &out.ImagesWanted
 		*out = new(int32)

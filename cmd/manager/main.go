@@ -92,7 +92,7 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	settings := func() controllers.Settings {
 		c := watcher.Current()
 		return controllers.Settings{
-			Images: c.Images, Runtime: cmp.Or(api.Runtime(c.Runtime), api.RuntimeRunc), RefreshInterval: halfInterval(c.Store.RefreshInterval),
+			Images: c.Images, DockerImages: c.DockerImages, Runtime: cmp.Or(api.Runtime(c.Runtime), api.RuntimeRunc), RefreshInterval: halfInterval(c.Store.RefreshInterval),
 		}
 	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
@@ -110,7 +110,7 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	if err := mgr.Add(everywhere(watcher.Run)); err != nil {
 		return fmt.Errorf("set up the configuration's watcher: %w", err)
 	}
-	log.Info("manager starts", "version", version, "store", conf.Store.URL, "images", conf.Images.Allowed)
+	log.Info("manager starts", "version", version, "store", conf.Store.URL, "images", conf.Images.Allowed, "dockerImages", conf.DockerImages.Allowed)
 	return mgr.Start(ctx)
 }
 

@@ -95,6 +95,8 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	if err := parts.recover(ctx, log); err != nil {
 		return fmt.Errorf("take over what is on this node: %w", err)
 	}
+	// Before the first report: a node that has Docker must not lack it for a moment.
+	parts.presence.Look(ctx)
 	agent, err := listen(ctx, mgr, o, parts.connect, log)
 	if err != nil {
 		return err
@@ -148,7 +150,7 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, at *api.
 	}
 	prefetcher := &agent.Prefetcher{
 		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Queue: p.prefetch, Changes: &changes.prefetch,
-		Agent: at,
+		Agent: at, Runtimes: p.presence.Names,
 	}
 	if err := prefetcher.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the reconciler of prefetch: %w", err)
@@ -164,6 +166,9 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, at *api.
 	}
 	if err := mgr.Add(manager.RunnableFunc(p.watcher.Run)); err != nil {
 		return fmt.Errorf("set up the configuration's watcher: %w", err)
+	}
+	if err := mgr.Add(manager.RunnableFunc(p.presence.Run)); err != nil {
+		return fmt.Errorf("set up the looks at runtimes: %w", err)
 	}
 	if err := mgr.Add(manager.RunnableFunc(p.localizer.Run)); err != nil {
 		return fmt.Errorf("set up the upkeep of the layer cache: %w", err)

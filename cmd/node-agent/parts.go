@@ -23,6 +23,7 @@ import (
 	"github.com/stormcell/stormcell/internal/node/prefetch"
 	"github.com/stormcell/stormcell/internal/node/preflight"
 	"github.com/stormcell/stormcell/internal/node/rootfs"
+	"github.com/stormcell/stormcell/internal/node/runtime"
 	"github.com/stormcell/stormcell/internal/store/backends"
 )
 
@@ -38,6 +39,7 @@ type parts struct {
 	localizer *localizer.Localizer
 	prefetch  *prefetch.Queue
 	profiles  *profiles
+	presence  *runtime.Presence
 	watcher   *config.Watcher
 	metrics   *nodeMetrics
 	// storage measures what workers take up of the disks.
@@ -120,8 +122,8 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 	}
 	storage := newStorage(e, c, tree, log)
 	return &parts{
-		storage: storage,
-		engine:  e, localizer: l, prefetch: ahead, watcher: c.watcher, runRoot: conf.Node.RunRoot,
+		storage: storage, presence: runtime.NewPresence(runtimes, changes.prefetch.Add),
+		engine: e, localizer: l, prefetch: ahead, watcher: c.watcher, runRoot: conf.Node.RunRoot,
 		holder:   holderOf(e, tree),
 		cleanup:  &cleanup{bundles, conf.Node, log},
 		connect:  &node.Backend{Node: o.nodeName, Engine: e, Usage: usage},

@@ -9,7 +9,8 @@ import (
 )
 
 // runtimes returns the driver of every runtime: a new one is a package, and a
-// line here. Whether there is a Docker on this node, its first worker shows.
+// line here. Docker's is there although the node does not turn it on, to remove
+// what it made before.
 func (o *options) runtimes(c *configuration, images runtime.Images, rootfs runtime.Rootfs, log *slog.Logger) (runtime.Drivers, error) {
 	conf := c.first
 	dockerDriver, err := docker.Driver(c.watcher.Current, o.pod.Path)

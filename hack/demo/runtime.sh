@@ -25,12 +25,14 @@ prepare_runtime() {
     image=$(<"$dir/docker/registry.address")/$image
 }
 
-# runtime_keys prints the keys of storm.yaml by which Docker is the runtime of
+# runtime_keys prints the keys of storm.yaml that turn Docker on, as the runtime of
 # workers that name none.
 runtime_keys() {
     [[ $runtime == docker ]] || return 0
     cat <<TEXT
 storm.resource.isolation.plugin: "org.apache.storm.container.docker.DockerManager"
+stormcell.docker.allowed.images: ["$image"]
+stormcell.docker.enable: true
 stormcell.docker.host: "unix://$dir/docker/docker.sock"
 TEXT
 }

@@ -16,6 +16,7 @@ import (
 // against each other.
 func (d *draft) complete() {
 	d.completeImages()
+	d.completeDockerImages()
 	d.completeStore()
 	d.completeTagFile()
 	d.completeLogin()
@@ -43,7 +44,19 @@ func (d *draft) completeImages() {
 		d.problem("", d.lines[keyAllowedImages], "%v", err)
 	}
 	if len(d.Images.Allowed) == 0 {
-		d.note(keyAllowedImages, "is empty, so no worker may run")
+		d.note(keyAllowedImages, "is empty, so no worker of the store's images may run")
+	}
+}
+
+func (d *draft) completeDockerImages() {
+	if d.faulty[keyDockerImages] {
+		return
+	}
+	for _, err := range unjoin(d.DockerImages.Validate()) {
+		d.problem(keyDockerImages, d.lines[keyDockerImages], "%v", err)
+	}
+	if d.Runtime == dockerRuntime && len(d.DockerImages.Allowed) == 0 {
+		d.note(keyDockerImages, "is empty, so no worker may run in Docker, which %s makes the default", keyPlugin)
 	}
 }
 

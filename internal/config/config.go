@@ -14,6 +14,8 @@ import (
 type Config struct {
 	// Images are the allowlist and the default image.
 	Images allowlist.Rules
+	// DockerImages are the allowlist of runtime Docker.
+	DockerImages allowlist.Docker
 	// Runtime is the runtime of workers that name none, as
 	// storm.resource.isolation.plugin says; empty for stormcell's own.
 	Runtime string
@@ -31,8 +33,10 @@ type Fixed struct {
 	Store  Store
 	Node   Node
 	Cgroup Cgroup
-	// DockerSocket is the path of stormcell.docker.host.
-	DockerSocket string
+	// DockerEnabled is stormcell.docker.enable, and DockerSocket the path of
+	// stormcell.docker.host.
+	DockerEnabled bool
+	DockerSocket  string
 }
 
 // Store says where images are and how their tags are looked up.

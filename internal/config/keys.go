@@ -16,6 +16,7 @@ const (
 const (
 	keyAllowedImages = "storm.oci.allowed.images"
 	keyImage         = "storm.oci.image"
+	keyDockerImages  = "stormcell.docker.allowed.images"
 	keyPlugin        = "storm.resource.isolation.plugin"
 	keyStore         = "storm.oci.image.hdfs.toplevel.dir"
 	keyTagPlugin     = "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin"
@@ -66,7 +67,7 @@ type key struct {
 var keys = []key{
 	{
 		keyAllowedImages, "list of strings", "empty", byManager,
-		"Images that workers may use, by exact name; the entry `*` permits every well-formed name. Empty: no worker may run.",
+		"Images of the store that workers may use, by exact name; the entry `*` permits every well-formed name. Empty: no worker of the store's images may run.",
 		texts(func(d *draft) *[]string { return &d.Images.Allowed }),
 	},
 	{
@@ -263,6 +264,16 @@ var keys = []key{
 		"stormcell.log.max.bytes", "integer, bytes", "67108864", byAgent,
 		"Limit of the log of one run of a worker, all parts together; those of its last two runs are kept.",
 		integer(1<<16, func(d *draft) *int64 { return &d.Node.LogBytes }),
+	},
+	{
+		keyDockerImages, "list of strings", "empty", byManager,
+		"Images that workers with runtime Docker may use, by full name with registry and tag, such as `docker.io/library/debian:12`; the entry `*` permits every full name. Empty: no worker may run in Docker.",
+		texts(func(d *draft) *[]string { return &d.DockerImages.Allowed }),
+	},
+	{
+		"stormcell.docker.enable", "boolean", "false", byAgent,
+		"Whether the node offers runtime Docker. Where it is false, Docker is only asked to remove workers that it ran before.",
+		boolean(func(d *draft) *bool { return &d.DockerEnabled }),
 	},
 	{
 		"stormcell.docker.host", "URL", "`unix://" + defaultDockerSocket + "`", byAgent,

@@ -119,8 +119,9 @@ func TestParseValues(t *testing.T) {
 		{"no filter", "storm.oci.seccomp.profile: unconfined", func(c *Config) { c.Worker.SeccompProfile = "unconfined" }},
 		{"Docker by default", "storm.resource.isolation.plugin: org.apache.storm.container.docker.DockerManager", func(c *Config) { c.Runtime = "Docker" }},
 		{"another plugin", "storm.resource.isolation.plugin: org.apache.storm.container.cgroup.CgroupManager", func(*Config) {}},
-		{"Docker's keys", "stormcell.docker.host: unix:///run//docker.sock\nstormcell.docker.pull.policy: Never\nstormcell.docker.config: /etc/stormcell/docker.json", func(c *Config) {
-			c.DockerSocket = "/run/docker.sock"
+		{"Docker's keys", "stormcell.docker.enable: yes\nstormcell.docker.allowed.images: docker.io/library/debian:12\nstormcell.docker.host: unix:///run//docker.sock\nstormcell.docker.pull.policy: Never\nstormcell.docker.config: /etc/stormcell/docker.json", func(c *Config) {
+			c.DockerEnabled, c.DockerSocket = true, "/run/docker.sock"
+			c.DockerImages.Allowed = []string{"docker.io/library/debian:12"}
 			c.Docker = Docker{Pull: PullNever, ConfigFile: "/etc/stormcell/docker.json"}
 		}},
 		{"empty list", "storm.oci.readonly.bindmounts: []", func(*Config) {}},
@@ -167,7 +168,8 @@ func TestParseValues(t *testing.T) {
 
 func TestParseNotes(t *testing.T) {
 	for _, c := range []struct{ name, yaml, want string }{
-		{"no images", "", "storm.yaml: storm.oci.allowed.images: is empty, so no worker may run"},
+		{"no images", "", "storm.yaml: storm.oci.allowed.images: is empty, so no worker of the store's images may run"},
+		{"no images in Docker", "storm.resource.isolation.plugin: org.apache.storm.container.docker.DockerManager", "storm.yaml: stormcell.docker.allowed.images: is empty, so no worker may run in Docker, which storm.resource.isolation.plugin makes the default"},
 		{"no value", "storm.oci.cgroup.root:", "storm.yaml:4: storm.oci.cgroup.root: has no value, so the default applies: `/sys/fs/cgroup`"},
 		{"slip in the prefix", "storm.oic.image: a", "storm.yaml:4: storm.oic.image: is not a key of stormcell; did you mean storm.oci.image?"},
 		{"cgroup parent", "storm.oci.cgroup.parent: storm", "storm.yaml:4: storm.oci.cgroup.parent: is taken as /storm"},
@@ -221,6 +223,7 @@ func TestParseProblems(t *testing.T) {
 		{"less than the kernel's least quota", "storm.worker.cgroup.cpu.limit: 0.5", "storm.yaml:4: storm.worker.cgroup.cpu.limit: want a number of at least 1, have a number (0.5)"},
 		{"no interval", "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.cache.refresh.interval.secs: 0", "storm.yaml:4: storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.cache.refresh.interval.secs: want a whole number of seconds, at least 1, have a number (0)"},
 		{"a Docker that is far away", "stormcell.docker.host: tcp://docker:2375", `storm.yaml:4: stormcell.docker.host: want the URL of a unix socket, such as unix:///var/run/docker.sock, have "tcp://docker:2375"`},
+		{"an image of no registry", "stormcell.docker.allowed.images: debian", `storm.yaml:4: stormcell.docker.allowed.images: image name is not full: "debian" means docker.io/library/debian:latest in Docker`},
 		{"a socket without a place", "stormcell.docker.host: unix://docker.sock", `storm.yaml:4: stormcell.docker.host: want the URL of a unix socket, such as unix:///var/run/docker.sock, have "unix://docker.sock"`},
 		{"a policy in other letters", "stormcell.docker.pull.policy: always", `storm.yaml:4: stormcell.docker.pull.policy: want "Always", "IfNotPresent" or "Never", have a string (always)`},
 		{"a word that is no path", "storm.oci.seccomp.profile: Unconfined", `storm.yaml:4: storm.oci.seccomp.profile: want an absolute path or "unconfined", have "Unconfined"`},

@@ -118,7 +118,10 @@ const dockerPlugin = "org.apache.storm.container.docker.DockerManager"
 
 // runtimesOfPlugins are the runtimes that Storm's classes stand for; all others
 // stand for stormcell's own.
-var runtimesOfPlugins = map[string]string{dockerPlugin: "Docker"}
+var runtimesOfPlugins = map[string]string{dockerPlugin: dockerRuntime}
+
+// dockerRuntime is the API's name of the runtime Docker.
+const dockerRuntime = "Docker"
 
 func readPlugin(d *draft, key string, n *yaml.Node) {
 	if s, ok := d.scalar(key, n); ok {

@@ -175,7 +175,7 @@ func (w *Watcher) pin(conf *Config, notes []string) ([]string, error) {
 		return notes, nil
 	}
 	if conf.Fixed != w.fixed {
-		notes = append(notes, w.path+": the store, the directories of the node, the cgroup parent, the socket of Docker, and the limits of "+
+		notes = append(notes, w.path+": the store, the directories of the node, the cgroup parent, whether and where Docker is, and the limits of "+
 			"the cache, of logs and of kept mounts stay as they are until this program is restarted")
 	}
 	conf.Fixed = w.fixed

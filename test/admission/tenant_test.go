@@ -72,6 +72,35 @@ func TestUseOfAll(t *testing.T) {
 	check(t, olga, []attempt{{"elsewhere", try(with("bob", "a:1", "default")), "as user bob in namespace default"}})
 }
 
+// TestUseOfRuntime: a grant of an image of the store is none of the registry's image of
+// that name. Who asks for Docker needs a grant of it, and one of the image by its full name.
+func TestUseOfRuntime(t *testing.T) {
+	const stores, full = "demo:latest", "docker.io/library/demo:latest"
+	bind(t, "dora", "", "ClusterRole", "stormcell-edit")
+	dora := person(t, "dora")
+	in := func(runtime api.Runtime, image, namespace string) *api.StormWorker {
+		w := with("alice", image, namespace)
+		w.Spec.Runtime = runtime
+		return w
+	}
+	create(t, admin, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "runc"}, Rules: []rbacv1.PolicyRule{use("stormusers", "alice"), use("stormimages", stores)}})
+	bind(t, "dora", team, "Role", "runc")
+	allowed(t, dora, try(in("", stores, team)))
+	const missing = `dora may not run workers in runtime Docker in namespace team-a; grant verb "use" on resource "stormruntimes" of API group "stormcell.dev" with resource name "Docker", in a Role of namespace team-a or in a ClusterRole`
+	check(t, dora, []attempt{
+		{"the runtime that needs no grant", try(in(api.RuntimeRunc, stores, team)), ""},
+		{"Docker", try(in(api.RuntimeDocker, stores, team)), missing},
+	})
+
+	create(t, admin, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "docker"}, Rules: []rbacv1.PolicyRule{use("stormruntimes", "Docker")}})
+	bind(t, "dora", team, "Role", "docker")
+	eventually(t, "with resource name \""+full+"\"", func() error { return try(in(api.RuntimeDocker, full, team))(t.Context(), dora) })
+	check(t, dora, []attempt{{"elsewhere", try(in(api.RuntimeDocker, stores, "default")), "as user alice in namespace default"}})
+	create(t, admin, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: "full"}, Rules: []rbacv1.PolicyRule{use("stormimages", full)}})
+	bind(t, "dora", team, "Role", "full")
+	allowed(t, dora, try(in(api.RuntimeDocker, full, team)))
+}
+
 // TestTenantGainsNothing: who edits and administers a namespace of workers does
 // no more than that.
 func TestTenantGainsNothing(t *testing.T) {

@@ -80,8 +80,14 @@ func start(ctx context.Context, dir string) (err error) {
 	if err := os.WriteFile(credentials, fmt.Appendf(nil, `{"auths": {%q: {"auth": %q}}}`, d.Registry, auth), 0o600); err != nil {
 		return err
 	}
-	lines := fmt.Sprintf("stormcell.docker.host: unix://%s\nstormcell.docker.config: %s\nstorm.resource.isolation.plugin: org.apache.storm.container.docker.DockerManager\n", d.Socket(), credentials)
-	if s, err = stack.Start(ctx, stack.WithConfiguration(lines, imageName, otherHost, d.Registry+"/storm/absent:latest", d.Registry+"/"+jdkImage, nowhere)); err != nil {
+	images := strings.Join([]string{imageName, otherHost, d.Registry + "/storm/absent:latest", d.Registry + "/" + jdkImage, nowhere}, `", "`)
+	lines := fmt.Sprintf(`stormcell.docker.enable: true
+stormcell.docker.allowed.images: ["%s"]
+stormcell.docker.host: unix://%s
+stormcell.docker.config: %s
+storm.resource.isolation.plugin: org.apache.storm.container.docker.DockerManager
+`, images, d.Socket(), credentials)
+	if s, err = stack.Start(ctx, stack.WithConfiguration(lines)); err != nil {
 		return err
 	}
 	return s.StartAgent()

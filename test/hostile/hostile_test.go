@@ -32,7 +32,8 @@ func run(m *testing.M) int {
 		return 0
 	}
 	var err error
-	if s, err = stack.Start(context.Background(), stack.WithConfiguration("", hostileImages...)); err != nil {
+	conf := fmt.Sprintf("stormcell.docker.allowed.images: %q\n", dockerImage)
+	if s, err = stack.Start(context.Background(), stack.WithConfiguration(conf, hostileImages...)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -244,6 +244,12 @@ var schemaYAML = typed.YAMLObject(`types:
           - name: observedGeneration
             type:
               scalar: numeric
+          - name: runtimes
+            type:
+              list:
+                elementType:
+                  scalar: string
+                elementRelationship: associative
 - name: com.github.stormcell.stormcell.api.v1alpha1.StormProfile
   map:
     fields:

@@ -26,7 +26,7 @@ type ProfileChanges struct{ requests.Source }
 func (c *ProfileChanges) String() string { return "ends of profiles" }
 
 // PrefetchChanges is a source of looks at this node's StormNode, fed by the
-// prefetch queue.
+// prefetch queue and by runtimes that come and go.
 type PrefetchChanges struct {
 	requests.Source
 	// Node is the name of this node.
@@ -39,4 +39,4 @@ func (c *PrefetchChanges) Add() {
 }
 
 // String names the source in messages of the controller.
-func (c *PrefetchChanges) String() string { return "changes of the prefetch queue" }
+func (c *PrefetchChanges) String() string { return "changes of the prefetch queue and of runtimes" }

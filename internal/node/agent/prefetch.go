@@ -16,6 +16,7 @@ import (
 	"github.com/stormcell/stormcell/internal/kube/condition"
 	"github.com/stormcell/stormcell/internal/message"
 	"github.com/stormcell/stormcell/internal/node/prefetch"
+	"github.com/stormcell/stormcell/internal/node/worker"
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
@@ -42,6 +43,9 @@ type Prefetcher struct {
 	Changes *PrefetchChanges
 	// Agent is how the manager reaches this agent; nil if it cannot.
 	Agent *api.StormNodeAgent
+	// Runtimes returns the runtimes that workers can start in here, sorted. Its
+	// changes are told by Changes, too.
+	Runtimes func() []worker.Runtime
 
 	// writtenAt is when the status was last written, and version what that
 	// made. Only one Reconcile runs at a time.
@@ -105,6 +109,9 @@ func (p *Prefetcher) report(ctx context.Context, n *api.StormNode) (ctrl.Result,
 	now := time.Now()
 	status, passing := stormNodeStatus(n, p.Queue.States(), now)
 	status.Agent = p.Agent
+	for _, r := range p.Runtimes() {
+		status.Runtimes = append(status.Runtimes, api.Runtime(r))
+	}
 	again := ctrl.Result{RequeueAfter: nextLook(status, passing)}
 	if equality.Semantic.DeepEqual(n.Status, status) {
 		return again, nil

@@ -23,6 +23,7 @@ import (
 	"github.com/stormcell/stormcell/internal/node/agent"
 	"github.com/stormcell/stormcell/internal/node/localizer"
 	"github.com/stormcell/stormcell/internal/node/prefetch"
+	"github.com/stormcell/stormcell/internal/node/worker"
 	"github.com/stormcell/stormcell/internal/store/manifest"
 )
 
@@ -35,6 +36,22 @@ type ahead struct {
 	wanted []manifest.Image
 	told   bool
 	states []prefetch.State
+	// present are the node's runtimes.
+	present []worker.Runtime
+}
+
+func (a *ahead) runtimes() []worker.Runtime {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.present
+}
+
+// has sets the node's runtimes.
+func (a *ahead) has(runtimes ...worker.Runtime) {
+	a.mu.Lock()
+	a.present = runtimes
+	a.mu.Unlock()
+	a.changes.Add()
 }
 
 func (a *ahead) Want(images []manifest.Image) {
@@ -94,7 +111,7 @@ func prefetching(t *testing.T, node string) (a *ahead, c client.Client, stop fun
 		t.Fatal(err)
 	}
 	a = &ahead{changes: &agent.PrefetchChanges{Node: node}}
-	p := &agent.Prefetcher{Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Queue: a, Changes: a.changes}
+	p := &agent.Prefetcher{Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Queue: a, Changes: a.changes, Runtimes: a.runtimes}
 	if err := p.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
@@ -189,6 +206,23 @@ func TestPrefetchOfThisNode(t *testing.T) {
 	g.Expect(saying(t, c, n, "a:1").State).To(BeEmpty(), "what is not wanted is not told of")
 	g.Expect(c.Delete(t.Context(), n)).To(Succeed())
 	g.Eventually(a.wants).Should(BeEmpty(), "without a StormNode nothing is wanted")
+}
+
+// TestRuntimesAreReported: the manager places workers by what the agent says of them.
+func TestRuntimesAreReported(t *testing.T) {
+	g := NewWithT(t)
+	g.SetDefaultEventuallyTimeout(20 * time.Second)
+	a, c, _ := prefetching(t, "has-runtimes")
+	n := wanting(t, c, "has-runtimes")
+	says := func() []api.Runtime { saying(t, c, n, ""); return n.Status.Runtimes }
+	for _, runtimes := range [][]worker.Runtime{{"Docker", worker.Runc}, {worker.Runc}} {
+		a.has(runtimes...)
+		var want []api.Runtime
+		for _, r := range runtimes {
+			want = append(want, api.Runtime(r))
+		}
+		g.Eventually(says).Should(Equal(want))
+	}
 }
 
 func TestPrefetchKnowsTheResolvedImage(t *testing.T) {

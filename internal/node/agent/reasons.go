@@ -31,6 +31,8 @@ var reasonsOfErrors = []struct {
 	{hostuser.ErrRefused, api.ReasonUserRefused},
 	{hostuser.ErrUnknownGroup, api.ReasonGroupUnknown},
 	{bundle.ErrBindSourceMissing, api.ReasonBindSourceMissing},
+	{runtime.ErrOff, api.ReasonRuntimeMissing},
+	{runtime.ErrUnknown, api.ReasonRuntimeMissing},
 }
 
 // reasonsOfSteps name the other failures by where they happened.

@@ -41,6 +41,8 @@ func TestReadyTellsTheStory(t *testing.T) {
 		{"user refused", failed(engine.StepPrepare, hostuser.ErrRefused), "False", api.ReasonUserRefused, "00:01:00 UTC"},
 		{"corrupt layer", failed(engine.StepLocalize, localizer.ErrCorrupt), "False", api.ReasonImageCorrupt, "next attempt"},
 		{"disk full", failed(engine.StepLocalize, localizer.ErrDiskFull), "False", api.ReasonDiskFull, "next attempt"},
+		{"runtime off", failed(engine.StepValidate, fmt.Errorf("%w: turn it on", runtime.ErrOff)), "False", api.ReasonRuntimeMissing, "runtime is off: turn it on; next attempt at"},
+		{"runtime of a newer agent", failed(engine.StepValidate, fmt.Errorf("%w: update it", runtime.ErrUnknown)), "False", api.ReasonRuntimeMissing, "unknown runtime: update it; next attempt at"},
 		{"store away", failed(engine.StepLocalize, fmt.Errorf("%w: hdfs://nn:8020/c", store.ErrUnavailable)), "False", api.ReasonStoreUnavailable, "hdfs://nn:8020/c; next attempt at 00:01:00 UTC"},
 		{"identity lies", failed(engine.StepLocalize, store.ErrIdentityMismatch), "False", api.ReasonLayerInvalid, "next attempt"},
 		{"layer gone", failed(engine.StepLocalize, store.ErrLayerMissing), "False", api.ReasonLayerMissing, "next attempt"},

@@ -192,11 +192,15 @@ func TestWorkerOfUnknownRuntime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		a := n.begin()
-		defer a.end()
+		defer func() { a.end() }()
 		a.Ensure(aWorker("a", inSecond), Past{})
 		if s := a.phase(t, "a", BackOff); !errors.Is(s.Err, runtime.ErrUnknown) {
 			t.Errorf("error %v", s.Err)
 		}
+		a.end()
+		a = n.begin() // it starts: no record names a runtime that it does not know
+		a.Ensure(aWorker("a", inSecond), Past{})
+		a.phase(t, "a", BackOff)
 		a.Remove("a")
 		a.phase(t, "a", Removed)
 		for _, call := range n.taken() {

@@ -50,10 +50,16 @@ type Past struct {
 	LastExit     *runtime.Exit
 }
 
-// record returns what a record would say of a worker with this past.
-func (p Past) record(w worker.Spec) *record {
-	rec := &record{Spec: w, Launched: p.Launched, LastExit: p.LastExit}
-	if !p.RunningSince.IsZero() {
+// record returns what a record would say of a worker with this past, in a runtime.
+// A container may outlive a reboot, and the record does not: so there may be one if
+// the worker has ever run, unless the runtime is off here.
+func (p Past) record(w worker.Spec, in runtime.Driver) *record {
+	rec := &record{Spec: w, Launched: p.Launched, LastExit: p.LastExit, NoContainer: p == Past{} || in.Off != nil}
+	switch {
+	case p.RunningSince.IsZero():
+	case rec.NoContainer:
+		rec.LastExit = &runtime.Exit{Code: runtime.UnknownCode, At: time.Now()}
+	default:
 		rec.Running, rec.StartedAt = true, p.RunningSince
 	}
 	return rec
@@ -91,9 +97,9 @@ func (e *Engine) Ensure(w worker.Spec, past Past) {
 	defer e.mu.Unlock()
 	switch a, ok := e.actors[w.UID]; {
 	case !ok, a.gone:
-		e.register(newActor(e, past.record(w))).confirm(w)
+		e.register(newActor(e, past.record(w, e.driverOf(w)))).confirm(w)
 	case a.stopping():
-		a.next = past.record(w)
+		a.next = past.record(w, a.driver)
 	default:
 		a.confirm(w)
 	}
@@ -106,7 +112,7 @@ func (e *Engine) Purge(w worker.Spec, past Past) {
 	if a, ok := e.actors[w.UID]; ok {
 		a.update(w)
 	} else {
-		a = newActor(e, past.record(w))
+		a = newActor(e, past.record(w, e.driverOf(w)))
 		a.stop()
 		e.register(a)
 	}

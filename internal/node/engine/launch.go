@@ -37,7 +37,9 @@ func (a *actor) launch(ctx context.Context) {
 	rec := a.rec
 	rec.Failures++
 	rec.RetryAt = time.Now().Add(retryIn(err, rec.Failures))
-	err = errors.Join(err, a.save())
+	if !errors.Is(err, runtime.ErrUnknown) { // the next agent would not start with such a record
+		err = errors.Join(err, a.save())
+	}
 	a.engine.Log.Warn("launch failed", "worker", a.name(), "container", a.id(), "retryAt", rec.RetryAt, "error", err)
 	a.publish(func(s *State) {
 		s.Phase, s.Err, s.RetryAt, s.Localized, s.Mounted = BackOff, err, rec.RetryAt, false, false
@@ -51,7 +53,11 @@ func (a *actor) launchSteps(ctx context.Context) error {
 	if err := w.Validate(); err != nil {
 		return &StepError{StepValidate, err}
 	}
-	if _, err := e.Runtimes.Of(w); err != nil {
+	driver, err := e.Runtimes.Of(w)
+	if err == nil {
+		err = driver.Off
+	}
+	if err != nil {
 		return &StepError{StepValidate, err}
 	}
 	// The record comes first: nothing would clean up what it does not name.
@@ -132,6 +138,11 @@ func (a *actor) launchContainer(ctx context.Context, bundle string, lap func(Ste
 	ctx, cancel := context.WithTimeout(ctx, createLimit)
 	defer cancel()
 	e, rec := a.engine, a.rec
+	// Recorded before the attempt: one that fails may have made something.
+	rec.NoContainer = false
+	if err := a.save(); err != nil {
+		return &StepError{StepRecord, err}
+	}
 	created, err := a.driver.Runtime.Create(ctx, a.id(), bundle, rec.Launched)
 	if err != nil {
 		return &StepError{StepCreate, err}
@@ -237,7 +248,7 @@ func (a *actor) teardown(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, teardownLimit)
 	defer cancel()
 	id := a.id()
-	if err := a.driver.Runtime.Delete(ctx, id); err != nil {
+	if err := a.deleteContainer(ctx); err != nil {
 		return &StepError{StepRemove, err} // its mounts are in use
 	}
 	if err := a.driver.Rootfs.Unmount(ctx, id); err != nil {
@@ -248,6 +259,25 @@ func (a *actor) teardown(ctx context.Context) (err error) {
 		if err := a.engine.Bundles.Discard(ctx, a.rec.Spec); err != nil {
 			return &StepError{StepRemove, err}
 		}
+	}
+	return nil
+}
+
+// deleteContainer deletes the container, if there may be one. A runtime that has
+// nothing of the worker is not asked: its daemon may never come.
+func (a *actor) deleteContainer(ctx context.Context) error {
+	if a.rec.NoContainer {
+		return nil
+	}
+	if err := a.driver.Runtime.Delete(ctx, a.id()); err != nil {
+		return err
+	}
+	a.rec.NoContainer = true
+	if a.stopping() {
+		return nil // the record is removed next
+	}
+	if err := a.save(); err != nil { // then the next agent deletes again
+		a.engine.Log.Debug("deletion is not recorded", "container", a.id(), "error", err)
 	}
 	return nil
 }

@@ -40,6 +40,11 @@ type record struct {
 	Layers []digest.Digest `json:"layers,omitempty"`
 	// Launched is the number of containers whose process was started.
 	Launched int `json:"launched"`
+	// NoContainer is true as long as the runtime has nothing of the worker: before
+	// the first attempt to create a container, and once the last one is deleted.
+	// Then nothing is to be asked of a daemon that may be away. It is false in the
+	// records of agents that did not know it.
+	NoContainer bool `json:"noContainer,omitempty"`
 	// Running is true from the start of a process until its end was handled.
 	Running bool `json:"running"`
 	// Exceeded says what takes up more ephemeral storage than the running process

@@ -26,7 +26,7 @@ func (e *Engine) Recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	present, err := e.containers(ctx)
+	present, err := e.containers(ctx, found)
 	if err != nil {
 		return err
 	}
@@ -95,10 +95,14 @@ func (e *Engine) knows(id string) bool {
 type containers map[worker.Runtime]map[string]runtime.State
 
 // containers asks every runtime for its containers. One that is away has no
-// entry.
-func (e *Engine) containers(ctx context.Context) (containers, error) {
+// entry. One that is off has none, unless a record says that it may.
+func (e *Engine) containers(ctx context.Context, found map[string]*record) (containers, error) {
 	present := containers{}
 	for r, driver := range e.Runtimes {
+		if driver.Off != nil && !recorded(r, found) {
+			present[r] = nil
+			continue
+		}
 		list, err := containersOf(ctx, driver)
 		switch {
 		case errors.Is(err, runtime.ErrUnavailable):
@@ -110,6 +114,16 @@ func (e *Engine) containers(ctx context.Context) (containers, error) {
 		}
 	}
 	return present, nil
+}
+
+// recorded tells whether a record says that a runtime may have a container.
+func recorded(r worker.Runtime, found map[string]*record) bool {
+	for _, rec := range found {
+		if rec.Spec.RuntimeName() == r && !rec.NoContainer {
+			return true
+		}
+	}
+	return false
 }
 
 // listLimit is how long a runtime may take to tell what it has.
@@ -282,6 +296,9 @@ func (e *Engine) adopt(rec *record, present containers) (remains, error) {
 	list, ok := present[rec.Spec.RuntimeName()]
 	id := rec.Spec.ContainerID()
 	c, exists := list[id]
+	if exists {
+		rec.NoContainer = false
+	}
 	if exists || !ok {
 		e.driverOf(rec.Spec).Images.Hold(id, rec.Layers)
 	}

@@ -22,6 +22,11 @@ type Driver struct {
 	Runtime Runtime
 	Logs    Logs
 	Form    Form
+	// Off is why workers cannot start in this runtime on this node, an ErrOff; nil
+	// if they can. Such a runtime only removes what it made while it was on.
+	Off error
+	// Ping asks the daemon whether it is there; nil if the runtime has none.
+	Ping func(ctx context.Context) error
 }
 
 // Drivers are the runtimes of a node, by the names that workers give them.

@@ -21,6 +21,8 @@ var (
 	// ErrNoLog is a log that is not there: of a container that has not started
 	// yet, or of an attempt before its first.
 	ErrNoLog = errors.New("no log")
+	// ErrOff is a runtime that the node's configuration does not turn on.
+	ErrOff = errors.New("runtime is off")
 	// ErrUnavailable is a runtime that cannot be asked now: its daemon is away.
 	// What it runs may run on.
 	ErrUnavailable = errors.New("runtime unavailable")

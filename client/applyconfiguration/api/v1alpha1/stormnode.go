@@ -14,8 +14,8 @@ import (
 // StormNodeApplyConfiguration represents a declarative configuration of the StormNode type for use
 // with apply.
 //
-// StormNode is what a node is to prefetch, what it has of that, and how its agent is
-// reached. It has the name of the Node. The manager creates one for every node that
+// StormNode is what a node is to prefetch, what it has of that, which runtimes it has,
+// and how its agent is reached. It has the name of the Node. The manager creates one for every node that
 // has an agent or that a StormImage's spec.prefetch selects; users do not edit it.
 type StormNodeApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`

@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/stormcell/stormcell/api/v1alpha1"
+)
+
 // StormNodeStatusApplyConfiguration represents a declarative configuration of the StormNodeStatus type for use
 // with apply.
 //
@@ -10,6 +14,11 @@ type StormNodeStatusApplyConfiguration struct {
 	// agent is how the manager reaches the node's agent; absent if the agent does
 	// not listen.
 	Agent *StormNodeAgentApplyConfiguration `json:"agent,omitempty"`
+	// runtimes are those that workers can start in on the node: Runc, and Docker if
+	// the node's configuration turns it on and its daemon answers. The manager binds
+	// workers of Docker to no other node. Absent means Runc: agents of older releases
+	// report none.
+	Runtimes []apiv1alpha1.Runtime `json:"runtimes,omitempty"`
 	// observedGeneration is the generation of the spec that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// imagesWanted is the number of images in spec.images.
@@ -33,6 +42,16 @@ func StormNodeStatus() *StormNodeStatusApplyConfiguration {
 // If called multiple times, the Agent field is set to the value of the last call.
 func (b *StormNodeStatusApplyConfiguration) WithAgent(value *StormNodeAgentApplyConfiguration) *StormNodeStatusApplyConfiguration {
 	b.Agent = value
+	return b
+}
+
+// WithRuntimes adds the given value to the Runtimes field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Runtimes field.
+func (b *StormNodeStatusApplyConfiguration) WithRuntimes(values ...apiv1alpha1.Runtime) *StormNodeStatusApplyConfiguration {
+	for i := range values {
+		b.Runtimes = append(b.Runtimes, values[i])
+	}
 	return b
 }
 

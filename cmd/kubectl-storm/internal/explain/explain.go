@@ -3,6 +3,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -54,7 +55,11 @@ func Worker(f Facts) Explanation {
 			"check whether the manager runs: kubectl -n {system} get deployments,pods")
 	}
 	explainer, known := explanations[f.cause(ready.Reason)]
-	if !known {
+	switch {
+	case known:
+	case ready.Reason == f.runtime().ReasonUnavailable():
+		explainer = unavailable
+	default:
 		explainer = fixed("its state is "+ready.Reason, "kubectl -n {namespace} describe stormworker {name} shows more")
 	}
 	s := f.fill(explainer(f))
@@ -100,7 +105,7 @@ func (f Facts) fill(why, next string) Explanation {
 	names := strings.NewReplacer(
 		"{name}", w.Name, "{namespace}", w.Namespace, "{node}", w.Status.NodeName, "{tag}", f.tag(),
 		"{port}", strconv.Itoa(int(w.Spec.Port)), "{user}", w.Spec.User, "{program}", f.program(),
-		"{wanted}", w.Spec.NodeName, "{system}", api.SystemNamespace)
+		"{wanted}", w.Spec.NodeName, "{runtime}", string(f.runtime()), "{system}", api.SystemNamespace)
 	return Explanation{Sentence: names.Replace(lead + why), Next: names.Replace(next)}
 }
 
@@ -116,6 +121,11 @@ func (f Facts) tag() string {
 	default:
 		return "of the cluster's default"
 	}
+}
+
+// runtime returns the runtime of the worker, or the one that it asks for.
+func (f Facts) runtime() api.Runtime {
+	return cmp.Or(f.Worker.Status.Runtime, f.Worker.Spec.Runtime, api.RuntimeRunc)
 }
 
 func (f Facts) program() string {

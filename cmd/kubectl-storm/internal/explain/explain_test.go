@@ -102,6 +102,8 @@ func worker(reason string) *api.StormWorker {
 		w.Status.StartedAt = new(ago(2 * time.Hour))
 	case api.ReasonNodeLost:
 		ready.Status = metav1.ConditionUnknown
+	case api.ReasonImageNameNotFull, api.ReasonImagePullFailed, api.ReasonDockerUnavailable, api.ReasonRuntimeMissing:
+		w.Spec.Runtime = api.RuntimeDocker
 	case api.ReasonLocalizing:
 		w.Status.Localization = &api.WorkerLocalization{Bytes: 54 << 20, TotalBytes: 120 << 20}
 	case api.ReasonCompleted:
@@ -161,6 +163,40 @@ func TestExplanations(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(want), got.String()); diff != "" {
 		t.Errorf("-want +got (go test -update writes it anew):\n%s", diff)
+	}
+}
+
+// TestRuntimes: what is said, and the cures, are of the worker's own runtime.
+func TestRuntimes(t *testing.T) {
+	in := func(runtime api.Runtime, node string) func(*api.StormWorker) {
+		return func(w *api.StormWorker) { w.Status.Runtime, w.Status.NodeName = runtime, node }
+	}
+	for _, tt := range []struct {
+		reason    string
+		change    func(*api.StormWorker)
+		why, next string
+		never     string // words of another runtime
+	}{
+		{api.ReasonImageNotAllowed, in(api.RuntimeDocker, ""), "allowlist of runtime Docker", "stormcell.docker.allowed.images", "storm.oci"},
+		{api.ReasonImageNotAllowed, in(api.RuntimeRunc, ""), "the cluster's allowlist", "storm.oci.allowed.images", "ocker"},
+		{api.ReasonNoImagesAllowed, in(api.RuntimeDocker, ""), "allows no images in runtime Docker", "stormcell.docker.allowed.images", "storm.oci"},
+		{api.ReasonNoImagesAllowed, in(api.RuntimeRunc, ""), "allows no images", "storm.oci.allowed.images", "ocker"},
+		{api.ReasonNoImage, in(api.RuntimeDocker, ""), "runtime Docker has no default", "with spec.image", "storm.oci"},
+		{api.ReasonNoImage, in(api.RuntimeRunc, ""), "the cluster has no default", "storm.oci.image", "ocker"},
+		{api.ReasonRuntimeMissing, in(api.RuntimeDocker, ""), "node-1 does not have runtime Docker", "stormcell.docker.enable", "update"},
+		{api.ReasonRuntimeMissing, in("Third", "node-2"), "node-2 does not have runtime Third", "update its node-agent", "ocker"},
+		{api.ReasonImagePullFailed, in("Third", "node-2"), "Third on node-2 could not pull", "what the registry says", "ocker"},
+		{"ThirdUnavailable", in("Third", "node-2"), "Third does not answer on node-2", "check its daemon there", "ocker"},
+	} {
+		t.Run(tt.reason, func(t *testing.T) {
+			w := worker(tt.reason)
+			tt.change(w)
+			w.Spec.Image = "registry.example.com/a:1"
+			s := Worker(Facts{Worker: w, Now: now})
+			if !strings.Contains(s.Sentence, tt.why) || !strings.Contains(s.Next, tt.next) || strings.Contains(s.Sentence+s.Next, tt.never) {
+				t.Errorf("%+v", s)
+			}
+		})
 	}
 }
 

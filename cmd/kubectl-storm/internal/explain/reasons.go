@@ -24,8 +24,9 @@ var explanations = map[string]explainer{
 	// The manager, about the image.
 	api.ReasonImageNotAllowed:  notAllowed,
 	api.ReasonNotAllowed:       notAllowed,
-	api.ReasonNoImagesAllowed:  fixed("the cluster allows no images", "ask an admin to list images in storm.oci.allowed.images of the manager's storm.yaml"),
-	api.ReasonNoImage:          fixed("it names no image, and the cluster has no default", "create it again with spec.image, or ask an admin to set storm.oci.image in the manager's storm.yaml"),
+	api.ReasonNoImagesAllowed:  noImagesAllowed,
+	api.ReasonNoImage:          noImage,
+	api.ReasonImageNameNotFull: fixed("{tag} is not the full name of an image, and {runtime} pulls images by full names", "create it again with registry, repository and tag, such as docker.io/library/debian:12; the message has the name that {tag} stands for"),
 	api.ReasonMalformedName:    fixed("{tag} is not a valid image name", "create it again with an image [registry[:port]/]repository[:tag], repository in lower case, no digest"),
 	api.ReasonImagePending:     fixed("image {tag} is still being looked up in the store", "wait a moment; if this persists, check whether the manager runs: kubectl -n {system} get deployments,pods"),
 	api.ReasonImageNotResolved: fixed("the image store cannot provide {tag}", "check what is wrong with it: kubectl get stormimages -o wide"),
@@ -39,20 +40,21 @@ var explanations = map[string]explainer{
 	api.ReasonStoreUnreadable:  fixed("the image store answers, but cannot be read", "check the store and its permissions"+retried),
 
 	// The manager, about the node.
-	api.ReasonScheduled:     scheduled,
-	api.ReasonNodeNotFound:  fixed("there is no node {wanted}", "add the node, or create the worker again with another spec.nodeName of: kubectl get nodes"),
-	api.ReasonNoNodeFits:    fixed("no node fits it", "remove one of these obstacles, and it is bound: kubectl get nodes --show-labels and kubectl storm ps -A show the current state"),
-	api.ReasonPortInUse:     fixed("port {port} is in use on its node", "delete the worker that uses the port, or create this one again with another spec.port: kubectl storm ps -A"),
-	api.ReasonWorkerIDInUse: fixed("another worker has its worker ID", "delete that worker, or create this one again with another spec.workerID, or with none: kubectl storm ps -A"),
-	api.ReasonTopologyInUse: fixed("workers of another namespace have its topology ID", "create it again with another spec.topologyID, or ask an admin in which namespace the topology runs"),
-	api.ReasonNodeLost:      nodeLost,
+	api.ReasonScheduled:      scheduled,
+	api.ReasonNodeNotFound:   fixed("there is no node {wanted}", "add the node, or create the worker again with another spec.nodeName of: kubectl get nodes"),
+	api.ReasonNoNodeFits:     fixed("no node fits it", "remove one of these obstacles, and it is bound: kubectl get nodes --show-labels and kubectl storm ps -A show the current state"),
+	api.ReasonRuntimeMissing: runtimeMissing,
+	api.ReasonPortInUse:      fixed("port {port} is in use on its node", "delete the worker that uses the port, or create this one again with another spec.port: kubectl storm ps -A"),
+	api.ReasonWorkerIDInUse:  fixed("another worker has its worker ID", "delete that worker, or create this one again with another spec.workerID, or with none: kubectl storm ps -A"),
+	api.ReasonTopologyInUse:  fixed("workers of another namespace have its topology ID", "create it again with another spec.topologyID, or ask an admin in which namespace the topology runs"),
+	api.ReasonNodeLost:       nodeLost,
 
 	// The node's agent, about the launch.
 	api.ReasonLocalizing:        localizing,
 	api.ReasonLocalizeFailed:    fixed("its image could not be fetched to {node}", "check the store and the network to it"+retried),
 	api.ReasonImageCorrupt:      fixed("what {node} fetched of image {tag} does not match its manifest", pushAgain),
-	api.ReasonImagePullFailed:   fixed("Docker on {node} could not pull image {tag}", "check what the registry says, the name of the image, and stormcell.docker.config on {node}"+retried),
-	api.ReasonDockerUnavailable: fixed("Docker does not answer on {node}", "install or start it there, or check stormcell.docker.host"+retried),
+	api.ReasonImagePullFailed:   imagePullFailed,
+	api.ReasonDockerUnavailable: fixed("{node} has Docker turned on, and Docker does not answer", "start Docker there, or correct stormcell.docker.host in its storm.yaml"+retried+"; or delete the worker"),
 	api.ReasonDiskFull:          fixed("the disk of the image cache on {node} is full", "free space on the file system of storm.oci.resources.local.dir on {node}"+retried),
 	api.ReasonEvicted:           fixed("its image was evicted from {node} for another worker's", "free space on the file system of storm.oci.resources.local.dir on {node}"+retried),
 	api.ReasonMountFailed:       fixed("its layers could not be mounted on {node}", checkAgent),
@@ -76,9 +78,57 @@ var explanations = map[string]explainer{
 	api.ReasonRemoved:          fixed("it was deleted, and nothing of it is left on {node}", "wait for the manager to remove the object; if this persists: kubectl -n {system} get deployments,pods"),
 }
 
-func notAllowed(Facts) (string, string) {
+func notAllowed(f Facts) (string, string) {
+	if f.runtime().PullsImages() {
+		return "image {tag} is not on the cluster's allowlist of runtime {runtime}",
+			"create it again with an allowed image, or ask an admin to add this one to stormcell.docker.allowed.images in the manager's storm.yaml"
+	}
 	return "image {tag} is not on the cluster's allowlist",
 		"create it again with an allowed image (kubectl storm images), or ask an admin to add this one to storm.oci.allowed.images in the manager's storm.yaml"
+}
+
+func noImagesAllowed(f Facts) (string, string) {
+	if f.runtime().PullsImages() {
+		return "the cluster allows no images in runtime {runtime}",
+			"create it again with runtime Runc, or ask an admin to list images in stormcell.docker.allowed.images of the manager's storm.yaml"
+	}
+	return "the cluster allows no images", "ask an admin to list images in storm.oci.allowed.images of the manager's storm.yaml"
+}
+
+func noImage(f Facts) (string, string) {
+	if f.runtime().PullsImages() {
+		return "it names no image, and runtime {runtime} has no default", "create it again with spec.image"
+	}
+	return "it names no image, and the cluster has no default",
+		"create it again with spec.image, or ask an admin to set storm.oci.image in the manager's storm.yaml"
+}
+
+// runtimeMissing is said by the manager before the worker is bound, and by the agent of
+// the node that it is bound to.
+func runtimeMissing(f Facts) (string, string) {
+	node := "{node}"
+	if f.Worker.Status.NodeName == "" {
+		node = "{wanted}"
+	}
+	const elsewhere = "; or create the worker again on a node that has the runtime: kubectl get stormnodes -o wide"
+	if f.runtime() == api.RuntimeDocker {
+		return node + " does not have runtime Docker: it is not turned on there, or does not answer",
+			"set stormcell.docker.enable to true in the storm.yaml of " + node + ", restart its node-agent and start Docker there" + elsewhere
+	}
+	return node + " does not have runtime {runtime}", "update its node-agent" + elsewhere
+}
+
+func imagePullFailed(f Facts) (string, string) {
+	check := "check what the registry says and the name of the image"
+	if f.runtime() == api.RuntimeDocker {
+		check = "check what the registry says, the name of the image, and stormcell.docker.config on {node}"
+	}
+	return "{runtime} on {node} could not pull image {tag}", check + retried
+}
+
+// unavailable is of a runtime that has no explanation of its own.
+func unavailable(Facts) (string, string) {
+	return "{runtime} does not answer on {node}", "check its daemon there" + retried + "; or delete the worker"
 }
 
 func scheduled(f Facts) (string, string) {

@@ -39,6 +39,14 @@ func New(socket string) (*Daemon, error) {
 	return &Daemon{api: api, socket: socket}, nil
 }
 
+// Ping asks dockerd whether it is there.
+func (d *Daemon) Ping(ctx context.Context) error {
+	_, err := call(ctx, d, listLimit, func(ctx context.Context) (client.PingResult, error) {
+		return d.api.Ping(ctx, client.PingOptions{})
+	})
+	return err
+}
+
 // call asks dockerd for something that must not take longer than limit.
 func call[T any](ctx context.Context, d *Daemon, limit time.Duration, ask func(context.Context) (T, error)) (T, error) {
 	within, cancel := context.WithTimeout(ctx, limit)

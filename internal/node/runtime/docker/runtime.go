@@ -212,7 +212,8 @@ func storage(c api.InspectResponse) []string {
 	return dirs
 }
 
-// listLimit is how long dockerd may take to answer an agent that begins.
+// listLimit is how long dockerd may take to answer an agent that begins, or that
+// asks whether it is there.
 const listLimit = 5 * time.Second
 
 // List returns every container of this agent.
