@@ -14,7 +14,10 @@ import (
 
 // TestFillTheDisk: a worker that takes up more of the disk than it may is ended, however
 // it does that. Nothing of that stays, and it is not started again.
-func TestFillTheDisk(t *testing.T) {
+func TestFillTheDisk(t *testing.T) { inEach(t, fills) }
+
+func fills(t *testing.T, in api.Runtime) {
+	t.Helper()
 	const limit = "32Mi"
 	artifactsOf := func(spec *api.StormWorkerSpec) string { return artifacts(spec) }
 	for _, tt := range []struct {
@@ -32,7 +35,7 @@ func TestFillTheDisk(t *testing.T) {
 		t.Run(tt.attack, func(t *testing.T) {
 			g := suite.Expect(t)
 			var dir string
-			w := start(t, "filler", func(spec *api.StormWorkerSpec) []string {
+			w := start(t, in, "filler", func(spec *api.StormWorkerSpec) []string {
 				spec.RestartPolicy = api.RestartAlways
 				spec.Resources.Limits.EphemeralStorage = new(resource.MustParse(limit))
 				dir = artifacts(spec)
@@ -44,22 +47,27 @@ func TestFillTheDisk(t *testing.T) {
 			for _, gone := range []string{dir, s.Path("storm", "workers", w.ID()), s.Path("storm", "workers-tmp", w.ID())} {
 				g.Eventually(func() error { _, err := os.Lstat(gone); return err }).Should(MatchError(os.ErrNotExist), gone)
 			}
-			g.Expect(filepath.Join(s.Path("log"), w.ContainerID())).To(BeADirectory(), "its log")
+			if in == api.RuntimeRunc { // Docker's is in the container
+				g.Expect(filepath.Join(s.Path("log"), w.ContainerID())).To(BeADirectory(), "its log")
+			}
 			g.Expect(w.Status.RestartCount).To(BeZero())
 		})
 	}
 }
 
 // TestDiskOfAWorkerThatIsNotHostile: a worker below its limit goes on.
-func TestDiskOfAWorkerThatIsNotHostile(t *testing.T) {
+func TestDiskOfAWorkerThatIsNotHostile(t *testing.T) { inEach(t, modest) }
+
+func modest(t *testing.T, in api.Runtime) {
+	t.Helper()
 	g := suite.Expect(t)
-	w := start(t, "modest", func(spec *api.StormWorkerSpec) []string {
+	w := start(t, in, "modest", func(spec *api.StormWorkerSpec) []string {
 		spec.Resources.Limits.EphemeralStorage = new(resource.MustParse("32Mi"))
 		return []string{"unlinked", "/tmp", "8"}
 	})
 	g.Eventually(func() string {
 		text, _ := s.AgentMetrics(t.Context())
 		return text
-	}).Should(MatchRegexp(`(?m)^stormcell_worker_ephemeral_storage_bytes{.*worker="modest"} 8\.[3-9]\d*e\+06`))
+	}).Should(MatchRegexp(`(?m)^stormcell_worker_ephemeral_storage_bytes{.*worker="` + w.Name + `"} 8\.[3-9]\d*e\+06`))
 	suite.WaitFor(t, s.Client, w, api.ReasonRunning)
 }

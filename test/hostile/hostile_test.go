@@ -4,6 +4,7 @@ package hostile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,11 +19,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/test/dockerd"
+	"github.com/stormcell/stormcell/test/image"
 	"github.com/stormcell/stormcell/test/stack"
 	"github.com/stormcell/stormcell/test/suite"
 )
 
-var s *stack.Stack
+var (
+	s *stack.Stack
+	d *dockerd.Docker
+)
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -31,30 +37,67 @@ func run(m *testing.M) int {
 		fmt.Println("skipped: the node-agent needs root, so run this as root")
 		return 0
 	}
-	var err error
-	conf := fmt.Sprintf("stormcell.docker.allowed.images: %q\n", dockerImage)
-	if s, err = stack.Start(context.Background(), stack.WithConfiguration(conf, hostileImages...)); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	dir, err := os.MkdirTemp("/var/lib", "stormcell-hostile-")
+	if err == nil {
+		err = begin(context.Background(), dir)
 	}
 	code := 1
-	if err = build(); err == nil {
-		err = s.StartAgent()
-	}
 	if err == nil {
 		code = m.Run()
-	} else {
-		fmt.Fprintln(os.Stderr, err)
 	}
-	if code != 0 {
+	if code != 0 && s != nil {
 		suite.Tail(s.Path("manager.log"))
 		suite.Tail(s.Path("node-agent.log"))
 	}
-	if err := s.Stop(); err != nil {
+	if err = errors.Join(err, end(context.Background()), os.RemoveAll(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return code
+}
+
+// dockerImage is the full name of the image that Docker has.
+const dockerImage = "docker.io/" + stack.Image
+
+// begin starts a Docker that has the image, and a stack with both runtimes.
+func begin(ctx context.Context, dir string) (err error) {
+	if d, err = dockerd.Start(ctx, dir); err != nil {
+		return err
+	}
+	archive := filepath.Join(dir, "image.tar")
+	if err := image.Write(archive, stack.Image); err != nil {
+		return err
+	}
+	if _, err := d.Run(ctx, "load", "--input", archive); err != nil {
+		return err
+	}
+	conf := fmt.Sprintf("stormcell.docker.enable: true\nstormcell.docker.host: unix://%s\nstormcell.docker.pull.policy: Never\nstormcell.docker.allowed.images: [%q]\n",
+		d.Socket(), dockerImage)
+	if s, err = stack.Start(ctx, stack.WithConfiguration(conf, hostileImages...)); err != nil {
+		return err
+	}
+	if err := build(); err != nil {
+		return err
+	}
+	return s.StartAgent()
+}
+
+func end(ctx context.Context) (err error) {
+	if s != nil {
+		err = s.Stop()
+	}
+	if d != nil {
+		err = errors.Join(err, d.Stop(ctx))
+	}
+	return err
+}
+
+// inEach runs an attack in each runtime.
+func inEach(t *testing.T, attack func(t *testing.T, in api.Runtime)) {
+	t.Helper()
+	for _, in := range []api.Runtime{api.RuntimeRunc, api.RuntimeDocker} {
+		t.Run(string(in), func(t *testing.T) { attack(t, in) })
+	}
 }
 
 // program is the hostile worker, where every worker sees it.
@@ -69,10 +112,13 @@ func build() error {
 	return nil
 }
 
-// start makes a worker that carries out an attack.
-func start(t *testing.T, name string, command func(*api.StormWorkerSpec) []string) *api.StormWorker {
+// start makes a worker that carries out an attack, in a runtime.
+func start(t *testing.T, in api.Runtime, name string, command func(*api.StormWorkerSpec) []string) *api.StormWorker {
 	t.Helper()
-	w := suite.Worker(metav1.NamespaceDefault, name, func(spec *api.StormWorkerSpec) {
+	w := suite.Worker(metav1.NamespaceDefault, name+"-"+strings.ToLower(string(in)), func(spec *api.StormWorkerSpec) {
+		if spec.Runtime = in; in == api.RuntimeDocker {
+			spec.Image = dockerImage
+		}
 		spec.Command = append([]string{program()}, command(spec)...)
 	})
 	suite.Expect(t).Expect(s.Client.Create(t.Context(), w)).To(Succeed())
@@ -84,10 +130,17 @@ func artifacts(spec *api.StormWorkerSpec) string {
 	return s.Path("artifacts", spec.TopologyID, strconv.Itoa(int(spec.Port)))
 }
 
-// logOf returns what a worker's runs have printed.
+// logOf returns what a worker's runs have printed, in Docker its last run.
 func logOf(t *testing.T, w *api.StormWorker) string {
 	t.Helper()
 	suite.Ready(t, s.Client, w)
+	if w.Status.Runtime == api.RuntimeDocker {
+		out, err := d.Run(t.Context(), "logs", w.ID())
+		if err != nil {
+			return err.Error()
+		}
+		return out
+	}
 	files, err := filepath.Glob(s.Path("log", w.ContainerID(), "*.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +160,7 @@ func logOf(t *testing.T, w *api.StormWorker) string {
 // The agent starts without it, says who has it, and takes it when it can.
 func TestPortOfTheAgent(t *testing.T) {
 	g := suite.Expect(t)
-	taker := start(t, "taker", func(*api.StormWorkerSpec) []string { return []string{"listen", s.AgentMetricsAddress()} })
+	taker := start(t, api.RuntimeRunc, "taker", func(*api.StormWorkerSpec) []string { return []string{"listen", s.AgentMetricsAddress()} })
 	suite.WaitFor(t, s.Client, taker, api.ReasonRunning)
 	g.Expect(s.StopAgent(syscall.SIGTERM)).To(Succeed())
 	g.Eventually(func() string { return logOf(t, taker) }).Should(ContainSubstring("listening"))
@@ -118,7 +171,7 @@ func TestPortOfTheAgent(t *testing.T) {
 	g.Eventually(func() string {
 		text, _ := os.ReadFile(s.Path("node-agent.log"))
 		return string(text)
-	}).Should(MatchRegexp(`cannot serve metrics.*holder="worker default/taker \(pid \d+\)"`))
+	}).Should(MatchRegexp(`cannot serve metrics.*holder="worker default/taker-runc \(pid \d+\)"`))
 
 	// It does its work, of which the end of that worker is a part.
 	suite.Remove(t, s.Client, taker)

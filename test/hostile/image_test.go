@@ -27,7 +27,7 @@ func TestAccountsOfAnImage(t *testing.T) {
 			tag := "storm/" + name + ":latest"
 			g.Expect(image.WriteEntries(archive, tag, entry)).To(Succeed())
 			g.Expect(s.Push(t.Context(), "docker-archive:"+archive, tag)).To(Succeed())
-			w := start(t, "accounts-"+name, func(spec *api.StormWorkerSpec) []string {
+			w := start(t, api.RuntimeRunc, "accounts-"+name, func(spec *api.StormWorkerSpec) []string {
 				spec.Image = tag
 				return []string{"listen"}
 			})

@@ -16,7 +16,10 @@ import (
 
 // TestProfile: what a profile runs of a worker's is confined as the worker is, and the
 // worker's process does not choose it.
-func TestProfile(t *testing.T) {
+func TestProfile(t *testing.T) { inEach(t, profiles) }
+
+func profiles(t *testing.T, in api.Runtime) {
+	t.Helper()
 	for _, tt := range []struct {
 		name string
 		// chosen is true where the worker's object names the program.
@@ -25,7 +28,7 @@ func TestProfile(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			g := suite.Expect(t)
 			var dir string
-			w := start(t, "profiled-"+tt.name, func(spec *api.StormWorkerSpec) []string {
+			w := start(t, in, "profiled-"+tt.name, func(spec *api.StormWorkerSpec) []string {
 				dir = artifacts(spec)
 				if tt.chosen {
 					spec.Env = []api.EnvVar{{Name: "JAVA_HOME", Value: filepath.Join(dir, "jdk")}}
@@ -45,7 +48,7 @@ func TestProfile(t *testing.T) {
 			g.Expect(string(found)).To(MatchRegexp(tried.String()), "it came to no end")
 			n, err := strconv.Atoi(tried.FindStringSubmatch(string(found))[1])
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(n).To(BeNumerically(">=", probes))
+			g.Expect(n).To(BeNumerically(">=", minProbes))
 			g.Expect(strings.Count(string(found), "held: ")).To(Equal(n))
 		})
 	}

@@ -28,7 +28,8 @@ func run(m *testing.M) int {
 		return 0
 	}
 	var err error
-	if s, err = stack.Start(context.Background(), stack.WithConfiguration("", jdkImage)); err != nil {
+	conf := fmt.Sprintf("stormcell.docker.allowed.images: [%q]\n", dockerImage)
+	if s, err = stack.Start(context.Background(), stack.WithConfiguration(conf, jdkImage)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -83,8 +83,8 @@ func ofTheHost(links []string) (all []attempt) {
 	return append(all, attempt{"dump core", func() error {
 		var core unix.Rlimit
 		err := unix.Getrlimit(unix.RLIMIT_CORE, &core)
-		if err == nil && core.Max == 0 {
-			err = errors.New("the limit is 0")
+		if err == nil && core.Max <= 1 { // a core is not piped at 1, either
+			err = fmt.Errorf("the limit is %d", core.Max)
 		}
 		return err
 	}}, attempt{"be spared when memory is short", func() error {

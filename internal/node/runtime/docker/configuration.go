@@ -46,9 +46,12 @@ func build(in ocispec.Input) (Configuration, error) {
 		return Configuration{}, err
 	}
 	w, paths := in.Worker, ocispec.PathsOf(in.Policy.Node, in.Worker)
-	var groups []string
+	var env, groups []string
 	for _, g := range append([]int{in.User.GID}, in.User.Groups...) { // all that "id --groups" prints
 		groups = append(groups, strconv.Itoa(g))
+	}
+	for _, v := range w.Env {
+		env = append(env, v.Name+"="+v.Value)
 	}
 	return Configuration{
 		Name: w.ID,
@@ -58,6 +61,9 @@ func build(in ocispec.Input) (Configuration, error) {
 			// The image's entrypoint, if it has one, gets these words.
 			Cmd:        []string{"bash", paths.Script},
 			WorkingDir: paths.Worker,
+			// Storm's script exports it; what is run beside that, such as a
+			// profile, has it from here.
+			Env: env,
 		},
 		Host: container.HostConfig{
 			NetworkMode:     "host",
@@ -85,22 +91,18 @@ func mounts(in ocispec.Input) []mount.Mount {
 	return all
 }
 
-// securityOptions are no-new-privileges, and the system call filter if the node
-// names one: else Docker has its own.
+// securityOptions are no-new-privileges and the node's system call filter. Docker's
+// own permits more, such as io_uring or ptrace, depending on its release.
 func securityOptions(in ocispec.Input) ([]string, error) {
-	options := []string{"no-new-privileges"}
-	switch in.Policy.Worker.SeccompProfile {
-	case "":
-	case config.Unconfined:
-		options = append(options, "seccomp="+config.Unconfined)
-	default:
+	filter := config.Unconfined
+	if in.Policy.Worker.SeccompProfile != config.Unconfined {
 		profile, err := json.Marshal(in.Seccomp)
 		if err != nil {
 			return nil, fmt.Errorf("encode seccomp profile: %w", err)
 		}
-		options = append(options, "seccomp="+string(profile))
+		filter = string(profile)
 	}
-	return options, nil
+	return []string{"no-new-privileges", "seccomp=" + filter}, nil
 }
 
 // resources are the limits of the worker's cgroup, below the node's parent.

@@ -200,8 +200,8 @@ func TestBuild(t *testing.T) {
 			replaced("-v /etc/storm:/etc/storm:ro", "-v /etc/storm:/etc/storm:ro", "-v /data:/data"),
 		},
 		{
-			"Docker's own filter", func(in *ocispec.Input) { in.Policy.Worker.SeccompProfile = "" },
-			replaced("--security-opt seccomp=/usr/share/apache-storm-2.3.0/conf/seccomp.json"),
+			"the built-in filter, and not Docker's own", func(in *ocispec.Input) { in.Policy.Worker.SeccompProfile = "" },
+			replaced("--security-opt seccomp=/usr/share/apache-storm-2.3.0/conf/seccomp.json", "--security-opt seccomp="),
 		},
 		{
 			"no filter", func(in *ocispec.Input) { in.Policy.Worker.SeccompProfile = config.Unconfined },

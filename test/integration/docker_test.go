@@ -1,4 +1,4 @@
-package hostile
+package integration
 
 import (
 	"fmt"
@@ -6,13 +6,11 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/test/stack"
-	"github.com/stormcell/stormcell/test/suite"
 )
 
 // dockerImage is allowed in Docker, which the node has not turned on.
@@ -21,45 +19,37 @@ const dockerImage = "docker.io/library/debian:12"
 // inDocker makes a worker of runtime Docker that names the node.
 func inDocker(t *testing.T, name string) *api.StormWorker {
 	t.Helper()
-	w := suite.Worker(metav1.NamespaceDefault, name, func(spec *api.StormWorkerSpec) {
+	return apply(t, aWorker(name, func(spec *api.StormWorkerSpec) {
 		spec.Runtime, spec.Image, spec.NodeName = api.RuntimeDocker, dockerImage, stack.NodeName
-	})
-	suite.Expect(t).Expect(s.Client.Create(t.Context(), w)).To(Succeed())
-	t.Cleanup(func() { suite.Remove(t, s.Client, w) })
-	return w
+	}))
 }
 
 // heir makes a worker on the port of another.
 func heir(t *testing.T, of *api.StormWorker) *api.StormWorker {
 	t.Helper()
-	w := suite.Worker(metav1.NamespaceDefault, of.Name+"-heir", func(spec *api.StormWorkerSpec) {
-		spec.Port, spec.NodeName = of.Spec.Port, stack.NodeName
-	})
-	suite.Expect(t).Expect(s.Client.Create(t.Context(), w)).To(Succeed())
-	t.Cleanup(func() { suite.Remove(t, s.Client, w) })
-	return w
+	return apply(t, aWorker(of.Name+"-heir", func(spec *api.StormWorkerSpec) { spec.Port, spec.NodeName = of.Spec.Port, stack.NodeName }))
 }
 
 // TestDockerWithoutDocker: whoever names Docker for a node without it holds no port
 // there, and a worker that is bound there all the same, as a manager of an older
 // release did it, does not stay.
 func TestDockerWithoutDocker(t *testing.T) {
-	g := suite.Expect(t)
+	g := expect(t)
 	waits := inDocker(t, "docker-waits")
-	c := suite.WaitFor(t, s.Client, waits, api.ReasonRuntimeMissing)
+	c := waitFor(t, waits, api.ReasonRuntimeMissing)
 	g.Expect(c.Message).To(ContainSubstring("does not have runtime Docker"))
-	suite.WaitFor(t, s.Client, heir(t, waits), api.ReasonRunning)
+	waitFor(t, heir(t, waits), api.ReasonRunning)
 
 	bound := inDocker(t, "docker-bound")
-	suite.WaitFor(t, s.Client, bound, api.ReasonRuntimeMissing)
+	waitFor(t, bound, api.ReasonRuntimeMissing)
 	manager, err := client.New(s.As("system:serviceaccount:"+api.SystemNamespace+":"+api.ManagerFieldOwner), client.Options{Scheme: s.Client.Scheme()})
 	g.Expect(err).NotTo(HaveOccurred())
 	status := fmt.Sprintf(`{"status":{"nodeName":%q,"runtime":"Docker","image":{"tag":%q}}}`, stack.NodeName, dockerImage)
 	g.Expect(manager.Status().Patch(t.Context(), bound, client.RawPatch(types.MergePatchType, []byte(status)))).To(Succeed())
-	g.Eventually(func() string { return suite.Ready(t, s.Client, bound).Message }).Should(ContainSubstring("runtime is off: set stormcell.docker.enable"))
+	g.Eventually(func() string { return ready(t, bound).Message }).Should(ContainSubstring("runtime is off: set stormcell.docker.enable"))
 	// It is recorded, and the next agent starts with that.
 	g.Expect(s.StopAgent(syscall.SIGTERM)).To(Succeed())
 	g.Expect(s.StartAgent()).To(Succeed())
-	suite.Remove(t, s.Client, bound)
-	suite.WaitFor(t, s.Client, heir(t, bound), api.ReasonRunning)
+	remove(t, bound)
+	waitFor(t, heir(t, bound), api.ReasonRunning)
 }
