@@ -17,7 +17,7 @@ import (
 // and thrown out a fiftieth. So there are so many of both in a second, and some more
 // when it was quiet before.
 const (
-	handshakesPerSecond  = 200
+	handshakesPerSecond  = 100
 	handshakesAtOnce     = 50
 	connectionsPerSecond = 2000
 	connectionsAtOnce    = 1000

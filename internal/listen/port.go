@@ -70,7 +70,7 @@ func (p *Port) Open(ctx context.Context) error {
 	return nil
 }
 
-// Run listens until ctx ends or the port is closed. Its error is Open's.
+// Run listens until ctx ends or the port is closed. Its error is that of a first Open.
 func (p *Port) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -95,7 +95,8 @@ func (p *Port) listen(ctx context.Context, group *errgroup.Group) error {
 			if backoff.Wait(ctx, pause) != nil {
 				return nil //nolint:nilerr // it ends
 			}
-			if err := p.Open(ctx); err != nil {
+			// Later, an address that was good is so still: whatever is wrong passes.
+			if err := p.Open(ctx); err != nil && pause == 0 {
 				return err
 			}
 		}

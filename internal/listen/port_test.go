@@ -2,7 +2,9 @@ package listen
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"testing"
 	"time"
@@ -47,6 +49,12 @@ func running(t *testing.T, p *Port) {
 	})
 }
 
+// anywhere is any port of an address that no other program is likely to use, so that
+// the port stays free when it is.
+func anywhere() string {
+	return fmt.Sprintf("127.%d.%d.1:0", 1+rand.IntN(254), rand.IntN(256))
+}
+
 func dialTo(t *testing.T, address string) net.Conn {
 	t.Helper()
 	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
@@ -60,7 +68,7 @@ func dialTo(t *testing.T, address string) net.Conn {
 // TestPortIsTriedAgain: while another program has it, nobody waits for it; when it
 // is free, it is taken, and who came by the other port stays.
 func TestPortIsTriedAgain(t *testing.T) {
-	taker := listenAt(t, "127.0.0.1:0")
+	taker := listenAt(t, anywhere())
 	told := make(states, 1000)
 	p := NewPort(taker.Addr().String(), true, told.told)
 	if err := p.Open(t.Context()); err != nil {
@@ -71,7 +79,7 @@ func TestPortIsTriedAgain(t *testing.T) {
 		t.Fatalf("%+v while the port is taken", other)
 	}
 	running(t, p)
-	early := dialTo(t, (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: other.Port}).String())
+	early := dialTo(t, (&net.TCPAddr{IP: taker.Addr().(*net.TCPAddr).IP, Port: other.Port}).String())
 	accepted, err := p.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +100,7 @@ func TestPortIsTriedAgain(t *testing.T) {
 
 // TestPortThatIsNeededAlone is not looked for elsewhere.
 func TestPortThatIsNeededAlone(t *testing.T) {
-	taker := listenAt(t, "127.0.0.1:0")
+	taker := listenAt(t, anywhere())
 	told := make(states, 1000)
 	p := NewPort(taker.Addr().String(), false, told.told)
 	running(t, p)

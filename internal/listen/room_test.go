@@ -93,17 +93,17 @@ func TestServedStrangersMakePlace(t *testing.T) {
 
 // TestStrangersHaveToGo: in time, unless they are known by then.
 func TestStrangersHaveToGo(t *testing.T) {
-	r := newRoom(4, 4, 4, 50*time.Millisecond)
+	r := newRoom(4, 4, 4, time.Hour)
 	known, stranger := from("10.0.0.1:1"), from("10.0.0.1:2")
 	r.admit(known)
-	c := r.next()
-	r.leave(c)
+	r.leave(r.next())
+	r.limit = time.Millisecond
 	r.admit(stranger)
 	<-stranger.closed
 	if known.isClosed() {
 		t.Error("one who is known was thrown out")
 	}
-	if r.next() != nil || r.size != 0 || len(r.strangers) != 0 {
+	if r.next() != nil || r.size != 0 || r.served != 0 || len(r.strangers) != 0 {
 		t.Errorf("%d are left, of %v", r.size, r.strangers)
 	}
 }

@@ -89,11 +89,13 @@ func TestIdleConnections(t *testing.T) {
 
 // TestStrangersAfterTheHandshake have to go, too.
 func TestStrangersAfterTheHandshake(t *testing.T) {
-	r := newRoom(4, 4, 4, 100*time.Millisecond)
+	r := newRoom(4, 4, 4, time.Hour)
 	client, server := net.Pipe()
 	defer client.Close()
 	r.admit(server)
-	ctx := remember(t.Context(), tls.Server(r.next(), new(tls.Config)))
+	c := r.next()
+	ctx := remember(t.Context(), tls.Server(c, new(tls.Config)))
+	c.limit.Reset(time.Millisecond)
 	if _, err := client.Read(make([]byte, 1)); err != io.EOF { //nolint:errorlint // as io.Reader has it
 		t.Errorf("it ends with %v", err)
 	}
