@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/kube/managers"
 	"github.com/stormcell/stormcell/internal/kube/requests"
 	"github.com/stormcell/stormcell/internal/kube/strip"
 	"github.com/stormcell/stormcell/internal/store/allowlist"
@@ -101,17 +102,16 @@ type Options struct {
 
 // CacheOptions narrow a manager's cache to what the controllers read.
 func CacheOptions() cache.Options {
-	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{
-			&coordinationv1.Lease{}: {Namespaces: map[string]cache.Config{api.SystemNamespace: {}}},
-			&corev1.Pod{}:           {Field: assignedPods, Transform: stripPod},
-			// What a worker runs is the node's business. So no write may be of a whole
-			// object that was read here.
-			&api.StormWorker{}:  {Transform: strip.Program},
-			&api.StormProfile{}: {Transform: strip.Metadata},
-		},
+	objects := map[client.Object]cache.ByObject{
+		&coordinationv1.Lease{}: {Namespaces: map[string]cache.Config{api.SystemNamespace: {}}},
+		&corev1.Pod{}:           {Field: assignedPods, Transform: stripPod},
+		// What a worker runs is the node's business. So no write may be of a whole
+		// object that was read here.
+		&api.StormWorker{}:  {Transform: strip.Program},
+		&api.StormProfile{}: {Transform: strip.Metadata},
 	}
+	managers.CacheSecret(objects)
+	return cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: objects}
 }
 
 // assignedPods selects the pods that use resources: bound, and not ended.

@@ -7,6 +7,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -24,14 +25,15 @@ import (
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/internal/kube/apply"
+	"github.com/stormcell/stormcell/internal/kube/managers"
 )
 
 // parallelNodes is how many StormNodes are written side by side.
 const parallelNodes = 4
 
-// nodeReconciler writes the images that nodes are to prefetch into their StormNodes. A
-// node without images has a StormNode if it has an agent, which reports there how it
-// is reached.
+// nodeReconciler writes the images that nodes are to prefetch into their StormNodes, and
+// by which certificates their agents know the managers. A node without images has a
+// StormNode if it has an agent, which reports there how it is reached.
 type nodeReconciler struct {
 	client client.Client
 }
@@ -44,6 +46,7 @@ func (r *nodeReconciler) setup(mgr ctrl.Manager) error {
 		Watches(&coordinationv1.Lease{}, handler.EnqueueRequestsFromMapFunc(nodeOfAgent), builder.WithPredicates(predicate.Funcs{
 			UpdateFunc: func(event.UpdateEvent) bool { return false }, // it lives on
 		})).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.everyNode)).
 		Watches(&api.StormImage{}, handler.EnqueueRequestsFromMapFunc(r.everyNode), builder.WithPredicates(predicate.Funcs{
 			CreateFunc: func(e event.CreateEvent) bool { return isPrefetched(e.Object) },
 			UpdateFunc: func(e event.UpdateEvent) bool {
@@ -73,7 +76,8 @@ func isPrefetched(o client.Object) bool {
 	return ok && i.Spec.Prefetch != nil
 }
 
-// everyNode returns all nodes: any of them may be, or have been, selected by an image.
+// everyNode returns all nodes: any of them may be, or have been, selected by an image,
+// and each agent knows the managers.
 func (r *nodeReconciler) everyNode(ctx context.Context, _ client.Object) []ctrl.Request {
 	nodes := new(corev1.NodeList)
 	if err := r.client.List(ctx, nodes, client.UnsafeDisableDeepCopy); err != nil {
@@ -88,7 +92,7 @@ func (r *nodeReconciler) everyNode(ctx context.Context, _ client.Object) []ctrl.
 	return all
 }
 
-// Reconcile writes what one node is to prefetch into its StormNode.
+// Reconcile writes what one node is to prefetch, and whom it lets in, into its StormNode.
 func (r *nodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	node := new(corev1.Node)
 	wanted, needed, err := r.wanted(ctx, req.Name, node)
@@ -112,44 +116,61 @@ func (r *nodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	return ctrl.Result{}, nil
 }
 
-// wanted reads a node and returns what it is to prefetch, and whether it needs a
+// wanted reads a node and returns what its StormNode is to say, and whether it needs a
 // StormNode: not if the Node was deleted.
-func (r *nodeReconciler) wanted(ctx context.Context, name string, node *corev1.Node) (wanted []api.StormNodeImage, needed bool, err error) {
+func (r *nodeReconciler) wanted(ctx context.Context, name string, node *corev1.Node) (wanted api.StormNodeSpec, needed bool, err error) {
 	if err := r.client.Get(ctx, types.NamespacedName{Name: name}, node); err != nil {
 		if errors.IsNotFound(err) {
-			return nil, false, nil
+			return wanted, false, nil
 		}
-		return nil, false, fmt.Errorf("get Node %s: %w", name, err)
+		return wanted, false, fmt.Errorf("get Node %s: %w", name, err)
 	}
 	images := new(api.StormImageList)
 	if err := r.client.List(ctx, images, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, false, fmt.Errorf("list StormImages: %w", err)
+		return wanted, false, fmt.Errorf("list StormImages: %w", err)
 	}
-	wanted = wantedImages(node.Labels, images.Items)
+	wanted.Images = wantedImages(node.Labels, images.Items)
+	if wanted.Managers, err = r.managers(ctx); err != nil {
+		return wanted, false, err
+	}
 	lease := types.NamespacedName{Namespace: api.SystemNamespace, Name: api.LeaseName(name)}
 	err = r.client.Get(ctx, lease, new(coordinationv1.Lease))
 	if client.IgnoreNotFound(err) != nil {
-		return nil, false, fmt.Errorf("get Lease %s: %w", lease, err)
+		return wanted, false, fmt.Errorf("get Lease %s: %w", lease, err)
 	}
-	return wanted, len(wanted) > 0 || err == nil, nil
+	return wanted, len(wanted.Images) > 0 || err == nil, nil
 }
 
-// says reports whether n belongs to this very node and has these images.
-func says(n *api.StormNode, node *corev1.Node, wanted []api.StormNodeImage) bool {
+// managers returns by what agents know the managers; nil if these have no
+// certificate yet.
+func (r *nodeReconciler) managers(ctx context.Context) (*api.StormNodeManagers, error) {
+	secret := new(corev1.Secret)
+	if err := r.client.Get(ctx, managers.Secret, secret); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("get Secret %s: %w", managers.Secret, err)
+	}
+	bundle := managers.Bundle(secret.Data)
+	if len(bundle) == 0 {
+		return nil, nil //nolint:nilnil // as documented
+	}
+	return &api.StormNodeManagers{CABundle: bundle}, nil
+}
+
+// says reports whether n belongs to this very node and has this spec.
+func says(n *api.StormNode, node *corev1.Node, wanted api.StormNodeSpec) bool {
 	owned := slices.ContainsFunc(n.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == node.UID })
-	return owned && slices.Equal(n.Spec.Images, wanted)
+	return owned && equality.Semantic.DeepEqual(n.Spec, wanted)
 }
 
 // apply writes a whole StormNode. The Node owns it, so it is removed with the Node also
 // while no manager runs.
-func (r *nodeReconciler) apply(ctx context.Context, node *corev1.Node, wanted []api.StormNodeImage) error {
+func (r *nodeReconciler) apply(ctx context.Context, node *corev1.Node, wanted api.StormNodeSpec) error {
 	n := &api.StormNode{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:            node.Name,
 			Labels:          map[string]string{"app.kubernetes.io/managed-by": api.ManagerFieldOwner},
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}},
 		},
-		Spec: api.StormNodeSpec{Images: wanted},
+		Spec: wanted,
 	}
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(n)
 	if err != nil {

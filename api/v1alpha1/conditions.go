@@ -45,6 +45,18 @@ const (
 	ReasonEvicted = "Evicted"
 )
 
+// NodeListening is the condition of a StormNode: its agent listens on the ports
+// that it was given.
+const NodeListening = "Listening"
+
+// Reasons of a StormNode's condition Listening.
+const (
+	ReasonListening = "Listening"
+	// ReasonPortTaken: another program has a port of the agent's, such as a worker
+	// that took it while the agent was away. The message says which.
+	ReasonPortTaken = "PortTaken"
+)
+
 // Condition types of a StormWorker. The manager writes the first two, the
 // node-agent the next three. The manager writes Ready until the worker is bound
 // to a node whose agent has reported on it, and again when the node is lost.

@@ -17,6 +17,20 @@ type StormNodeSpec struct {
 	// +kubebuilder:validation:MaxItems=200
 	// +optional
 	Images []StormNodeImage `json:"images,omitempty"`
+	// managers is how the node's agent knows the managers; absent until they have a
+	// certificate. Until then the agent lets nobody in.
+	// +optional
+	Managers *StormNodeManagers `json:"managers,omitempty"`
+}
+
+// StormNodeManagers is how an agent knows the managers.
+type StormNodeManagers struct {
+	// caBundle has the certificates of the managers, as PEM, in base64: the one
+	// that they share, and while it is replaced also the one before. The agent
+	// accepts a connection only from who has one of them.
+	// +kubebuilder:validation:MaxLength=16384
+	// +required
+	CABundle []byte `json:"caBundle"`
 }
 
 // StormNodeImage is an image for a node to prefetch, pinned.
@@ -97,6 +111,12 @@ type StormNodeAgent struct {
 
 // StormNodeStatus is what the node's agent reports.
 type StormNodeStatus struct {
+	// conditions are what is so of the agent: Listening.
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// agent is how the manager reaches the node's agent; absent if the agent does
 	// not listen.
 	// +optional
@@ -143,6 +163,7 @@ type StormNodeStatus struct {
 // +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.imagesFailed`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Runtimes",type=string,priority=1,JSONPath=`.status.runtimes`
+// +kubebuilder:printcolumn:name="Listening",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Listening")].reason`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.images[?(@.state=="Failed")].message`
 type StormNode struct {
 	metav1.TypeMeta `json:",inline"`

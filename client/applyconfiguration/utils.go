@@ -40,6 +40,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.StormNodeImageApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StormNodeImageStatus"):
 		return &apiv1alpha1.StormNodeImageStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StormNodeManagers"):
+		return &apiv1alpha1.StormNodeManagersApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StormNodeSpec"):
 		return &apiv1alpha1.StormNodeSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StormNodeStatus"):

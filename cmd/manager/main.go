@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 
 	"github.com/go-logr/logr"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/cmd/internal/daemon"
@@ -107,11 +109,30 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 			return err
 		}
 	}
+	if err := serveMetrics(ctx, mgr, o, log); err != nil {
+		return err
+	}
 	if err := mgr.Add(everywhere(watcher.Run)); err != nil {
 		return fmt.Errorf("set up the configuration's watcher: %w", err)
 	}
 	log.Info("manager starts", "version", version, "store", conf.Store.URL, "images", conf.Images.Allowed, "dockerImages", conf.DockerImages.Allowed)
 	return mgr.Start(ctx)
+}
+
+// serveMetrics opens the address of metrics, if there is one.
+func serveMetrics(ctx context.Context, mgr ctrl.Manager, o *options, log *slog.Logger) error {
+	if !o.HasMetrics() {
+		return nil
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.MetricsAddress)
+	if err != nil {
+		return fmt.Errorf("listen for metrics (--metrics-bind-address): %w", err)
+	}
+	serve := func(ctx context.Context) error { return o.ServeMetrics(ctx, listener, mgr.GetConfig(), log) }
+	if err := mgr.Add(everywhere(serve)); err != nil {
+		return fmt.Errorf("set up metrics: %w", err)
+	}
+	return nil
 }
 
 // everywhere is a part that runs whether or not this manager leads.
@@ -143,7 +164,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(conf, ctrl.Options{
 		Scheme: kinds.Scheme(), Cache: objects,
 		HealthProbeBindAddress: o.health,
-		Metrics:                o.MetricsServer(),
+		Metrics:                server.Options{BindAddress: "0"}, // serveMetrics does
 		LeaderElection:         o.leaderElect, LeaderElectionID: api.ManagerFieldOwner,
 		LeaderElectionNamespace: api.SystemNamespace, LeaderElectionReleaseOnCancel: true,
 	})

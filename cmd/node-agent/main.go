@@ -97,11 +97,10 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 	}
 	// Before the first report: a node that has Docker must not lack it for a moment.
 	parts.presence.Look(ctx)
-	agent, err := listen(ctx, mgr, o, parts.connect, log)
-	if err != nil {
+	if err := answerManager(ctx, mgr, o, parts, log); err != nil {
 		return err
 	}
-	if err := errors.Join(register(mgr, o, parts, changes, agent, log), parts.metrics.register()); err != nil {
+	if err := errors.Join(register(mgr, o, parts, changes, log), parts.metrics.register()); err != nil {
 		return err
 	}
 	log.Info("node-agent is ready", "node", o.nodeName, "version", version, "workers", len(parts.engine.States()))
@@ -122,24 +121,27 @@ func newManager(o *options) (ctrl.Manager, error) {
 	return mgr, nil
 }
 
-// listen lets the manager ask for logs. It returns how that reaches this agent;
-// nil if it shall not.
-func listen(ctx context.Context, mgr ctrl.Manager, o *options, backend *node.Backend, log *slog.Logger) (*api.StormNodeAgent, error) {
+// answerManager lets the manager ask for logs, unless it shall not.
+func answerManager(ctx context.Context, mgr ctrl.Manager, o *options, p *parts, log *slog.Logger) error {
 	if o.connectAddress == "0" {
-		return nil, nil //nolint:nilnil // as documented
+		return nil
 	}
-	server, err := node.Listen(ctx, o.connectAddress, backend, mgr.GetConfig(), log)
+	server, err := node.NewServer(o.connectAddress, p.connect, mgr.GetConfig(), p.ports.told(forManager, o.connectAddress), log)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	p.ports.server = server
+	if err := server.Open(ctx); err != nil {
+		return err
 	}
 	if err := mgr.Add(server); err != nil {
-		return nil, fmt.Errorf("set up the server for the manager: %w", err)
+		return fmt.Errorf("set up the server for the manager: %w", err)
 	}
-	return &api.StormNodeAgent{Port: int32(server.Port()), CABundle: server.Certificate()}, nil //nolint:gosec // a port
+	return nil
 }
 
 // register adds the reconcilers, the heartbeat and the probes to the manager.
-func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, at *api.StormNodeAgent, log *slog.Logger) error {
+func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, log *slog.Logger) error {
 	heartbeat := &agent.Heartbeat{Client: mgr.GetClient(), Node: o.nodeName}
 	r := &agent.Reconciler{
 		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner),
@@ -150,7 +152,7 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, at *api.
 	}
 	prefetcher := &agent.Prefetcher{
 		Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Queue: p.prefetch, Changes: &changes.prefetch,
-		Agent: at, Runtimes: p.presence.Names,
+		Ports: p.ports, Runtimes: p.presence.Names,
 	}
 	if err := prefetcher.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the reconciler of prefetch: %w", err)
@@ -182,7 +184,7 @@ func register(mgr ctrl.Manager, o *options, p *parts, changes *changes, at *api.
 	if err := mgr.Add(saveMemory(mgr.GetLogger())); err != nil {
 		return fmt.Errorf("set up the release of memory: %w", err)
 	}
-	if err := mgr.Add(&metricsServer{o.MetricsServer(), mgr.GetConfig(), p.holder, log}); err != nil {
+	if err := mgr.Add(&metricsServer{&o.Options, mgr.GetConfig(), p.ports, log}); err != nil {
 		return fmt.Errorf("set up metrics: %w", err)
 	}
 	if err := mgr.Add(&healthServer{cmp.Or(o.probeDir, p.runRoot), healthz.Ping, daemon.Synced(mgr)}); err != nil {

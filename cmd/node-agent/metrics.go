@@ -25,13 +25,14 @@ type nodeMetrics struct {
 // newState tells what is so of the parts.
 func newState(
 	conf *config.Config, e *engine.Engine, usage func(ctx context.Context, uid string) (cgroup.Usage, error),
-	storage *diskusage.Watcher, l *localizer.Localizer, r *rootfs.Manager, ahead *prefetch.Queue,
+	storage *diskusage.Watcher, l *localizer.Localizer, r *rootfs.Manager, ahead *prefetch.Queue, taken func() map[string]bool,
 ) *metrics.Node {
 	return metrics.NewNode(metrics.Sources{
 		Workers:    e.States,
 		Usage:      func(ctx context.Context, w engine.State) (cgroup.Usage, error) { return usage(ctx, w.UID) },
 		Storage:    func(w engine.State) (diskusage.Sample, bool) { return storage.Usage(w.UID) },
 		CacheBytes: l.Size, CacheLimit: conf.Node.CacheBytes, MountedLayers: r.Mounted, Prefetch: ahead.States,
+		PortsTaken: taken,
 	})
 }
 

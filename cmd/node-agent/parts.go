@@ -46,8 +46,7 @@ type parts struct {
 	storage *diskusage.Watcher
 	// connect answers for the workers' logs and use.
 	connect *node.Backend
-	// holder names the worker that listens on a port.
-	holder  func(ctx context.Context, port int) string
+	ports   *ports
 	cleanup *cleanup
 	runRoot string
 }
@@ -121,14 +120,15 @@ func assemble(ctx context.Context, o *options, log *slog.Logger, changes *change
 		return tree.Usage(info.Cgroup)
 	}
 	storage := newStorage(e, c, tree, log)
+	ports := &ports{holder: holderOf(e, tree), changed: changes.prefetch.Add, log: log}
 	return &parts{
 		storage: storage, presence: runtime.NewPresence(runtimes, changes.prefetch.Add),
 		engine: e, localizer: l, prefetch: ahead, watcher: c.watcher, runRoot: conf.Node.RunRoot,
-		holder:   holderOf(e, tree),
+		ports:    ports,
 		cleanup:  &cleanup{bundles, conf.Node, log},
 		connect:  &node.Backend{Node: o.nodeName, Engine: e, Usage: usage},
 		profiles: newProfiles(e, c, tree),
-		metrics:  &nodeMetrics{events, newState(conf, e, usage, storage, l, r, ahead)},
+		metrics:  &nodeMetrics{events, newState(conf, e, usage, storage, l, r, ahead, ports.byUse)},
 	}, nil
 }
 

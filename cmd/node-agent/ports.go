@@ -2,63 +2,173 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
-	"syscall"
-	"time"
+	"strings"
+	"sync"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/stormcell/stormcell/internal/backoff"
+	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/cmd/internal/daemon"
+	"github.com/stormcell/stormcell/internal/connect/node"
+	"github.com/stormcell/stormcell/internal/listen"
+	"github.com/stormcell/stormcell/internal/node/agent"
 	"github.com/stormcell/stormcell/internal/node/cgroup"
 	"github.com/stormcell/stormcell/internal/node/engine"
 	"github.com/stormcell/stormcell/internal/node/process"
 )
 
-// listenAgain is the pause before an address is tried again that another
-// program has.
-const listenAgain = 5 * time.Second
+// What the agent's ports are for, as metrics and messages have it.
+const (
+	forManager = "connect"
+	forMetrics = "metrics"
+)
 
-// metricsServer serves metrics once it can have its address, and does not keep
-// the agent from its work until then: a worker, which has the node's network,
-// may have the port.
-type metricsServer struct {
-	options server.Options
-	config  *rest.Config
+// uses are by a port's use what it is called, and the flag that chooses it.
+var uses = map[string]struct{ name, flag string }{
+	forManager: {"the manager", "--connect-bind-address"},
+	forMetrics: {"metrics", "--metrics-bind-address"},
+}
+
+// ports is how the agent's ports fare. None of them is needed for the agent's work:
+// a worker, which has the node's network and outlives the agent, may have taken one.
+type ports struct {
 	// holder names who listens on a port.
 	holder func(ctx context.Context, port int) string
-	log    *slog.Logger
+	// changed is called when there is news.
+	changed func()
+	log     *slog.Logger
+	// server answers the manager; nil if it shall not.
+	server *node.Server
+
+	mu    sync.Mutex
+	agent int               // the port for the manager; 0 for none
+	taken map[string]string // by use, what is told of a port that another program has
+}
+
+var _ agent.Ports = (*ports)(nil)
+
+// told returns what takes note of the states of a port.
+func (p *ports) told(use, address string) func(context.Context, listen.State) {
+	return func(ctx context.Context, s listen.State) {
+		said := ""
+		if s.Taken {
+			holder := p.holder(ctx, portOf(address))
+			said = takenMessage(use, address, holder, s.Port)
+			if p.says(use) != said {
+				p.log.Warn("a port is taken", "use", use, "address", address, "holder", holder, "instead", s.Port,
+					"cure", "end the holder, or choose another "+uses[use].flag+"; the port is tried again by itself")
+			}
+		}
+		if p.note(use, said, s.Port) {
+			p.changed()
+		}
+	}
+}
+
+func takenMessage(use, address, holder string, instead int) string {
+	message := fmt.Sprintf("port %d for %s is taken by %s", portOf(address), uses[use].name, holder)
+	if instead != 0 {
+		message += fmt.Sprintf(", and the agent listens on port %d instead", instead)
+	}
+	return message
+}
+
+func (p *ports) says(use string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.taken[use]
+}
+
+// note keeps what is so of a port, and tells whether it is news.
+func (p *ports) note(use, said string, port int) (news bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	news = p.taken[use] != said
+	if use == forManager {
+		news = news || p.agent != port
+		p.agent = port
+	}
+	if p.taken == nil {
+		p.taken = map[string]string{}
+	}
+	p.taken[use] = said
+	return news
+}
+
+// Agent implements agent.Ports.
+func (p *ports) Agent() *api.StormNodeAgent {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.server == nil || p.agent == 0 {
+		return nil
+	}
+	return &api.StormNodeAgent{Port: int32(p.agent), CABundle: p.server.Certificate()} //nolint:gosec // a port
+}
+
+// Taken implements agent.Ports.
+func (p *ports) Taken() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []string
+	for _, use := range slices.Sorted(maps.Keys(p.taken)) {
+		if said := p.taken[use]; said != "" {
+			all = append(all, said)
+		}
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return strings.Join(all, "; ") + "; end what has it, or choose another port; it is tried again every few seconds"
+}
+
+// Trust implements agent.Ports.
+func (p *ports) Trust(bundle []byte) {
+	if p.server != nil {
+		p.server.Trust(bundle)
+	}
+}
+
+// byUse tells, for metrics, of each port whether another program has it.
+func (p *ports) byUse() map[string]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	taken := map[string]bool{forManager: false, forMetrics: false}
+	for use, said := range p.taken {
+		taken[use] = said != ""
+	}
+	return taken
+}
+
+// metricsServer serves metrics once it can have its port.
+type metricsServer struct {
+	options *daemon.Options
+	config  *rest.Config
+	ports   *ports
+	log     *slog.Logger
 }
 
 // Start implements manager.Runnable.
 func (s *metricsServer) Start(ctx context.Context) error {
-	for said := ""; ; {
-		client, err := rest.HTTPClientFor(s.config)
-		if err != nil {
-			return fmt.Errorf("set up metrics: %w", err)
-		}
-		serve, err := server.NewServer(s.options, s.config, client)
-		if err != nil || serve == nil { // nil: none are wanted
-			return err
-		}
-		err = serve.Start(ctx)
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			return err
-		}
-		holder := s.holder(ctx, portOf(s.options.BindAddress))
-		if holder != said {
-			s.log.Warn("cannot serve metrics", "address", s.options.BindAddress, "error", err, "holder", holder,
-				"cure", "end the holder, or choose another --metrics-bind-address; the address is tried again by itself")
-			said = holder
-		}
-		if backoff.Wait(ctx, listenAgain) != nil {
-			return nil //nolint:nilerr // the agent ends
-		}
+	if !s.options.HasMetrics() {
+		return nil
 	}
+	port := listen.NewPort(s.options.MetricsAddress, false, s.ports.told(forMetrics, s.options.MetricsAddress))
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := port.Run(ctx); err != nil {
+			return fmt.Errorf("listen for metrics (--metrics-bind-address): %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error { return s.options.ServeMetrics(ctx, port, s.config, s.log) })
+	return group.Wait()
 }
 
 func portOf(address string) int {

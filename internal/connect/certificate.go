@@ -15,8 +15,8 @@ import (
 // clockSkew is how far clocks of machines may be apart.
 const clockSkew = time.Hour
 
-// SelfSigned makes a server's certificate for a DNS name and its key, both as
-// PEM. It is its own authority: who knows it needs no other.
+// SelfSigned makes a certificate for a DNS name and its key, both as PEM, for a
+// server and for a client. It is its own authority: who knows it needs no other.
 func SelfSigned(name string, until time.Time) (certificate, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -34,7 +34,7 @@ func SelfSigned(name string, until time.Time) (certificate, key []byte, err erro
 		NotBefore:             time.Now().Add(-clockSkew),
 		NotAfter:              until,
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
 		IsCA:                  true,
 	}

@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	connectv1 "github.com/stormcell/stormcell/api/connect/v1alpha1"
+	"github.com/stormcell/stormcell/internal/listen"
 )
 
 // Handler serves a Backend.
@@ -22,14 +24,15 @@ type Handler struct {
 	guard   *Guard
 	log     *slog.Logger
 	// streams has a place for each log that can be read at once.
-	streams chan struct{}
+	streams *streams
+	readers Readers
 	mux     *http.ServeMux
 }
 
 // NewHandler returns a handler that serves backend to the callers that guard accepts,
-// and at most so many logs at once.
-func NewHandler(backend Backend, guard *Guard, streams int, log *slog.Logger) *Handler {
-	h := &Handler{backend: backend, guard: guard, log: log, streams: make(chan struct{}, streams), mux: http.NewServeMux()}
+// and at most so many logs at once, which readers share.
+func NewHandler(backend Backend, guard *Guard, streams int, readers Readers, log *slog.Logger) *Handler {
+	h := &Handler{backend: backend, guard: guard, log: log, streams: newStreams(streams), readers: readers, mux: http.NewServeMux()}
 	const namespace = "/namespaces/{namespace}/"
 	const worker = namespace + connectv1.ResourceWorkers + "/{name}/"
 	h.handle(worker+connectv1.SubresourceLog, right{"get", connectv1.ResourceWorkers, connectv1.SubresourceLog}, h.sendLog)
@@ -50,6 +53,10 @@ func (h *Handler) handle(path string, needed right, answer func(http.ResponseWri
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
 		by, err := h.guard.identify(req)
+		if err == nil {
+			listen.Known(req.Context())
+			req = req.WithContext(context.WithValue(req.Context(), readerKey{}, h.readers(req, by)))
+		}
 		if err == nil && needed != (right{}) {
 			err = h.guard.allow(req, by, needed)
 		}
@@ -76,6 +83,9 @@ func (h *Handler) refuse(w http.ResponseWriter, req *http.Request, err error) {
 	status.TypeMeta = metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}
 	if status.Details != nil && status.Details.RetryAfterSeconds > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(status.Details.RetryAfterSeconds)))
+	}
+	if status.Code == http.StatusUnauthorized {
+		w.Header().Set("Connection", "close") // no stranger asks again without another handshake
 	}
 	send(w, int(status.Code), status)
 }
@@ -130,19 +140,22 @@ func (h *Handler) sendLog(w http.ResponseWriter, req *http.Request) error {
 	if err != nil {
 		return apierrors.NewBadRequest(err.Error())
 	}
-	select {
-	case h.streams <- struct{}{}:
-		defer func() { <-h.streams }()
-	default:
-		return apierrors.NewTooManyRequests("too many logs are being read here at once; try again later", int(retryAfter/time.Second))
+	ctx, release, ok := h.streams.take(req.Context(), Reader(req.Context()))
+	if !ok {
+		return apierrors.NewTooManyRequests("too many logs are being read here at once, and no user reads many more than you; try again later", int(retryAfter/time.Second))
 	}
-	body, err := h.backend.Log(req.Context(), workerOf(req), o)
+	defer release()
+	body, err := h.backend.Log(ctx, workerOf(req), o)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if err := stream(w, body); err != nil {
+	err = stream(w, body)
+	if gave := context.Cause(ctx); errors.Is(gave, errGaveUp) {
+		err = gave // whatever the log's end looked like
+	}
+	if err != nil {
 		h.log.Debug("a log was not sent completely", "path", req.URL.Path, "error", err)
 		panic(http.ErrAbortHandler) // so that the client sees it, too
 	}

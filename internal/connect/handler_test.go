@@ -41,11 +41,19 @@ func (paper) ListStats(context.Context, string) (*connectv1.StormWorkerStatsList
 // namespace a. What the API server was asked is added to asked.
 func serve(t *testing.T, p paper, asked *[]authorizationv1.SubjectAccessReviewSpec) *httptest.Server {
 	t.Helper()
+	return serveTo(t, p, 1, func(review *authorizationv1.SubjectAccessReview) bool {
+		*asked = append(*asked, review.Spec)
+		return review.Spec.User == "alice" && review.Spec.ResourceAttributes.Namespace == "a"
+	})
+}
+
+// serveTo serves a backend, and so many logs at once, to those who are allowed.
+func serveTo(t *testing.T, backend Backend, logs int, allow func(*authorizationv1.SubjectAccessReview) bool) *httptest.Server {
+	t.Helper()
 	clients := fake.NewClientset()
 	clients.PrependReactor("create", "subjectaccessreviews", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		review := action.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview)
-		*asked = append(*asked, review.Spec)
-		review.Status.Allowed = review.Spec.User == "alice" && review.Spec.ResourceAttributes.Namespace == "a"
+		review.Status.Allowed = allow(review)
 		return true, review, nil
 	})
 	guard := &Guard{
@@ -53,9 +61,9 @@ func serve(t *testing.T, p paper, asked *[]authorizationv1.SubjectAccessReviewSp
 			name := req.Header.Get("User")
 			return &authenticator.Response{User: &user.DefaultInfo{Name: name, Groups: []string{"g"}}}, name != "", nil
 		}),
-		access: &review.Access{Client: clients.AuthorizationV1().SubjectAccessReviews()},
+		access: review.NewAccessBy(clients.AuthorizationV1().SubjectAccessReviews()),
 	}
-	server := httptest.NewServer(NewHandler(p, guard, 1, slog.New(slog.DiscardHandler)))
+	server := httptest.NewServer(NewHandler(backend, guard, logs, Themselves, slog.New(slog.DiscardHandler)))
 	t.Cleanup(server.Close)
 	return server
 }
@@ -65,6 +73,7 @@ type answer struct {
 	code   int
 	header http.Header
 	body   io.Reader
+	closes bool
 }
 
 func get(t *testing.T, server *httptest.Server, by, path string) answer {
@@ -79,7 +88,7 @@ func get(t *testing.T, server *httptest.Server, by, path string) answer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { response.Body.Close() })
-	return answer{response.StatusCode, response.Header, response.Body}
+	return answer{response.StatusCode, response.Header, response.Body, response.Close}
 }
 
 var logOfW = LogPath(types.NamespacedName{Namespace: "a", Name: "w"})
@@ -139,5 +148,37 @@ func TestHandlerStreams(t *testing.T) {
 	writer.CloseWithError(errors.New("a bad block"))
 	if _, err := io.ReadAll(follow.body); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a log that breaks off ends with %v", err)
+	}
+}
+
+// endless is a log of which there is never more.
+type endless struct{ paper }
+
+func (endless) Log(ctx context.Context, _ types.NamespacedName, _ connectv1.LogOptions) (io.ReadCloser, error) {
+	reader, writer := io.Pipe()
+	context.AfterFunc(ctx, func() { writer.Close() })
+	return reader, nil
+}
+
+// TestViewerOfManyLogs: one viewer who follows as many logs as there are places does
+// not keep others from reading. What the viewer loses does not look complete, and
+// what is refused ends its connection only if nobody is known by it.
+func TestViewerOfManyLogs(t *testing.T) {
+	server := serveTo(t, endless{}, 2, func(review *authorizationv1.SubjectAccessReview) bool { return true })
+	first, second := get(t, server, "viewer", logOfW), get(t, server, "viewer", logOfW)
+	if first.code != http.StatusOK || second.code != http.StatusOK {
+		t.Fatalf("%d, %d", first.code, second.code)
+	}
+	if third := get(t, server, "viewer", logOfW); third.code != http.StatusTooManyRequests {
+		t.Errorf("the viewer's third log: %d", third.code)
+	}
+	if other := get(t, server, "other", logOfW); other.code != http.StatusOK {
+		t.Errorf("another user's log: %d", other.code)
+	}
+	if _, err := io.ReadAll(second.body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the log that gave up its place ends with %v", err)
+	}
+	if nobody := get(t, server, "", logOfW); nobody.code != http.StatusUnauthorized || !nobody.closes {
+		t.Errorf("nobody gets %d, and the connection ends: %v", nobody.code, nobody.closes)
 	}
 }

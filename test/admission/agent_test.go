@@ -109,6 +109,7 @@ func TestAgent(t *testing.T) {
 		{"makes a profile", try(profileOf("made")), `cannot create resource "stormprofiles"`},
 		{"deletes its profile", func(ctx context.Context, c client.Client) error { return c.Delete(ctx, profileOf("here")) }, `cannot delete resource "stormprofiles"`},
 		{"wants an image", change(stormNode(nodeA), `{"spec":{"images":[]}}`), `cannot patch resource "stormnodes"`},
+		{"lets somebody else into its node", change(stormNode(nodeA), `{"spec":{"managers":{"caBundle":"eA=="}}}`), `cannot patch resource "stormnodes"`},
 		{"reports on an image", report(image, `{"status":{"manifestDigest":"sha256:1"}}`), `cannot patch resource "stormimages/status"`},
 		{"renews another node's Lease", renew("node-node-b"), "the node-agent of node node-a may write only Lease node-node-a"},
 		{"leads the managers", renew("stormcell-manager"), "may write only Lease node-node-a"},

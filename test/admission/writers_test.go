@@ -45,6 +45,7 @@ func TestNobodyElseWrites(t *testing.T) {
 		{"a profile's status", report(p, `{"status":{"output":"x"}}`), "stormprofiles/status is written only by service account stormcell-manager and stormcell-node-agent of"},
 		{"a StormNode", try(stormNode("x")), "stormnodes is written only by service account stormcell-manager of"},
 		{"a StormNode's spec", change(n, `{"spec":{"images":[{"tag":"a","manifestDigest":"sha256:`+digest+`"}]}}`), "stormnodes is written only by"},
+		{"who may ask a node's agent", change(n, `{"spec":{"managers":{"caBundle":"eA=="}}}`), "stormnodes is written only by"},
 		{"the finalizer", change(w, `{"metadata":{"finalizers":null}}`), "keep stormcell.dev/worker in metadata.finalizers"},
 		{"a StormNode's labels", change(n, `{"metadata":{"labels":{"a":"b"}}}`), ""},
 		{"nothing", report(w, `{"status":{}}`), ""},

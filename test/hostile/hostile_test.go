@@ -11,9 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -154,26 +152,4 @@ func logOf(t *testing.T, w *api.StormWorker) string {
 		all.Write(content)
 	}
 	return all.String()
-}
-
-// TestPortOfTheAgent: a worker takes the agent's port while that starts again.
-// The agent starts without it, says who has it, and takes it when it can.
-func TestPortOfTheAgent(t *testing.T) {
-	g := suite.Expect(t)
-	taker := start(t, api.RuntimeRunc, "taker", func(*api.StormWorkerSpec) []string { return []string{"listen", s.AgentMetricsAddress()} })
-	suite.WaitFor(t, s.Client, taker, api.ReasonRunning)
-	g.Expect(s.StopAgent(syscall.SIGTERM)).To(Succeed())
-	g.Eventually(func() string { return logOf(t, taker) }).Should(ContainSubstring("listening"))
-
-	started := time.Now()
-	g.Expect(s.StartAgent()).To(Succeed())
-	g.Expect(s.AwaitAgent(t.Context(), started)).To(Succeed())
-	g.Eventually(func() string {
-		text, _ := os.ReadFile(s.Path("node-agent.log"))
-		return string(text)
-	}).Should(MatchRegexp(`cannot serve metrics.*holder="worker default/taker-runc \(pid \d+\)"`))
-
-	// It does its work, of which the end of that worker is a part.
-	suite.Remove(t, s.Client, taker)
-	g.Eventually(func() error { _, err := s.AgentMetrics(t.Context()); return err }).Should(Succeed())
 }

@@ -30,7 +30,7 @@ var commands = []command{
 			},
 			allow: []string{
 				module + "/internal/backoff", module + "/internal/config", module + "/internal/connect",
-				module + "/internal/kube", module + "/internal/message", module + "/internal/store", module + "/internal/trust",
+				module + "/internal/kube", module + "/internal/listen", module + "/internal/message", module + "/internal/store", module + "/internal/trust",
 			},
 		},
 		broken: []string{

@@ -179,6 +179,7 @@ func TestEachRuleRefuses(t *testing.T) {
 		{"leaves", "internal/backoff/backoff.go", internal + "config"},
 		{"leaves", "internal/message/message.go", internal + "backoff"},
 		{"leaves", "internal/trust/trust.go", internal + "backoff"},
+		{"listen", "internal/listen/serve.go", internal + "kube/review"},
 		{"store", "internal/store/hdfs/open.go", internal + "config"},
 		{"store", "internal/store/resolve.go", internal + "node/worker"},
 		{"store", "internal/store/manifest/manifest.go", internal + "storm/zookeeper"},

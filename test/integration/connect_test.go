@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -28,6 +27,7 @@ import (
 	connectv1 "github.com/stormcell/stormcell/api/connect/v1alpha1"
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/internal/connect"
+	"github.com/stormcell/stormcell/internal/kube/managers"
 	"github.com/stormcell/stormcell/test/stack"
 )
 
@@ -194,22 +194,42 @@ func TestLogsWhileTheAgentIsAway(t *testing.T) {
 	g.Eventually(func() error {
 		_, err := read(t, user, pathOf(w), connectv1.LogOptions{})
 		return err
-	}).Should(Succeed(), "with the new agent's port and certificate")
+	}).Should(Succeed(), "with the new agent's certificate")
+}
+
+// TestViewerOfAllPlaces: one who follows as many logs of a node as can be read at once
+// does not keep another user from reading there, by way of the manager and the agent.
+func TestViewerOfAllPlaces(t *testing.T) {
+	g := expect(t)
+	user := letView(t)
+	w := apply(t, aWorker("popular", func(spec *api.StormWorkerSpec) { spec.Command = shell("echo one; " + forever) }))
+	waitFor(t, w, api.ReasonRunning)
+	g.Eventually(func() (string, error) { return read(t, user, pathOf(w), connectv1.LogOptions{}) }).Should(Equal("one\n"))
+	const places = 32
+	greedy := s.As("greedy", "system:masters")
+	for range places {
+		follow, err := ask(t, greedy, pathOf(w), connectv1.LogOptions{Follow: true})
+		g.Expect(err).NotTo(HaveOccurred())
+		defer follow.Close()
+	}
+	_, err := ask(t, greedy, pathOf(w), connectv1.LogOptions{Follow: true})
+	g.Expect(err).To(Satisfy(errors.IsTooManyRequests))
+	g.Expect(read(t, user, pathOf(w), connectv1.LogOptions{})).To(Equal("one\n"))
 }
 
 // port asks a server directly, without the API server, and trusts any
-// certificate.
-func port(t *testing.T, address, path string, header http.Header) (status int, body string) {
+// certificate. The status is 0 if the server does not answer.
+func port(t *testing.T, address, path string, header http.Header, by ...tls.Certificate) (status int, body string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header = header
-	insecure := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	insecure := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: by}, DisableKeepAlives: true}}
 	response, err := insecure.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		return 0, err.Error()
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
@@ -223,50 +243,111 @@ func port(t *testing.T, address, path string, header http.Header) (status int, b
 // there is none.
 func tokenFor(t *testing.T, account string, audiences ...string) http.Header {
 	t.Helper()
+	return tokenIn(t, api.SystemNamespace, account, audiences...)
+}
+
+func tokenIn(t *testing.T, namespace, account string, audiences ...string) http.Header {
+	t.Helper()
 	clients, err := kubernetes.NewForConfig(s.As("admin", "system:masters"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences}}
-	made, err := clients.CoreV1().ServiceAccounts(api.SystemNamespace).CreateToken(t.Context(), account, request, metav1.CreateOptions{})
+	made, err := clients.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account, request, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return http.Header{"Authorization": {"Bearer " + made.Status.Token}}
 }
 
-// TestPorts: nobody gets around the API server.
+// podThatMayView is an account that any pod could have, with the right to the logs of
+// its namespace.
+func podThatMayView(t *testing.T) (namespace, name string) {
+	t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, GenerateName: "pod-"}}
+	if err := s.Client.Create(t.Context(), account); err != nil {
+		t.Fatal(err)
+	}
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: account.Namespace, GenerateName: "pod-"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "stormcell-view"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: account.Namespace, Name: account.Name}},
+	}
+	if err := s.Client.Create(t.Context(), binding); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, o := range []client.Object{binding, account} {
+			if err := s.Client.Delete(context.Background(), o); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return account.Namespace, account.Name
+}
+
+// managersCertificate is what only managers can read.
+func managersCertificate(t *testing.T) tls.Certificate {
+	t.Helper()
+	secret := new(corev1.Secret)
+	if err := s.Client.Get(t.Context(), managers.Secret, secret); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
+}
+
+// TestPorts: nobody gets around the API server. Without the managers' certificate an
+// agent says nothing, whoever it is; with it, only the managers' own token for this
+// node counts, and no pod's, whatever rights that has.
 func TestPorts(t *testing.T) {
 	g := expect(t)
 	letView(t)
 	w := apply(t, aWorker("guarded"))
 	waitFor(t, w, api.ReasonRunning)
-	n := new(api.StormNode)
-	g.Expect(s.Client.Get(t.Context(), types.NamespacedName{Name: stack.NodeName}, n)).To(Succeed())
-	agent := fmt.Sprintf("127.0.0.1:%d", n.Status.Agent.Port)
+	agent := s.AgentConnectAddress()
 	mine, manager := connect.Audience(stack.NodeName), api.ManagerFieldOwner
 	forged := http.Header{"X-Remote-User": {"admin"}, "X-Remote-Group": {"system:masters"}}
+	own, key, err := connect.SelfSigned("stranger", time.Now().Add(time.Hour))
+	g.Expect(err).NotTo(HaveOccurred())
+	stranger, err := tls.X509KeyPair(own, key)
+	g.Expect(err).NotTo(HaveOccurred())
+	namespace, pod := podThatMayView(t)
+	known := managersCertificate(t)
 	for _, tt := range []struct {
 		name    string
 		address string
 		header  http.Header
+		by      []tls.Certificate
 		status  int
 	}{
-		{"the agent: the manager's token for this node", agent, tokenFor(t, manager, mine), http.StatusOK},
-		{"the agent: nobody", agent, nil, http.StatusUnauthorized},
-		{"the agent: headers of the API server's", agent, forged, http.StatusUnauthorized},
-		{"the agent: a token for the API server", agent, tokenFor(t, manager), http.StatusUnauthorized},
-		{"the agent: a token for another node", agent, tokenFor(t, manager, connect.Audience("other")), http.StatusUnauthorized},
-		{"the agent: nonsense", agent, http.Header{"Authorization": {"Bearer x.y.z"}}, http.StatusUnauthorized},
-		{"the agent: who has no right", agent, tokenFor(t, api.AgentFieldOwner, mine), http.StatusForbidden},
-		{"the manager: nobody", s.ConnectAddress(), nil, http.StatusUnauthorized},
-		{"the manager: headers of the API server's, without its certificate", s.ConnectAddress(), forged, http.StatusUnauthorized},
-		{"the manager: a token for the API server", s.ConnectAddress(), tokenFor(t, manager), http.StatusUnauthorized},
+		{"the agent: a manager", agent, tokenFor(t, manager, mine), []tls.Certificate{known}, http.StatusOK},
+		{"the agent: the manager's token without its certificate", agent, tokenFor(t, manager, mine), nil, 0},
+		{"the agent: with another certificate", agent, tokenFor(t, manager, mine), []tls.Certificate{stranger}, 0},
+		{"the agent: a pod's own token for this node", agent, tokenIn(t, namespace, pod, mine), nil, 0},
+		{"the agent: the same by the managers' certificate", agent, tokenIn(t, namespace, pod, mine), []tls.Certificate{known}, http.StatusUnauthorized},
+		{"the agent: nobody", agent, nil, nil, 0},
+		{"the agent: no token", agent, nil, []tls.Certificate{known}, http.StatusUnauthorized},
+		{"the agent: headers of the API server's", agent, forged, []tls.Certificate{known}, http.StatusUnauthorized},
+		{"the agent: a token for the API server", agent, tokenFor(t, manager), []tls.Certificate{known}, http.StatusUnauthorized},
+		{"the agent: a token for another node", agent, tokenFor(t, manager, connect.Audience("other")), []tls.Certificate{known}, http.StatusUnauthorized},
+		{"the agent: nonsense", agent, http.Header{"Authorization": {"Bearer x.y.z"}}, []tls.Certificate{known}, http.StatusUnauthorized},
+		{"the agent: another agent's token", agent, tokenFor(t, api.AgentFieldOwner, mine), []tls.Certificate{known}, http.StatusUnauthorized},
+		{"the manager: nobody", s.ConnectAddress(), nil, nil, http.StatusUnauthorized},
+		{"the manager: headers of the API server's, without its certificate", s.ConnectAddress(), forged, nil, http.StatusUnauthorized},
+		{"the manager: the same by the managers' certificate", s.ConnectAddress(), forged, []tls.Certificate{known}, http.StatusUnauthorized},
+		{"the manager: a token for the API server", s.ConnectAddress(), tokenFor(t, manager), nil, http.StatusUnauthorized},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			status, body := port(t, tt.address, pathOf(w), tt.header)
-			if status != tt.status || status != http.StatusOK && !strings.Contains(body, `"kind":"Status"`) {
+			status, body := port(t, tt.address, pathOf(w), tt.header, tt.by...)
+			if status != tt.status || status > 0 && status != http.StatusOK && !strings.Contains(body, `"kind":"Status"`) {
 				t.Errorf("%d %s, want %d", status, body, tt.status)
+			}
+			if status == 0 && !strings.Contains(body, "remote error: tls:") {
+				t.Errorf("it was not refused in the handshake: %s", body)
 			}
 		})
 	}
@@ -274,18 +355,20 @@ func TestPorts(t *testing.T) {
 	stolen := s.As("")
 	stolen.Impersonate, stolen.CertData, stolen.KeyData = rest.ImpersonationConfig{}, nil, nil
 	stolen.BearerToken = strings.TrimPrefix(tokenFor(t, manager, mine).Get("Authorization"), "Bearer ")
-	_, err := read(t, stolen, "/api/v1/nodes", connectv1.LogOptions{})
+	_, err = read(t, stolen, "/api/v1/nodes", connectv1.LogOptions{})
 	g.Expect(err).To(Satisfy(errors.IsUnauthorized))
 }
 
 // TestCertificateIsMadeAnew: without its Secret, or with one that is worthless,
-// the managers make another and the API server learns of it.
+// the managers make another, and the API server and the agents learn of it.
 func TestCertificateIsMadeAnew(t *testing.T) {
 	g := expect(t)
 	user := letView(t)
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: api.SystemNamespace, Name: "stormcell-manager-connect"}}
+	w := apply(t, aWorker("renewed"))
+	waitFor(t, w, api.ReasonRunning)
 	ask := func() error {
-		_, err := read(t, user, connect.ListStatsPath(metav1.NamespaceDefault), connectv1.LogOptions{})
+		_, err := read(t, user, pathOf(w), connectv1.LogOptions{})
 		return err
 	}
 	g.Expect(s.Client.Get(t.Context(), client.ObjectKeyFromObject(secret), secret)).To(Succeed())

@@ -208,7 +208,7 @@ func (s *Stack) createNode(ctx context.Context) error {
 	if err := s.Client.Create(ctx, node); err != nil {
 		return fmt.Errorf("create node %s: %w", NodeName, err)
 	}
-	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}}
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: s.loopback}}
 	if err := s.Client.Status().Update(ctx, node); err != nil {
 		return fmt.Errorf("address of node %s: %w", NodeName, err)
 	}
@@ -224,6 +224,10 @@ func (s *Stack) As(user string, groups ...string) *rest.Config {
 
 // ConnectAddress is where the manager answers the API server.
 func (s *Stack) ConnectAddress() string { return net.JoinHostPort(s.loopback, cluster.ConnectPort) }
+
+// AgentConnectAddress is where the node-agent answers the manager, unless another
+// program has the port.
+func (s *Stack) AgentConnectAddress() string { return s.loopback + ":9444" }
 
 // identify gives a daemon a token of its service account, on a node or on none.
 func (s *Stack) identify(ctx context.Context, name, account, node string) error {
@@ -257,7 +261,7 @@ func (s *Stack) startAgent(by ...string) error {
 	args := []string{
 		"--node-name", NodeName, "--config", s.Path("storm.yaml"), "--launcher-config", s.Path("worker-launcher.cfg"),
 		"--metrics-bind-address", s.agentMetrics(),
-		"--connect-bind-address", "127.0.0.1:0", "--log-level", "debug",
+		"--connect-bind-address", s.AgentConnectAddress(), "--log-level", "debug",
 	}
 	if s.faults {
 		args = append(args, "--conmon", s.program("conmon"))

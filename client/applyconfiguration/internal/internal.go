@@ -188,6 +188,13 @@ var schemaYAML = typed.YAMLObject(`types:
                 elementRelationship: associative
                 keys:
                 - tag
+          - name: managers
+            type:
+              map:
+                fields:
+                - name: caBundle
+                  type:
+                    scalar: string
     - name: status
       type:
         map:
@@ -202,6 +209,33 @@ var schemaYAML = typed.YAMLObject(`types:
                 - name: port
                   type:
                     scalar: numeric
+          - name: conditions
+            type:
+              list:
+                elementType:
+                  map:
+                    fields:
+                    - name: lastTransitionTime
+                      type:
+                        scalar: untyped
+                    - name: message
+                      type:
+                        scalar: string
+                    - name: observedGeneration
+                      type:
+                        scalar: numeric
+                    - name: reason
+                      type:
+                        scalar: string
+                    - name: status
+                      type:
+                        scalar: string
+                    - name: type
+                      type:
+                        scalar: string
+                elementRelationship: associative
+                keys:
+                - type
           - name: images
             type:
               list:

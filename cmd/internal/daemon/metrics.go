@@ -1,27 +1,70 @@
 package daemon
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/http"
+	"os"
 	"runtime"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"k8s.io/client-go/rest"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/stormcell/stormcell/internal/connect"
+	"github.com/stormcell/stormcell/internal/listen"
 )
 
-// MetricsServer returns how metrics are served: on loopback to everybody on this
-// machine; elsewhere by HTTPS, with a certificate that is created at the start, to
-// those who have the right to get /metrics in the cluster.
-func (o *Options) MetricsServer() server.Options {
-	options := server.Options{BindAddress: o.MetricsAddress}
-	if o.MetricsAddress == "0" || onLoopback(o.MetricsAddress) {
-		return options
+const (
+	metricsPath = "/metrics"
+	// certificateLife is longer than any daemon runs.
+	certificateLife = 10 * 365 * 24 * time.Hour
+)
+
+// HasMetrics tells whether metrics are to be served.
+func (o *Options) HasMetrics() bool { return o.MetricsAddress != "0" && o.MetricsAddress != "" }
+
+// ServeMetrics serves metrics on a listener at MetricsAddress until ctx ends: on
+// loopback to everybody on this machine; elsewhere by HTTPS, with a certificate that
+// is created now, to those who have the right to get /metrics in the cluster.
+func (o *Options) ServeMetrics(ctx context.Context, listener net.Listener, conf *rest.Config, log *slog.Logger) error {
+	metrics := promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError})
+	serve := http.NewServeMux()
+	if onLoopback(o.MetricsAddress) {
+		serve.Handle(metricsPath, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			listen.Known(req.Context())
+			metrics.ServeHTTP(w, req)
+		}))
+		return listen.Serve(ctx, listener, nil, serve, log)
 	}
-	options.SecureServing, options.FilterProvider = true, guardMetrics
-	options.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.MinVersion, c.NextProtos = tls.VersionTLS13, []string{"http/1.1"} }}
-	return options
+	guard, err := newMetricsGuard(conf)
+	if err != nil {
+		return err
+	}
+	serve.Handle(metricsPath, guard.before(metrics))
+	pair, err := ownCertificate()
+	if err != nil {
+		return fmt.Errorf("certificate of metrics: %w", err)
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}, Certificates: []tls.Certificate{pair}}
+	return listen.Serve(ctx, listener, config, serve, log)
+}
+
+func ownCertificate() (tls.Certificate, error) {
+	name, err := os.Hostname()
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	certificate, key, err := connect.SelfSigned(name, time.Now().Add(certificateLife))
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(certificate, key)
 }
 
 // onLoopback tells whether nobody beyond this machine reaches an address.

@@ -1,32 +1,28 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 
-	"github.com/go-logr/logr"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/stormcell/stormcell/internal/kube/review"
+	"github.com/stormcell/stormcell/internal/listen"
 )
-
-const metricsPath = "/metrics"
 
 // metricsGuard lets in who may get /metrics, by the word of the API server. It
 // does what controller-runtime's filter does, without that one's clients, which
 // would make a node-agent half as large again.
 type metricsGuard struct {
-	tokens authenticator.Token
+	tokens *review.Tokens
 	access *review.Access
 }
 
-// guardMetrics implements the metrics server's FilterProvider.
-func guardMetrics(conf *rest.Config, _ *http.Client) (server.Filter, error) {
-	tokens, err := review.Tokens(conf, "")
+func newMetricsGuard(conf *rest.Config) (*metricsGuard, error) {
+	tokens, err := review.NewTokens(conf, review.Only{})
 	if err != nil {
 		return nil, err
 	}
@@ -34,16 +30,17 @@ func guardMetrics(conf *rest.Config, _ *http.Client) (server.Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &metricsGuard{tokens, access}
-	return func(_ logr.Logger, next http.Handler) (http.Handler, error) { return g.before(next), nil }, nil
+	return &metricsGuard{tokens, access}, nil
 }
 
 func (g *metricsGuard) before(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if status, why := g.review(req); status != http.StatusOK {
+			w.Header().Set("Connection", "close") // no stranger asks again without another handshake
 			http.Error(w, why, status)
 			return
 		}
+		listen.Known(req.Context())
 		next.ServeHTTP(w, req)
 	})
 }
@@ -54,19 +51,21 @@ func (g *metricsGuard) review(req *http.Request) (status int, why string) {
 	if !ok {
 		return http.StatusUnauthorized, "give the token of a service account"
 	}
-	who, known, err := g.tokens.AuthenticateToken(req.Context(), token)
+	by, err := g.tokens.User(req.Context(), listen.Address(req.RemoteAddr), token)
 	switch {
+	case errors.Is(err, review.ErrTooMany):
+		return http.StatusTooManyRequests, "your address shows too many tokens that the API server does not know; try again later"
 	case err != nil:
 		return http.StatusServiceUnavailable, "the API server does not answer whose token it is"
-	case !known:
+	case by == nil:
 		return http.StatusUnauthorized, "the API server does not know the token"
 	}
-	may, err := g.access.ToPath(req.Context(), who.User, authorizationv1.NonResourceAttributes{Path: metricsPath, Verb: "get"})
+	may, err := g.access.ToPath(req.Context(), by, authorizationv1.NonResourceAttributes{Path: metricsPath, Verb: "get"})
 	switch {
 	case err != nil:
 		return http.StatusServiceUnavailable, "the API server does not answer whether you have the right"
 	case !may:
-		return http.StatusForbidden, fmt.Sprintf("%s may not get %s; bind it to ClusterRole stormcell-metrics-reader", who.User.GetName(), metricsPath)
+		return http.StatusForbidden, fmt.Sprintf("%s may not get %s; bind it to ClusterRole stormcell-metrics-reader", by.GetName(), metricsPath)
 	}
 	return http.StatusOK, ""
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -18,7 +19,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/stormcell/stormcell/test/cluster"
 )
@@ -57,34 +57,24 @@ func TestOnLoopback(t *testing.T) {
 	}
 }
 
-// serve starts a daemon's server of metrics.
-func serve(t *testing.T, address string, conf *rest.Config) {
+// serve starts a daemon's server of metrics, and returns its address.
+func serve(t *testing.T, host string, conf *rest.Config) string {
 	t.Helper()
-	options := (&Options{MetricsAddress: address}).MetricsServer()
-	s, err := server.NewServer(options, conf, http.DefaultClient)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	o := &Options{MetricsAddress: listener.Addr().String()}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- s.Start(ctx) }()
+	go func() { done <- o.ServeMetrics(ctx, listener, conf, slog.New(slog.DiscardHandler)) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
-}
-
-// freePort is one that was free a moment ago.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return fmt.Sprintf("127.0.0.1:%d", listener.Addr().(*net.TCPAddr).Port)
 }
 
 // get asks until the server is there.
@@ -150,9 +140,7 @@ func reader(t *testing.T, name string, bound bool) string {
 func TestMetricsBeyondLoopback(t *testing.T) {
 	for daemon, conf := range daemons {
 		t.Run(daemon, func(t *testing.T) {
-			port := freePort(t)
-			serve(t, fmt.Sprintf("0.0.0.0:%d", port), conf)
-			url := fmt.Sprintf("https://127.0.0.1:%d/metrics", port)
+			url := "https://" + serve(t, "0.0.0.0", conf) + "/metrics"
 			may := reader(t, "may-"+daemon, true)
 			for _, c := range []struct {
 				name, token string
@@ -176,8 +164,7 @@ func TestMetricsBeyondLoopback(t *testing.T) {
 
 // TestMetricsOnLoopback: without HTTPS, for whoever is on the machine.
 func TestMetricsOnLoopback(t *testing.T) {
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	serve(t, address, daemons["manager"])
+	address := serve(t, "127.0.0.1", daemons["manager"])
 	if status, body := get(t, "http://"+address+"/metrics", ""); status != http.StatusOK {
 		t.Errorf("%d: %s", status, body)
 	}
@@ -185,9 +172,31 @@ func TestMetricsOnLoopback(t *testing.T) {
 
 // TestMetricsWhileTheAPIServerIsAway: nobody is let in unseen.
 func TestMetricsWhileTheAPIServerIsAway(t *testing.T) {
-	port := freePort(t)
-	serve(t, fmt.Sprintf("0.0.0.0:%d", port), &rest.Config{Host: "https://127.0.0.1:1"})
-	if status, body := get(t, fmt.Sprintf("https://127.0.0.1:%d/metrics", port), "some"); status != http.StatusServiceUnavailable {
+	address := serve(t, "0.0.0.0", &rest.Config{Host: "https://127.0.0.1:1"})
+	if status, body := get(t, "https://"+address+"/metrics", "some"); status != http.StatusServiceUnavailable {
 		t.Errorf("%d: %s", status, body)
+	}
+}
+
+// TestMetricsUnderAFlood: a reader whose token was good reads on, while somebody
+// shows tokens of nobody's from the same address. Those are refused, and so are more
+// of them than the API server is asked about.
+func TestMetricsUnderAFlood(t *testing.T) {
+	url := "https://" + serve(t, "0.0.0.0", daemons["manager"]) + "/metrics"
+	may := reader(t, "under-a-flood", true)
+	if status, body := get(t, url, may); status != http.StatusOK {
+		t.Fatalf("%d: %s", status, body)
+	}
+	said := map[int]int{}
+	shown := 0
+	for ; shown < 1000 && said[http.StatusTooManyRequests] == 0; shown++ {
+		status, _ := get(t, url, fmt.Sprint("nobody's", shown))
+		said[status]++
+	}
+	if said[http.StatusTooManyRequests] == 0 || said[http.StatusTooManyRequests]+said[http.StatusUnauthorized] != shown {
+		t.Errorf("strangers get %v", said)
+	}
+	if status, body := get(t, url, may); status != http.StatusOK {
+		t.Errorf("the reader gets %d: %s", status, body)
 	}
 }

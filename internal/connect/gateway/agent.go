@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/internal/connect"
+	"github.com/stormcell/stormcell/internal/kube/managers"
 	"github.com/stormcell/stormcell/internal/message"
 )
 
@@ -33,10 +34,10 @@ const (
 
 // agent is that of one node.
 type agent struct {
-	node    string
-	address string // host:port
-	token   string
-	roots   *x509.CertPool
+	target
+	token string
+	// by reaches it.
+	by http.RoundTripper
 }
 
 // unavailable returns the error of an agent that does not answer: the cause and the cure.
@@ -44,42 +45,38 @@ func unavailable(node, cause, cure string) error {
 	return apierrors.NewServiceUnavailable(fmt.Sprintf("the node-agent of node %s does not answer: %s; %s", node, cause, cure))
 }
 
-// agentOf is how the agent of a node is reached: by its Node's address, at the
+// targetOf is where the agent of a node is reached: at its Node's address, at the
 // port and by the certificate that the agent itself has told.
-func agentOf(node *corev1.Node, said *api.StormNodeAgent, token string) (*agent, error) {
-	roots := x509.NewCertPool()
-	if said == nil || !roots.AppendCertsFromPEM(said.CABundle) {
-		return nil, unavailable(node.Name, "its StormNode does not report how to reach it", "check whether node-agent runs there, and its --connect-bind-address")
+func targetOf(node *corev1.Node, n *api.StormNode) (target, error) {
+	said := n.Status.Agent
+	if said == nil || len(managers.Certificates(said.CABundle)) == 0 {
+		return target{}, unavailable(node.Name, "its StormNode does not report how to reach it",
+			"check whether node-agent runs there, its --connect-bind-address, and the condition Listening of the StormNode")
 	}
 	for _, kind := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP, corev1.NodeHostName} {
 		for _, a := range node.Status.Addresses {
 			if a.Type == kind {
-				address := net.JoinHostPort(a.Address, strconv.Itoa(int(said.Port)))
-				return &agent{node: node.Name, address: address, token: token, roots: roots}, nil
+				is := target{node: node.Name, address: net.JoinHostPort(a.Address, strconv.Itoa(int(said.Port))), roots: said.CABundle}
+				if n.Spec.Managers != nil {
+					is.trusts = n.Spec.Managers.CABundle
+				}
+				return is, nil
 			}
 		}
 	}
-	return nil, unavailable(node.Name, "its Node object has no address", "check status.addresses of the Node, which kubelet writes")
+	return target{}, unavailable(node.Name, "its Node object has no address", "check status.addresses of the Node, which kubelet writes")
 }
 
 // get asks for a path. The body is the caller's to close; a refusal is an error.
 func (a *agent) get(ctx context.Context, path string, query url.Values) (io.ReadCloser, error) {
-	target := url.URL{Scheme: "https", Host: a.address, Path: path, RawQuery: query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	at := url.URL{Scheme: "https", Host: a.address, Path: path, RawQuery: query.Encode()}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask the agent of node %s: %w", a.node, err)
 	}
 	req.Header.Set("Authorization", "Bearer "+a.token)
-	// One connection for one answer: an agent that starts anew has another
-	// certificate. A redirection is not followed.
-	transport := &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: dialLimit}).DialContext,
-		TLSClientConfig:       &tls.Config{RootCAs: a.roots, ServerName: a.node, MinVersion: tls.VersionTLS13},
-		TLSHandshakeTimeout:   dialLimit,
-		ResponseHeaderTimeout: answerLimit, MaxResponseHeaderBytes: maxHeaders,
-		DisableKeepAlives: true, DisableCompression: true,
-	}
-	response, err := transport.RoundTrip(req)
+	connect.SetReader(req.Header, connect.Reader(ctx))
+	response, err := a.by.RoundTrip(req)
 	if err != nil {
 		return nil, a.connectError(ctx, err)
 	}
@@ -90,6 +87,9 @@ func (a *agent) get(ctx context.Context, path string, query url.Values) (io.Read
 	return response.Body, nil
 }
 
+// alertOp is the Op of an error that the other end of TLS has told of.
+const alertOp = "remote error"
+
 // connectError returns why an agent cannot be reached, and what to do.
 func (a *agent) connectError(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
@@ -98,6 +98,10 @@ func (a *agent) connectError(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return unavailable(a.node, "the server at "+a.address+" does not have the certificate that the StormNode reports",
 			"if the agent has just started, try again; else check which program listens there")
+	}
+	if remote, ok := errors.AsType[*net.OpError](err); ok && remote.Op == alertOp {
+		return unavailable(a.node, "it does not let this manager in: "+err.Error(),
+			"if the managers' certificate is new, try again; else compare spec.managers of StormNode "+a.node+" with Secret "+managers.Secret.String())
 	}
 	return unavailable(a.node, err.Error(), "check whether node-agent runs there, and whether the manager can connect to "+a.address)
 }

@@ -20,11 +20,12 @@ import (
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/internal/connect"
+	"github.com/stormcell/stormcell/internal/listen"
 )
 
 // serveAgent serves an agent of node n1, good or taken over, and says how it is
 // reached.
-func serveAgent(t *testing.T, answer http.HandlerFunc) (*corev1.Node, *api.StormNodeAgent) {
+func serveAgent(t *testing.T, answer http.HandlerFunc) (*corev1.Node, *api.StormNode) {
 	t.Helper()
 	certificate, key, err := connect.SelfSigned("n1", time.Now().Add(time.Hour))
 	if err != nil {
@@ -40,8 +41,8 @@ func serveAgent(t *testing.T, answer http.HandlerFunc) (*corev1.Node, *api.Storm
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}
-	go func() { ended <- connect.Serve(ctx, listener, config, answer, slog.New(slog.DiscardHandler)) }()
+	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert}
+	go func() { ended <- listen.Serve(ctx, listener, config, answer, slog.New(slog.DiscardHandler)) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -51,7 +52,21 @@ func serveAgent(t *testing.T, answer http.HandlerFunc) (*corev1.Node, *api.Storm
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
 		{Type: corev1.NodeHostName, Address: "unknown.invalid"}, {Type: corev1.NodeInternalIP, Address: "127.0.0.1"},
 	}}}
-	return node, &api.StormNodeAgent{Port: int32(listener.Addr().(*net.TCPAddr).Port), CABundle: certificate}
+	agent := &api.StormNodeAgent{Port: int32(listener.Addr().(*net.TCPAddr).Port), CABundle: certificate}
+	return node, &api.StormNode{Status: api.StormNodeStatus{Agent: agent}}
+}
+
+// noCertificate is of a manager that has none yet.
+func noCertificate([]byte) *tls.Certificate { return nil }
+
+// reach returns how a manager asks an agent.
+func reach(t *testing.T, by *transports, node *corev1.Node, n *api.StormNode) *agent {
+	t.Helper()
+	at, err := targetOf(node, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &agent{target: at, token: "token", by: by.to(at)}
 }
 
 // TestHostileAgent: what a node says that was taken over is refused in words,
@@ -89,12 +104,9 @@ func TestHostileAgent(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			node, said := serveAgent(t, tt.answer)
-			a, err := agentOf(node, said, "token")
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = a.read(t.Context(), "/", new(map[string]any))
+			node, n := serveAgent(t, tt.answer)
+			a := reach(t, newTransports(noCertificate), node, n)
+			err := a.read(t.Context(), "/", new(map[string]any))
 			var refusal apierrors.APIStatus
 			if !errors.As(err, &refusal) || refusal.Status().Code != tt.code || !strings.Contains(err.Error(), tt.say) {
 				t.Errorf("%.200v, want %d %.80q", err, tt.code, tt.say)
@@ -107,16 +119,13 @@ func TestHostileAgent(t *testing.T) {
 // listens at the node's port.
 func TestAgentIsKnownByItsCertificate(t *testing.T) {
 	asked := false
-	node, said := serveAgent(t, func(http.ResponseWriter, *http.Request) { asked = true })
+	node, n := serveAgent(t, func(http.ResponseWriter, *http.Request) { asked = true })
 	other, _, err := connect.SelfSigned("n1", time.Now().Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
-	said.CABundle = other
-	a, err := agentOf(node, said, "token")
-	if err != nil {
-		t.Fatal(err)
-	}
+	n.Status.Agent.CABundle = other
+	a := reach(t, newTransports(noCertificate), node, n)
 	if _, err := a.get(t.Context(), "/", nil); err == nil || !strings.Contains(err.Error(), "does not have the certificate that the StormNode reports") || asked {
 		t.Errorf("asked: %v, %v", asked, err)
 	}
@@ -137,7 +146,8 @@ func TestAgentThatCannotBeReached(t *testing.T) {
 		"node has no address": {&api.StormNodeAgent{Port: 1, CABundle: certificate}, "its Node object has no address"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := agentOf(node, tt.said, ""); !apierrors.IsServiceUnavailable(err) || !strings.Contains(err.Error(), tt.say) {
+			n := &api.StormNode{Status: api.StormNodeStatus{Agent: tt.said}}
+			if _, err := targetOf(node, n); !apierrors.IsServiceUnavailable(err) || !strings.Contains(err.Error(), tt.say) {
 				t.Errorf("%v, want %q", err, tt.say)
 			}
 		})

@@ -27,8 +27,9 @@ const parallelNodes = 32
 
 // backend implements connect.Backend by asking the agents of the nodes.
 type backend struct {
-	objects client.Reader
-	tokens  *tokens
+	objects    client.Reader
+	tokens     *tokens
+	transports *transports
 }
 
 // Log implements connect.Backend.
@@ -94,11 +95,15 @@ func (b *backend) agent(ctx context.Context, name string) (*agent, error) {
 	if node.Name == "" {
 		return nil, unavailable(name, "the Node no longer exists", "if the worker's object is not removed with it, delete it")
 	}
+	at, err := targetOf(node, stormNode)
+	if err != nil {
+		return nil, err
+	}
 	token, err := b.tokens.token(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return agentOf(node, stormNode.Status.Agent, token)
+	return &agent{target: at, token: token, by: b.transports.to(at)}, nil
 }
 
 // ListStats implements connect.Backend. It asks each node on which a worker of

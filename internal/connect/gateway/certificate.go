@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -28,21 +29,20 @@ import (
 	connectv1 "github.com/stormcell/stormcell/api/connect/v1alpha1"
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/internal/connect"
+	"github.com/stormcell/stormcell/internal/kube/managers"
 )
 
 // The objects that lead the API server to the managers, as config/connect has
-// them, and the Secret that the managers share.
+// them, and the Secret that the managers share. serverName is how the API server
+// calls the managers' Service.
 const (
-	secretName = "stormcell-manager-connect"
-	// bundleKey has every certificate that a manager may still serve with.
-	bundleKey = "ca.crt"
-	// serverName is how the API server calls the managers' Service.
 	serverName = api.ManagerFieldOwner + "." + api.SystemNamespace + ".svc"
+	bundleKey  = managers.BundleKey
 )
 
 var (
 	apiServiceName = connectv1.GroupVersion.Version + "." + connectv1.GroupVersion.Group
-	secretKey      = types.NamespacedName{Namespace: api.SystemNamespace, Name: secretName}
+	secretKey      = managers.Secret
 )
 
 // A certificate lives for a year, and is replaced when a third of that is left.
@@ -51,12 +51,15 @@ const (
 	certificateRest = certificateLife / 3
 )
 
-// certificate sees to it that all managers serve with one certificate, and that
-// the API server knows it. Whichever comes first makes it, and renews it.
+// certificate sees to it that all managers serve with one certificate, by which the
+// agents know them, too, and that the API server knows it. Whichever comes first makes it, and renews it.
 type certificate struct {
 	client  client.Client
 	reader  client.Reader // not the cache, which may be behind
 	current atomic.Pointer[tls.Certificate]
+	// before is what current was before, with which agents know this manager that
+	// have not been told of the new one.
+	before atomic.Pointer[tls.Certificate]
 }
 
 func apiService() *unstructured.Unstructured {
@@ -100,6 +103,9 @@ func (c *certificate) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Resul
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("certificate in Secret %s (delete the Secret, and the manager creates it again): %w", secretKey, err)
 	}
+	if was := c.current.Load(); was != nil && !was.Leaf.Equal(pair.Leaf) {
+		c.before.Store(was)
+	}
 	c.current.Store(&pair)
 	return ctrl.Result{RequeueAfter: time.Until(pair.Leaf.NotAfter) - certificateRest}, nil
 }
@@ -132,11 +138,12 @@ func (c *certificate) secret(ctx context.Context) (*corev1.Secret, error) {
 	return secret, nil
 }
 
-// fresh tells whether data has a certificate for serverName that need not be
-// replaced yet, and that those who look into the bundle trust.
+// fresh tells whether data has a certificate for serverName, and for a client of the
+// agents, that need not be replaced yet, and that those who look into the bundle trust.
 func fresh(data map[string][]byte, now time.Time) bool {
 	pair, err := tls.X509KeyPair(data[corev1.TLSCertKey], data[corev1.TLSPrivateKeyKey])
 	return err == nil && pair.Leaf.NotAfter.Sub(now) > certificateRest && pair.Leaf.VerifyHostname(serverName) == nil &&
+		slices.Contains(pair.Leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) && // an earlier manager's has not
 		bytes.Contains(data[bundleKey], data[corev1.TLSCertKey])
 }
 
@@ -186,4 +193,20 @@ func (c *certificate) serve(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return is, nil
 	}
 	return nil, errNotYet
+}
+
+// present returns by which certificate an agent knows this manager that trusts a
+// bundle; nil if the manager has none yet.
+func (c *certificate) present(bundle []byte) *tls.Certificate {
+	current, before := c.current.Load(), c.before.Load()
+	if current == nil || before == nil {
+		return current
+	}
+	knows := func(of *tls.Certificate) bool {
+		return slices.ContainsFunc(managers.Certificates(bundle), of.Leaf.Equal)
+	}
+	if !knows(current) && knows(before) {
+		return before
+	}
+	return current
 }

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/kubernetes"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -18,6 +17,7 @@ import (
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/internal/connect"
+	"github.com/stormcell/stormcell/internal/listen"
 )
 
 // What the manager needs for this: to ask who may, to be known to agents, and
@@ -44,11 +44,9 @@ type Gateway struct {
 	log         *slog.Logger
 }
 
-// CacheObjects narrows a manager's cache to the objects that this package watches.
+// CacheObjects narrows a manager's cache to the objects that this package watches,
+// but for the Secret, for which package managers does.
 func CacheObjects(objects map[client.Object]cache.ByObject) {
-	objects[&corev1.Secret{}] = cache.ByObject{Namespaces: map[string]cache.Config{
-		api.SystemNamespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", secretName)},
-	}}
 	objects[apiService()] = cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", apiServiceName)}
 }
 
@@ -66,8 +64,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, address string, log *slog.Logg
 	if err != nil {
 		return err
 	}
-	b := &backend{objects: mgr.GetClient(), tokens: newTokens(clients.CoreV1().ServiceAccounts(api.SystemNamespace))}
 	c := &certificate{client: mgr.GetClient(), reader: mgr.GetAPIReader()}
+	b := &backend{
+		objects: mgr.GetClient(), tokens: newTokens(clients.CoreV1().ServiceAccounts(api.SystemNamespace)),
+		transports: newTransports(c.present),
+	}
 	if err := c.setup(mgr); err != nil {
 		return fmt.Errorf("set up the certificate of connect: %w", err)
 	}
@@ -77,7 +78,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, address string, log *slog.Logg
 	}
 	return mgr.Add(&Gateway{
 		listener: listener, certificate: c, proxy: proxy,
-		handler: connect.NewHandler(b, guard, maxStreams, log), log: log,
+		handler: connect.NewHandler(b, guard, maxStreams, connect.Themselves, log), log: log,
 	})
 }
 
@@ -85,7 +86,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, address string, log *slog.Logg
 func (g *Gateway) Start(ctx context.Context) error {
 	go g.proxy.run(ctx)
 	config := &tls.Config{GetCertificate: g.certificate.serve, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS13}
-	return connect.Serve(ctx, g.listener, config, g.handler, g.log)
+	return listen.Serve(ctx, g.listener, config, g.handler, g.log)
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.

@@ -3,18 +3,18 @@ package node
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
 	"k8s.io/client-go/rest"
 
 	"github.com/stormcell/stormcell/internal/connect"
+	"github.com/stormcell/stormcell/internal/kube/managers"
 	"github.com/stormcell/stormcell/internal/kube/review"
+	"github.com/stormcell/stormcell/internal/listen"
 )
 
 // maxStreams is how many logs of a node can be read at once. Each that is
@@ -26,17 +26,19 @@ const lifetime = 10 * 365 * 24 * time.Hour
 
 // Server answers the manager, on a port of its own.
 type Server struct {
-	listener    net.Listener
-	certificate tls.Certificate
-	pem         []byte
-	handler     *connect.Handler
-	log         *slog.Logger
+	port    *listen.Port
+	door    door
+	pem     []byte
+	handler *connect.Handler
+	log     *slog.Logger
 }
 
-// Listen opens an address for a backend, with a new certificate. config is of the API
-// server, which authorizes the callers.
-func Listen(ctx context.Context, address string, backend *Backend, config *rest.Config, log *slog.Logger) (*Server, error) {
-	tokens, err := review.Tokens(config, connect.Audience(backend.Node))
+// NewServer returns a server of a backend at an address, with a new certificate.
+// config is of the API server, which authorizes the callers. While another program
+// has the port it listens at another one; each is told. It lets in nobody before
+// Trust.
+func NewServer(address string, backend *Backend, config *rest.Config, told func(context.Context, listen.State), log *slog.Logger) (*Server, error) {
+	tokens, err := review.NewTokens(config, review.Only{Audience: connect.Audience(backend.Node), User: managers.User})
 	if err != nil {
 		return nil, err
 	}
@@ -52,42 +54,37 @@ func Listen(ctx context.Context, address string, backend *Backend, config *rest.
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
-	listener, err := listen(ctx, address, log)
-	if err != nil {
-		return nil, fmt.Errorf("listen for the manager (--connect-bind-address): %w", err)
-	}
 	return &Server{
-		listener: listener, certificate: pair, pem: certificate,
-		handler: connect.NewHandler(backend, guard, maxStreams, log), log: log,
+		port: listen.NewPort(address, true, told), door: door{own: pair}, pem: certificate,
+		handler: connect.NewHandler(backend, guard, maxStreams, connect.OnBehalf, log), log: log,
 	}, nil
 }
 
-// listen takes another port if that of address is taken: a worker, which has the
-// host's network, must not keep an agent from starting. The manager is told.
-func listen(ctx context.Context, address string, log *slog.Logger) (net.Listener, error) {
-	config := new(net.ListenConfig)
-	listener, err := config.Listen(ctx, "tcp", address)
-	host, _, splitErr := net.SplitHostPort(address)
-	if !errors.Is(err, syscall.EADDRINUSE) || splitErr != nil {
-		return listener, err
-	}
-	listener, otherErr := config.Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
-	if otherErr != nil {
-		return nil, otherErr
-	}
-	log.Warn("another program uses the port for the manager", "error", err, "instead", listener.Addr(),
-		"cure", "if a firewall allows the manager no other port, stop that program and restart the agent")
-	return listener, nil
-}
-
-// Port is where the server listens.
-func (s *Server) Port() int { return s.listener.Addr().(*net.TCPAddr).Port } //nolint:errcheck // of a TCP listener
+// Trust lets in the managers that have a certificate of a bundle in PEM, and
+// nobody else from now on.
+func (s *Server) Trust(bundle []byte) { s.door.trust(bundle) }
 
 // Certificate is by what the server is known, as PEM.
 func (s *Server) Certificate() []byte { return s.pem }
 
+// Open tries to have the port, which may be another program's. Its error is that the
+// address is none to listen at.
+func (s *Server) Open(ctx context.Context) error {
+	if err := s.port.Open(ctx); err != nil {
+		return fmt.Errorf("listen for the manager (--connect-bind-address): %w", err)
+	}
+	return nil
+}
+
 // Start implements manager.Runnable.
 func (s *Server) Start(ctx context.Context) error {
-	config := &tls.Config{Certificates: []tls.Certificate{s.certificate}, MinVersion: tls.VersionTLS13}
-	return connect.Serve(ctx, s.listener, config, s.handler, s.log)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := s.port.Run(ctx); err != nil {
+			return fmt.Errorf("listen for the manager (--connect-bind-address): %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error { return listen.Serve(ctx, s.port, s.door.config(), s.handler, s.log) })
+	return group.Wait()
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -34,15 +36,26 @@ type PrefetchQueue interface {
 	Run(ctx context.Context)
 }
 
+// Ports are what the Prefetcher needs of the agent's ports.
+type Ports interface {
+	// Agent is how the manager reaches this agent; nil if it cannot.
+	Agent() *api.StormNodeAgent
+	// Taken says which ports other programs have, which ones, and what to do; ""
+	// if none is taken.
+	Taken() string
+	// Trust lets in managers that have a certificate of a bundle, and nobody else.
+	Trust(bundle []byte)
+}
+
 // Prefetcher makes the prefetch queue agree with this node's StormNode, and the
-// StormNode's status with the queue.
+// StormNode's status with the queue and the ports.
 type Prefetcher struct {
 	Client  client.Client
 	Events  events.EventRecorder
 	Queue   PrefetchQueue
 	Changes *PrefetchChanges
-	// Agent is how the manager reaches this agent; nil if it cannot.
-	Agent *api.StormNodeAgent
+	// Ports are those of the agent; nil if it has none.
+	Ports Ports
 	// Runtimes returns the runtimes that workers can start in here, sorted. Its
 	// changes are told by Changes, too.
 	Runtimes func() []worker.Runtime
@@ -80,6 +93,9 @@ func (p *Prefetcher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		p.Queue.Want(nil)
 		return ctrl.Result{}, nil
 	}
+	if p.Ports != nil && n.Spec.Managers != nil {
+		p.Ports.Trust(n.Spec.Managers.CABundle)
+	}
 	wanted, err := p.wanted(ctx, n)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -108,7 +124,9 @@ func (p *Prefetcher) report(ctx context.Context, n *api.StormNode) (ctrl.Result,
 	}
 	now := time.Now()
 	status, passing := stormNodeStatus(n, p.Queue.States(), now)
-	status.Agent = p.Agent
+	if p.Ports != nil {
+		status.Agent, status.Conditions = p.Ports.Agent(), listening(n, p.Ports.Taken(), now)
+	}
 	for _, r := range p.Runtimes() {
 		status.Runtimes = append(status.Runtimes, api.Runtime(r))
 	}
@@ -145,8 +163,10 @@ func nextLook(status api.StormNodeStatus, passing bool) time.Duration {
 	return 0
 }
 
-// tell emits an event for each image that has come to be ready or to fail.
+// tell emits an event for each image that has come to be ready or to fail, and for
+// a port that another program has.
 func (p *Prefetcher) tell(n *api.StormNode, status api.StormNodeStatus) {
+	p.tellPorts(n, status)
 	for _, s := range status.Images {
 		before := saidOfImage(n, s.Tag, s.ManifestDigest)
 		switch {
@@ -156,5 +176,16 @@ func (p *Prefetcher) tell(n *api.StormNode, status api.StormNodeStatus) {
 		case s.State == api.PrefetchFailed:
 			p.Events.Eventf(n, nil, "Warning", s.Reason, "Prefetch", "%s", message.Truncate("image "+s.Tag+": "+s.Message, condition.MaxMessage))
 		}
+	}
+}
+
+func (p *Prefetcher) tellPorts(n *api.StormNode, status api.StormNodeStatus) {
+	before, now := meta.FindStatusCondition(n.Status.Conditions, api.NodeListening), meta.FindStatusCondition(status.Conditions, api.NodeListening)
+	switch {
+	case now == nil || before != nil && before.Message == now.Message && before.Status == now.Status:
+	case now.Status == metav1.ConditionFalse:
+		p.Events.Eventf(n, nil, "Warning", now.Reason, "Listen", "%s", now.Message)
+	case before != nil && before.Status == metav1.ConditionFalse:
+		p.Events.Eventf(n, nil, "Normal", now.Reason, "Listen", "%s", now.Message)
 	}
 }

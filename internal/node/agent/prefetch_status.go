@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
 	"github.com/stormcell/stormcell/internal/kube/condition"
@@ -48,6 +49,18 @@ func stormNodeStatus(n *api.StormNode, states []prefetch.State, now time.Time) (
 		status.Images = append(status.Images, image)
 	}
 	return status, passing
+}
+
+// listening are the conditions of n when the ports that a message names are taken;
+// with "" none is.
+func listening(n *api.StormNode, taken string, now time.Time) []metav1.Condition {
+	c := metav1.Condition{Type: api.NodeListening, Status: metav1.ConditionTrue, Reason: api.ReasonListening, Message: "the agent listens on its ports"}
+	if taken != "" {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, api.ReasonPortTaken, taken
+	}
+	conditions := condition.Select(n.Status.Conditions, api.NodeListening)
+	condition.Set(&conditions, c, n.Generation, now)
+	return conditions
 }
 
 // readyDelay is how long a look at an image that was ready may last until it

@@ -64,3 +64,22 @@ func TestStormNodeStatus(t *testing.T) {
 		})
 	}
 }
+
+// TestListening: a port that is taken is told of, and since when.
+func TestListening(t *testing.T) {
+	at := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	n := &api.StormNode{ObjectMeta: metav1.ObjectMeta{Generation: 3}}
+	step := func(taken string, want metav1.ConditionStatus, reason, message string, since time.Time) {
+		t.Helper()
+		n.Status.Conditions = listening(n, taken, at)
+		c := n.Status.Conditions[0]
+		if len(n.Status.Conditions) != 1 || c.Status != want || c.Reason != reason || c.Message != message || !c.LastTransitionTime.Equal(new(metav1.NewTime(since))) {
+			t.Errorf("%+v, want %s %s since %s", n.Status.Conditions, want, reason, since)
+		}
+	}
+	first := at
+	step("port 1 is taken by w", metav1.ConditionFalse, api.ReasonPortTaken, "port 1 is taken by w", first)
+	at = at.Add(time.Minute)
+	step("port 1 is taken by v", metav1.ConditionFalse, api.ReasonPortTaken, "port 1 is taken by v", first)
+	step("", metav1.ConditionTrue, api.ReasonListening, "the agent listens on its ports", at)
+}

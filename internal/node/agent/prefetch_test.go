@@ -32,12 +32,37 @@ import (
 type ahead struct {
 	changes *agent.PrefetchChanges
 
-	mu     sync.Mutex
-	wanted []manifest.Image
-	told   bool
-	states []prefetch.State
+	mu      sync.Mutex
+	wanted  []manifest.Image
+	told    bool
+	states  []prefetch.State
+	taken   string
+	trusted []byte
 	// present are the node's runtimes.
 	present []worker.Runtime
+}
+
+// Agent implements agent.Ports.
+func (a *ahead) Agent() *api.StormNodeAgent {
+	return &api.StormNodeAgent{Port: 9444, CABundle: []byte("pem")}
+}
+
+func (a *ahead) Taken() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.taken
+}
+
+func (a *ahead) Trust(bundle []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.trusted = bundle
+}
+
+func (a *ahead) trusts() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return string(a.trusted)
 }
 
 func (a *ahead) runtimes() []worker.Runtime {
@@ -50,6 +75,14 @@ func (a *ahead) runtimes() []worker.Runtime {
 func (a *ahead) has(runtimes ...worker.Runtime) {
 	a.mu.Lock()
 	a.present = runtimes
+	a.mu.Unlock()
+	a.changes.Add()
+}
+
+// isTaken sets what other programs have of the ports.
+func (a *ahead) isTaken(said string) {
+	a.mu.Lock()
+	a.taken = said
 	a.mu.Unlock()
 	a.changes.Add()
 }
@@ -111,7 +144,7 @@ func prefetching(t *testing.T, node string) (a *ahead, c client.Client, stop fun
 		t.Fatal(err)
 	}
 	a = &ahead{changes: &agent.PrefetchChanges{Node: node}}
-	p := &agent.Prefetcher{Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Queue: a, Changes: a.changes, Runtimes: a.runtimes}
+	p := &agent.Prefetcher{Client: mgr.GetClient(), Events: mgr.GetEventRecorder(api.AgentFieldOwner), Queue: a, Changes: a.changes, Ports: a, Runtimes: a.runtimes}
 	if err := p.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
@@ -287,4 +320,42 @@ func TestPrefetchAfterARestart(t *testing.T) {
 	g.Consistently(same, 2*time.Second).Should(Equal(version), "it is looked at")
 	a.is(prefetch.State{Tag: "a:1", Phase: prefetch.Failed, Err: errors.New(strings.Repeat("x", 5000)), RetryAt: time.Now()})
 	g.Eventually(func() string { return saying(t, c, n, "a:1").Reason }).Should(Equal(api.ReasonLocalizeFailed), "and told of if it is not so any more")
+}
+
+// TestPortsOfThisNode: the StormNode says which ports are taken, in a condition and in
+// events, and the agent learns from it who the managers are.
+func TestPortsOfThisNode(t *testing.T) {
+	g := NewWithT(t)
+	g.SetDefaultEventuallyTimeout(20 * time.Second)
+	a, c, _ := prefetching(t, "ports")
+	n := wanting(t, c, "ports")
+	condition := func() metav1.Condition {
+		saying(t, c, n, "")
+		if len(n.Status.Conditions) == 0 {
+			return metav1.Condition{}
+		}
+		return n.Status.Conditions[0]
+	}
+	g.Eventually(condition).Should(HaveField("Reason", api.ReasonListening))
+	g.Expect(n.Status.Agent.Port).To(BeEquivalentTo(9444))
+	g.Expect(a.trusts()).To(BeEmpty())
+	n.Spec.Managers = &api.StormNodeManagers{CABundle: []byte("managers")}
+	g.Expect(c.Update(t.Context(), n)).To(Succeed())
+	g.Eventually(a.trusts).Should(Equal("managers"))
+
+	a.isTaken("port 9444 for the manager is taken by worker a/w")
+	g.Eventually(condition).Should(And(HaveField("Reason", api.ReasonPortTaken), HaveField("Message", ContainSubstring("worker a/w"))))
+	a.isTaken("")
+	g.Eventually(condition).Should(HaveField("Reason", api.ReasonListening))
+	g.Eventually(func() []string {
+		list := new(eventsv1.EventList)
+		g.Expect(c.List(t.Context(), list)).To(Succeed())
+		var said []string
+		for _, e := range list.Items {
+			if e.Regarding.UID == n.UID {
+				said = append(said, e.Type+" "+e.Reason)
+			}
+		}
+		return said
+	}).Should(ConsistOf("Warning "+api.ReasonPortTaken, "Normal "+api.ReasonListening))
 }

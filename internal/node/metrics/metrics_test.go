@@ -53,6 +53,7 @@ func node(workers []engine.State, usage map[string]cgroup.Usage) *Node {
 		Prefetch: func() []prefetch.State {
 			return []prefetch.State{{Phase: prefetch.Ready}, {Phase: prefetch.Failed}, {Phase: prefetch.Ready}}
 		},
+		PortsTaken: func() map[string]bool { return map[string]bool{"connect": true, "metrics": false} },
 	})
 }
 
@@ -89,6 +90,10 @@ stormcell_layer_cache_limit_bytes 1.073741824e+09
 # HELP stormcell_layers_mounted Mounted layers, used or not; each has a loop device.
 # TYPE stormcell_layers_mounted gauge
 stormcell_layers_mounted 5
+# HELP stormcell_port_taken 1 while another program has a port of the agent's, by the port's use: connect (for the manager) or metrics; else 0.
+# TYPE stormcell_port_taken gauge
+stormcell_port_taken{use="connect"} 1
+stormcell_port_taken{use="metrics"} 0
 # HELP stormcell_prefetch_images Images that this node prefetches, by phase.
 # TYPE stormcell_prefetch_images gauge
 stormcell_prefetch_images{phase="Failed"} 1

@@ -29,6 +29,8 @@ type Sources struct {
 	CacheLimit    int64
 	MountedLayers func() int
 	Prefetch      func() []prefetch.State
+	// PortsTaken tells, for each use of a port, whether another program has it.
+	PortsTaken func() map[string]bool
 }
 
 // Node collects the state of a node at the moment of a scrape: of the whole node and
@@ -57,11 +59,12 @@ var (
 	cacheLimitDesc = desc("stormcell_layer_cache_limit_bytes", "Limit of the layer cache in bytes; absent if only its disk limits it.")
 	mountedDesc    = desc("stormcell_layers_mounted", "Mounted layers, used or not; each has a loop device.")
 	prefetchDesc   = desc("stormcell_prefetch_images", "Images that this node prefetches, by phase.", "phase")
+	takenDesc      = desc("stormcell_port_taken", "1 while another program has a port of the agent's, by the port's use: connect (for the manager) or metrics; else 0.", "use")
 )
 
 // Describe implements prometheus.Collector.
 func (n *Node) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{workersDesc, cacheBytesDesc, cacheLimitDesc, mountedDesc, prefetchDesc} {
+	for _, d := range []*prometheus.Desc{workersDesc, cacheBytesDesc, cacheLimitDesc, mountedDesc, prefetchDesc, takenDesc} {
 		ch <- d
 	}
 	n.unreadable.Describe(ch)
@@ -85,6 +88,13 @@ func (n *Node) Collect(ch chan<- prometheus.Metric) {
 	}
 	out.gauge(mountedDesc, float64(n.sources.MountedLayers()))
 	n.collectPrefetch(out)
+	for use, taken := range n.sources.PortsTaken() {
+		is := 0.0
+		if taken {
+			is = 1
+		}
+		out.gauge(takenDesc, is, use)
+	}
 	n.collectWorkers(out, workers)
 	n.unreadable.Collect(ch)
 }

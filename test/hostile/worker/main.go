@@ -23,6 +23,7 @@ var attacks = map[string]func(args []string) error{
 	"plant":    plant,
 	"jvm":      jvm,
 	"jcmd":     jcmd,
+	"flood":    flood,
 }
 
 func main() {

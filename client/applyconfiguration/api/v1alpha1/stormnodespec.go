@@ -10,6 +10,9 @@ type StormNodeSpecApplyConfiguration struct {
 	// images are the images that the node prefetches: those of every StormImage
 	// with a spec.prefetch that selects the node.
 	Images []StormNodeImageApplyConfiguration `json:"images,omitempty"`
+	// managers is how the node's agent knows the managers; absent until they have a
+	// certificate. Until then the agent lets nobody in.
+	Managers *StormNodeManagersApplyConfiguration `json:"managers,omitempty"`
 }
 
 // StormNodeSpecApplyConfiguration constructs a declarative configuration of the StormNodeSpec type for use with
@@ -28,5 +31,13 @@ func (b *StormNodeSpecApplyConfiguration) WithImages(values ...*StormNodeImageAp
 		}
 		b.Images = append(b.Images, *values[i])
 	}
+	return b
+}
+
+// WithManagers sets the Managers field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Managers field is set to the value of the last call.
+func (b *StormNodeSpecApplyConfiguration) WithManagers(value *StormNodeManagersApplyConfiguration) *StormNodeSpecApplyConfiguration {
+	b.Managers = value
 	return b
 }

@@ -4,6 +4,7 @@ package v1alpha1
 
 import (
 	apiv1alpha1 "github.com/stormcell/stormcell/api/v1alpha1"
+	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
 // StormNodeStatusApplyConfiguration represents a declarative configuration of the StormNodeStatus type for use
@@ -11,6 +12,8 @@ import (
 //
 // StormNodeStatus is what the node's agent reports.
 type StormNodeStatusApplyConfiguration struct {
+	// conditions are what is so of the agent: Listening.
+	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// agent is how the manager reaches the node's agent; absent if the agent does
 	// not listen.
 	Agent *StormNodeAgentApplyConfiguration `json:"agent,omitempty"`
@@ -35,6 +38,19 @@ type StormNodeStatusApplyConfiguration struct {
 // apply.
 func StormNodeStatus() *StormNodeStatusApplyConfiguration {
 	return &StormNodeStatusApplyConfiguration{}
+}
+
+// WithConditions adds the given value to the Conditions field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Conditions field.
+func (b *StormNodeStatusApplyConfiguration) WithConditions(values ...*v1.ConditionApplyConfiguration) *StormNodeStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithConditions")
+		}
+		b.Conditions = append(b.Conditions, *values[i])
+	}
+	return b
 }
 
 // WithAgent sets the Agent field in the declarative configuration to the given value

@@ -36,6 +36,8 @@ var neverReady = []string{
 	api.ReasonNotAdmitted,
 	// Of an image's Prefetched.
 	api.ReasonPrefetched, api.ReasonPrefetching, api.ReasonPrefetchFailed, api.ReasonNoNodeSelected, api.ReasonSelectorInvalid,
+	// Of a StormNode's Listening.
+	api.ReasonListening, api.ReasonPortTaken,
 	// Of a StormProfile's Complete.
 	api.ReasonPending, api.ReasonProfiling, api.ReasonRecording, api.ReasonSucceeded,
 }

@@ -1,4 +1,7 @@
-package connect
+// Package listen answers on ports that anybody reaches. Those who are not known
+// yet get nothing there that others need; and a port that another program has is
+// tried again until it is free.
+package listen
 
 import (
 	"context"
@@ -9,13 +12,9 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"golang.org/x/net/netutil"
 )
 
-// Limits on those who are not known yet.
 const (
-	maxConnections = 512
 	maxHeaderBytes = 32 << 10
 	headerLimit    = 10 * time.Second
 	idleLimit      = 90 * time.Second
@@ -23,13 +22,14 @@ const (
 	closeLimit = 2 * time.Second
 )
 
-// Serve answers on listener until ctx ends, and with it what is being answered.
+// Serve answers on listener until ctx ends, and with it what is being answered; by
+// TLS, unless config is nil. The handler calls Known once it knows who asks.
 func Serve(ctx context.Context, listener net.Listener, config *tls.Config, handler http.Handler, log *slog.Logger) error {
 	server := &http.Server{
 		Handler: handler, TLSConfig: config, MaxHeaderBytes: maxHeaderBytes,
 		ReadHeaderTimeout: headerLimit, IdleTimeout: idleLimit,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: remember,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -40,7 +40,14 @@ func Serve(ctx context.Context, listener net.Listener, config *tls.Config, handl
 			server.Close()
 		}
 	})
-	err := server.ServeTLS(netutil.LimitListener(listener, maxConnections), "", "")
+	guarded := newGuard(listener, newRoom(maxStrangers, maxOfAddress, maxServed, strangerLimit))
+	defer guarded.Close()
+	var err error
+	if config == nil {
+		err = server.Serve(guarded)
+	} else {
+		err = server.ServeTLS(guarded, "", "")
+	}
 	if !stop() {
 		<-closed
 	}
