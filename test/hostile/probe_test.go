@@ -97,7 +97,7 @@ func looks(t *testing.T, dir string) string {
 		if err != nil {
 			return err
 		}
-		st := fi.Sys().(*syscall.Stat_t) //nolint:errcheck // Linux
+		st := fi.Sys().(*syscall.Stat_t)
 		fmt.Fprintln(&all, path, fi.Mode(), fi.Size(), st.Uid, st.Gid, st.Ctim)
 		return nil
 	})

@@ -211,7 +211,7 @@ func touch(path string) error {
 	defer parent.close()
 	d, err := parent.open(filepath.Base(path))
 	if err != nil {
-		return nil //nolint:nilerr // nothing is kept there
+		return nil // nothing is kept there
 	}
 	defer d.close()
 	now := unix.NsecToTimeval(time.Now().UnixNano())

@@ -27,6 +27,10 @@ var attacks = map[string]func(args []string) error{
 }
 
 func main() {
+	if os.Geteuid() == 0 {
+		fmt.Println("FAILED: as root this would succeed: it is for workers only")
+		os.Exit(2)
+	}
 	if len(os.Args) < 2 || attacks[os.Args[1]] == nil {
 		fmt.Println("FAILED: name an attack")
 		os.Exit(2)

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -192,14 +191,13 @@ func namespaces() (all []attempt) {
 
 // otherProcesses are attempts at processes that are not its own.
 func otherProcesses() []attempt {
-	var local, remote unix.Iovec
-	buffer := make([]byte, 8)
-	local.Base, local.Len = &buffer[0], 8
-	remote.Base, remote.Len = &buffer[0], 8
+	local := unix.Iovec{Base: new(byte), Len: 1}
+	remote := unix.RemoteIovec{Base: 1 << 12, Len: 1}
 	return []attempt{
 		{"trace its first process", func() error { return unix.PtraceAttach(1) }},
 		{"read another process's memory", func() error {
-			return raw(unix.SYS_PROCESS_VM_READV, 1, uintptr(unsafe.Pointer(&local)), 1, uintptr(unsafe.Pointer(&remote)), 1)
+			_, err := unix.ProcessVMReadv(1, []unix.Iovec{local}, []unix.RemoteIovec{remote}, 0)
+			return err
 		}},
 		{"compare processes", func() error { return raw(unix.SYS_KCMP, 1, uintptr(os.Getpid()), 0) }},
 		{"see the host's processes", func() error {
@@ -299,12 +297,8 @@ func sockets() []attempt {
 				return err
 			}
 			defer unix.Close(fd)
-			request, err := unix.NewIfreq("no-such-if")
-			if err != nil {
-				return err
-			}
-			// Root would be told that there is no such interface.
-			err = raw(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFFLAGS, uintptr(unsafe.Pointer(request)))
+			// Root would be told that this is no address.
+			err = unix.IoctlSetInt(fd, unix.SIOCSIFFLAGS, 0)
 			if errors.Is(err, unix.EPERM) {
 				return err
 			}

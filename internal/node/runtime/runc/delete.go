@@ -93,6 +93,9 @@ func (r *Runtime) deleteState(ctx context.Context, id string) error {
 	if ctx.Err() != nil {
 		return err
 	}
+	if err := unmountBelow(r.stateDir(id)); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(r.stateDir(id)); err != nil {
 		return fmt.Errorf("remove runc's state: %w", err)
 	}

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stormcell/stormcell/internal/node/process"
 	"github.com/stormcell/stormcell/internal/node/runtime"
 )
@@ -42,6 +44,10 @@ func TestDeleteWithDamagedState(t *testing.T) {
 			return os.WriteFile(filepath.Join(b.stateDir(testID), "state.json"), []byte("{"), 0o600)
 		},
 		"runc's state is gone": func(b *box) error { return os.RemoveAll(b.stateDir(testID)) },
+		"runc was killed while its program was mounted": func(b *box) error {
+			at := filepath.Join(b.stateDir(testID), "runc.x4tHm2")
+			return errors.Join(os.WriteFile(at, nil, 0o600), unix.Mount("/usr/sbin/runc", at, "", unix.MS_BIND, ""))
+		},
 		"our record is garbage": func(b *box) error {
 			return os.WriteFile(filepath.Join(b.persistDir(testID), recordFile), []byte("["), 0o600)
 		},
