@@ -13,11 +13,11 @@ import (
 // program there for a moment, to start from a copy that no container can write to, and
 // may be killed at that moment.
 func unmountBelow(dir string) error {
-	real, err := filepath.EvalSymlinks(dir) // as the kernel names it
+	target, err := filepath.EvalSymlinks(dir) // as the kernel names it
 	if err != nil {
 		return nil //nolint:nilerr // it is gone
 	}
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(real))
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(target))
 	if err != nil {
 		return fmt.Errorf("read mounts: %w", err)
 	}
