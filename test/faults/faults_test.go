@@ -3,9 +3,11 @@
 package faults
 
 import (
+	"errors"
 	"flag"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -38,6 +40,13 @@ func TestFaults(t *testing.T) {
 			t.Error(err)
 		}
 	}()
+	if err := errors.Join(s.BuildHostile(t.Context()), os.Mkdir(tr.canary(), 0o700), os.WriteFile(filepath.Join(tr.canary(), "secret"), []byte("secret"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	untouched, err := stack.Look(tr.canary())
+	if err != nil {
+		t.Fatal(err)
+	}
 	tr.settle()
 	for _, scenario := range []struct {
 		name string
@@ -68,6 +77,9 @@ func TestFaults(t *testing.T) {
 	tr.T = t
 	if !t.Failed() {
 		tr.clear()
+	}
+	if now, err := stack.Look(tr.canary()); err != nil || now != untouched {
+		t.Errorf("what workers planted led root to a directory of its own: it was\n%s and is\n%s (%v)", untouched, now, err)
 	}
 }
 

@@ -31,6 +31,7 @@ type worker struct {
 // process, so that it is not free while an earlier run of the worker lasts.
 const life = `
 cd %q
+%s
 exec 9>>lock
 if ! flock -n 9; then echo doubled >>life; exit 99; fi
 codes=(%s)
@@ -57,7 +58,8 @@ func (t *trial) newWorker(manner string, policy api.RestartPolicy, codes []int) 
 	t.workers++
 	port := int32(6700 + t.workers)
 	const topology = "faults-1-1608581491"
-	script := fmt.Sprintf(life, t.stack.Path("artifacts", topology, strconv.Itoa(int(port))),
+	dir := t.stack.Path("artifacts", topology, strconv.Itoa(int(port)))
+	script := fmt.Sprintf(life, dir, t.plants(dir),
 		strings.Trim(fmt.Sprint(codes), "[]"), manner)
 	return &worker{codes: codes, StormWorker: &api.StormWorker{
 		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("w%d", t.workers), Namespace: metav1.NamespaceDefault},
@@ -67,6 +69,18 @@ func (t *trial) newWorker(manner string, policy api.RestartPolicy, codes []int) 
 		},
 	}}
 }
+
+// plants is what every third worker does first at each start: it fills its directories
+// with what root could stumble over at any of the agent's steps.
+func (t *trial) plants(dir string) string {
+	if t.workers%3 != 0 {
+		return ":"
+	}
+	return fmt.Sprintf(`"%s" plant "%s" "$OLDPWD" "%s" /tmp &>/dev/null`, t.stack.Hostile(), t.canary(), dir)
+}
+
+// canary is a directory of root's that what workers plant leads to.
+func (t *trial) canary() string { return t.stack.Path("canary") }
 
 // account is what a worker has written down of its life.
 type account struct {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -74,7 +73,7 @@ func begin(ctx context.Context, dir string) (err error) {
 	if s, err = stack.Start(ctx, stack.WithConfiguration(conf, hostileImages...)); err != nil {
 		return err
 	}
-	if err := build(); err != nil {
+	if err := s.BuildHostile(ctx); err != nil {
 		return err
 	}
 	return s.StartAgent()
@@ -98,18 +97,6 @@ func inEach(t *testing.T, attack func(t *testing.T, in api.Runtime)) {
 	}
 }
 
-// program is the hostile worker, where every worker sees it.
-func program() string { return s.Path("bind", "hostile") }
-
-func build() error {
-	c := exec.Command("go", "build", "-o", program(), "./worker")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the hostile worker: %w: %s", err, out)
-	}
-	return nil
-}
-
 // start makes a worker that carries out an attack, in a runtime.
 func start(t *testing.T, in api.Runtime, name string, command func(*api.StormWorkerSpec) []string) *api.StormWorker {
 	t.Helper()
@@ -117,7 +104,7 @@ func start(t *testing.T, in api.Runtime, name string, command func(*api.StormWor
 		if spec.Runtime = in; in == api.RuntimeDocker {
 			spec.Image = dockerImage
 		}
-		spec.Command = append([]string{program()}, command(spec)...)
+		spec.Command = append([]string{s.Hostile()}, command(spec)...)
 	})
 	suite.Expect(t).Expect(s.Client.Create(t.Context(), w)).To(Succeed())
 	t.Cleanup(func() { suite.Remove(t, s.Client, w) })

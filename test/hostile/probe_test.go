@@ -1,18 +1,17 @@
 package hostile
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	. "github.com/onsi/gomega" //nolint:revive // gomega reads as sentences
 
 	api "github.com/stormcell/stormcell/api/v1alpha1"
+	"github.com/stormcell/stormcell/test/stack"
 	"github.com/stormcell/stormcell/test/suite"
 )
 
@@ -29,7 +28,7 @@ func TestProbe(t *testing.T) { inEach(t, probes) }
 func probes(t *testing.T, in api.Runtime) {
 	t.Helper()
 	g := suite.Expect(t)
-	w := start(t, in, "probe", func(*api.StormWorkerSpec) []string { return []string{"probe", program(), "stay"} })
+	w := start(t, in, "probe", func(*api.StormWorkerSpec) []string { return []string{"probe", s.Hostile(), "stay"} })
 	var log string
 	g.Eventually(func() string {
 		log = logOf(t, w)
@@ -77,32 +76,15 @@ func canary(t *testing.T) string {
 	g.Expect(os.MkdirAll(dir, 0o755)).To(Succeed())
 	g.Expect(os.Chmod(closed, 0o700)).To(Succeed())
 	g.Expect(os.WriteFile(filepath.Join(dir, "secret"), []byte("secret"), 0o600)).To(Succeed())
-	before := looks(t, dir)
+	before, err := stack.Look(dir)
+	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() {
-		if after := looks(t, dir); after != before {
-			t.Errorf("root was led to a directory of its own: it was\n%s and is\n%s", before, after)
+		if after, err := stack.Look(dir); err != nil || after != before {
+			t.Errorf("root was led to a directory of its own: it was\n%s and is\n%s (%v)", before, after, err)
 		}
 		if err := os.RemoveAll(closed); err != nil {
 			t.Error(err)
 		}
 	})
 	return dir
-}
-
-// looks describes a directory: names, owners, modes, sizes and times of change.
-func looks(t *testing.T, dir string) string {
-	t.Helper()
-	var all strings.Builder
-	err := filepath.Walk(dir, func(path string, fi os.FileInfo, err error) error {
-		if err != nil {
-			return err
-		}
-		st := fi.Sys().(*syscall.Stat_t)
-		fmt.Fprintln(&all, path, fi.Mode(), fi.Size(), st.Uid, st.Gid, st.Ctim)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all.String()
 }

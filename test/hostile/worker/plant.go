@@ -68,7 +68,7 @@ func put(path, target string, kind int) error {
 	case 4:
 		return unix.Mknod(path, unix.S_IFSOCK|0o666, 0)
 	default:
-		if err := os.WriteFile(path, bytes.Repeat([]byte("1"), 1<<20), 0o600); err != nil {
+		if err := os.WriteFile(path, bytes.Repeat([]byte("1"), 64<<10), 0o600); err != nil {
 			return err
 		}
 		return os.Chmod(path, 0o4000)
