@@ -106,7 +106,7 @@ func TestKubectlGet(t *testing.T) {
 			[]string{"listed", "storm/rhel7:dev_current", "17", "4"},
 		},
 		{"get sn n1", []string{"NAME", "WANTED", "READY", "FAILED", "AGE"}, []string{"n1", "2", "1"}},
-		{"get stormnode n1 -o wide", []string{"NAME", "WANTED", "READY", "FAILED", "AGE", "MESSAGE"}, []string{"n1", "no space in the layer cache"}},
+		{"get stormnode n1 -o wide", []string{"NAME", "WANTED", "READY", "FAILED", "AGE", "RUNTIMES", "LISTENING", "MESSAGE"}, []string{"n1", "no space in the layer cache"}},
 		{"get stormworkers --field-selector status.nodeName=n1", []string{"NAME"}, []string{"listed"}},
 	}
 	for _, tt := range tests {
