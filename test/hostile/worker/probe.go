@@ -297,8 +297,12 @@ func sockets() []attempt {
 				return err
 			}
 			defer unix.Close(fd)
-			// Root would be told that this is no address.
-			err = unix.IoctlSetInt(fd, unix.SIOCSIFFLAGS, 0)
+			request, err := unix.NewIfreq("no-such-if")
+			if err != nil {
+				return err
+			}
+			// Root would be told that there is no such interface.
+			err = unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 			if errors.Is(err, unix.EPERM) {
 				return err
 			}
