@@ -29,8 +29,8 @@ func TestDefaultsForAStranger(t *testing.T) {
 			t.Fatal(err)
 		}
 		conf, notes, err := config.Parse("storm.yaml", []byte(data["storm.yaml"]))
-		if err != nil || len(notes) != 1 || !strings.Contains(notes[0], "no worker may run") {
-			t.Fatalf("%s: %v, %v; want a word that no image is allowed", name, notes, err)
+		if err != nil || len(notes) != 1 || !strings.Contains(notes[0], "is empty, so no worker") {
+			t.Fatalf("%s: %v, %v; want a word that nothing may run", name, notes, err)
 		}
 		if len(conf.Images.Allowed) > 0 || conf.Images.Default != "" {
 			t.Errorf("%s allows images: %+v", name, conf.Images)
