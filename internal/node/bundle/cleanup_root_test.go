@@ -66,6 +66,20 @@ func (n *node) cleanup(when string, before time.Time, want ...string) {
 	}
 }
 
+// TestRemoveByARecord: an agent that was away while the worker was deleted knows of it
+// what its record has, which is neither command nor environment.
+func TestRemoveByARecord(t *testing.T) {
+	n := newNode(t, nil)
+	n.mustPrepare()
+	recorded := spec
+	recorded.Command, recorded.Env = nil, nil
+	must(t, n.Discard(t.Context(), recorded))
+	must(t, n.Remove(t.Context(), recorded))
+	if exists(n.paths.Worker) || exists(n.paths.UserFile) {
+		t.Error("something of the worker is left")
+	}
+}
+
 // What Storm's own supervisor has made is not root's alone, and not touched.
 func TestCleanupLeavesStormsOwn(t *testing.T) {
 	n := newNode(t, nil)

@@ -223,7 +223,8 @@ func (b *Builder) Remove(ctx context.Context, w worker.Spec) error {
 // what its topology shares, if no other worker of it is here. The artifacts are those of
 // the port, which is w's until it is removed.
 func (b *Builder) Discard(ctx context.Context, w worker.Spec) error {
-	if err := w.Validate(); err != nil {
+	// A record of the worker has neither its command nor its environment.
+	if err := w.ValidateNames(); err != nil {
 		return err
 	}
 	if marked, err := b.isMarked(w); err != nil || !marked {

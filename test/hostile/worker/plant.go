@@ -11,9 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// depth is more levels of directories than a program has stack or descriptors for
-// that deletes them by recursion.
-const depth = 3000
+// depth is how many levels of directories there are: more than a path has room for, or
+// a program that deletes them by recursion has descriptors for, and fewer than end a
+// worker for its ephemeral storage.
+const depth = 2000
 
 // plant fills every directory that it can write to with what a careless program of
 // root's would follow, wait for or stumble over at its next launch and its removal.
@@ -82,10 +83,10 @@ func deep(dir string) error {
 		return err
 	}
 	for range depth {
-		if err := unix.Mkdirat(at, "d", 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := unix.Mkdirat(at, "deep", 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
 			break // the limit of the worker's inodes
 		}
-		next, err := unix.Openat(at, "d", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		next, err := unix.Openat(at, "deep", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			break
 		}
