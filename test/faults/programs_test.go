@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +48,7 @@ func programsFail(t *trial) {
 	// Without runc's word for it a container goes all the same.
 	for _, order := range []string{"fail", "die"} {
 		t.orderProgram("runc", "delete", order)
-		t.delete(t.present[0])
+		t.delete(t.running())
 		t.settle()
 		t.orderProgram("runc", "delete", "")
 		t.inject("calls of runc that fail", 1)
@@ -70,11 +71,23 @@ func stepsFail(t *trial) {
 		t.create(api.RestartAlways)
 		t.awaitCarriedOut("before " + step)
 	}
+	t.settle()
 	for _, step := range []string{"Runtime.Delete", "Rootfs.Unmount", "Bundles.Remove", "Logs.RemoveLogs"} {
 		t.order("steps that fail", "before "+step, "made to fail by a test")
-		t.delete(t.present[0])
+		t.delete(t.running())
 		t.awaitCarriedOut("before " + step)
 	}
+}
+
+// running is a worker that runs, once all have come to rest. One that has ended has no
+// container any more.
+func (t *trial) running() *worker {
+	t.Helper()
+	i := slices.IndexFunc(t.present, func(w *worker) bool { return goalOf(w).reason == api.ReasonRunning })
+	if i < 0 {
+		t.Fatal("no worker runs")
+	}
+	return t.present[i]
 }
 
 func (t *trial) awaitCarriedOut(point string) {
