@@ -191,6 +191,8 @@ func TestEachRuleRefuses(t *testing.T) {
 		{"agent", "internal/node/agent/agent.go", module + "/client/clientset/versioned"},
 		{"storm", "internal/storm/nimbus/nimbus.go", internal + "store"},
 		{"storm", "internal/storm/nimbus/nimbus.go", internal + "node/worker"},
+		{"thrift", "internal/storm/protocol/znode.go", internal + "config"},
+		{"thrift", "internal/storm/thrift/plan.go", internal + "storm/protocol"},
 		{"kube", "internal/kube/review/review.go", internal + "connect"},
 		{"connect", "internal/connect/gateway/gateway.go", internal + "store"},
 		{"connect", "internal/connect/node/node.go", internal + "config"},
