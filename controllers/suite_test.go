@@ -31,7 +31,7 @@ import (
 
 const (
 	// patience is how long tests wait for what must happen.
-	patience = 20 * time.Second
+	patience = 2 * time.Minute
 	// interval is the refresh interval of tests.
 	interval = 300 * time.Millisecond
 )
