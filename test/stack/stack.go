@@ -345,7 +345,8 @@ func (s *Stack) removeCgroups() error {
 	return nil
 }
 
-// Stop ends every part and deletes the stack's files. Workers must be gone.
+// Stop ends every part and deletes the stack's files. Workers must be gone. Those that
+// are not are named and killed: without their agent they would go on for ever.
 func (s *Stack) Stop() error {
 	err := errors.Join(stop(s.agent, syscall.SIGTERM), stop(s.manager, syscall.SIGTERM))
 	if s.cluster != nil {
@@ -354,7 +355,7 @@ func (s *Stack) Stop() error {
 	err = errors.Join(err, s.removeCgroups(), s.removeDisks())
 	if left := s.Leftovers(); len(left) > 0 {
 		const named = 20
-		return errors.Join(err, fmt.Errorf("%s is kept, since %d things are left, such as %s",
+		return errors.Join(err, s.killWorkers(), fmt.Errorf("%s is kept, since %d things are left, such as %s",
 			s.Dir, len(left), strings.Join(left[:min(named, len(left))], ", ")))
 	}
 	return errors.Join(err, os.RemoveAll(s.Dir))
