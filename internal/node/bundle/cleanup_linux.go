@@ -83,9 +83,9 @@ func namesIn(path string) ([]string, error) {
 		return nil, err
 	}
 	defer d.close()
-	names, err := d.file.Readdirnames(-1)
+	names, err := d.names(-1)
 	if err != nil {
-		return nil, fmt.Errorf("read directory: %w", err)
+		return nil, err
 	}
 	for _, name := range names {
 		if strings.HasPrefix(name, removedPrefix) {
@@ -161,11 +161,7 @@ func (b *Builder) marksOf(topology string) ([]string, error) {
 		return nil, err
 	}
 	defer d.close()
-	names, err := d.file.Readdirnames(-1)
-	if err != nil {
-		return nil, fmt.Errorf("read directory: %w", err)
-	}
-	return names, nil
+	return d.names(-1)
 }
 
 // changed returns when the directory name in d, or a file directly in it, was changed
@@ -190,7 +186,10 @@ func (d *dir) changed(name string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("stat %s: %w", child.path, err)
 	}
 	note(&st)
-	names, _ := child.file.Readdirnames(maxLooked) // one that cannot be read is as old as itself
+	names, err := child.names(maxLooked)
+	if err != nil {
+		return time.Time{}, err
+	}
 	for _, n := range names {
 		if unix.Fstatat(child.fd(), n, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
 			note(&st)

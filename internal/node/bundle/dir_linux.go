@@ -3,6 +3,7 @@ package bundle
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -62,6 +63,15 @@ func openTrusted(path string) (*dir, error) {
 func (d *dir) fd() int { return int(d.file.Fd()) }
 
 func (d *dir) close() { d.file.Close() }
+
+// names lists d, or its first n names; all of them if n is -1.
+func (d *dir) names(n int) ([]string, error) {
+	names, err := d.file.Readdirnames(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read directory: %w", err)
+	}
+	return names, nil
+}
 
 func (d *dir) join(name string) string { return filepath.Join(d.path, name) }
 

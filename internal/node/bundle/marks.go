@@ -148,9 +148,9 @@ func (b *Builder) unmark(w worker.Spec, shared ...string) error {
 
 // othersThan tells whether other workers than w are marked in a topology's marks.
 func (d *dir) othersThan(w worker.Spec) (bool, error) {
-	names, err := d.file.Readdirnames(-1)
+	names, err := d.names(-1)
 	if err != nil {
-		return false, fmt.Errorf("read directory: %w", err)
+		return false, err
 	}
 	return slices.ContainsFunc(names, func(n string) bool { return n != w.ContainerID() }), nil
 }
@@ -181,9 +181,9 @@ func (b *Builder) marked() (map[string][]string, error) {
 		return nil, err
 	}
 	defer all.close()
-	topologies, err := all.file.Readdirnames(-1)
+	topologies, err := all.names(-1)
 	if err != nil {
-		return nil, fmt.Errorf("read directory: %w", err)
+		return nil, err
 	}
 	found := map[string][]string{}
 	for _, topology := range topologies {
@@ -194,7 +194,7 @@ func (b *Builder) marked() (map[string][]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		names, err := marks.file.Readdirnames(-1)
+		names, err := marks.names(-1)
 		for _, id := range names {
 			if worker.ValidContainerID(id) && b.ours(marks, id) {
 				found[id] = append(found[id], topology)
@@ -202,7 +202,7 @@ func (b *Builder) marked() (map[string][]string, error) {
 		}
 		marks.close()
 		if err != nil {
-			return nil, fmt.Errorf("read directory: %w", err)
+			return nil, err
 		}
 	}
 	return found, nil
