@@ -107,14 +107,7 @@ func (b *Builder) cleanup(k keepsake, before time.Time) (removed bool, err error
 	}
 	defer parent.close()
 	name := filepath.Base(k.path)
-	changed, err := parent.changed(name)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !changed.Before(before) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	if held, err := b.moveAway(parent, name, k); held || err != nil {
+	if moved, err := b.moveAway(parent, name, k, before); !moved || err != nil {
 		return false, err
 	}
 	if err := parent.clear(removedPrefix + name); err != nil {
@@ -133,9 +126,9 @@ func (b *Builder) removeUnused(path, topology string) error {
 	return removeEmpty(path)
 }
 
-// moveAway renames a keepsake unless a worker has it. Launches mark their worker under
-// the same lock, before they make anything.
-func (b *Builder) moveAway(parent *dir, name string, k keepsake) (held bool, err error) {
+// moveAway renames a keepsake, unless a worker has it or it has changed since before.
+// Launches mark their worker under the same lock, before they make anything.
+func (b *Builder) moveAway(parent *dir, name string, k keepsake, before time.Time) (moved bool, err error) {
 	b.shared.Lock()
 	defer b.shared.Unlock()
 	marks, err := b.marksOf(k.topology)
@@ -143,12 +136,19 @@ func (b *Builder) moveAway(parent *dir, name string, k keepsake) (held bool, err
 		return false, err
 	}
 	if slices.ContainsFunc(marks, func(id string) bool { return strings.HasPrefix(id, k.holder) }) {
-		return true, nil
+		return false, nil
+	}
+	changed, err := parent.changed(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !changed.Before(before) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
 	}
 	if err := unix.Renameat2(parent.fd(), name, parent.fd(), removedPrefix+name, unix.RENAME_NOREPLACE); err != nil {
 		return false, fmt.Errorf("remove %s: %w", k.path, err)
 	}
-	return false, nil
+	return true, nil
 }
 
 // marksOf returns the container ids of the marked workers of a topology.
